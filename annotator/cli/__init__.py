@@ -1,0 +1,70 @@
+"""The command line: each command is one thin file that parses, calls one function of the rooms, and prints its
+table.
+"""
+
+import sys
+from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="serann",
+    help="Synthetic perceptual votes for speech-emotion corpora: draw them from audio-language models, audit them "
+    "against human votes, fuse both, train on the result.\n\nTry it: serann demo --fast",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+corpus_app = typer.Typer(help="Make, look at, check and divide corpora.", no_args_is_help=True)
+app.add_typer(corpus_app, name="corpus")
+
+# Name of the command, and the function of the file of that name; the files import little until a command runs.
+COMMANDS = ("demo", "annotate", "audit", "fuse", "train", "predict", "evaluate", "models", "prompts", "panels")
+CORPUS_COMMANDS = ("holdout", "info")
+
+
+def _register() -> None:
+    for name in COMMANDS:
+        try:  # BUILD
+            module = import_module(f".{name}", __name__)  # BUILD
+        except ModuleNotFoundError:  # BUILD
+            continue  # BUILD
+        app.command(name)(getattr(module, name))
+    corpus = import_module(".corpus", __name__)
+    for name in CORPUS_COMMANDS:
+        corpus_app.command(name)(getattr(corpus, name))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"serann {version('serann')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _serann(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+_register()
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one sentence on stderr and exit code 2, ours is a traceback."""
+    from ...data.errors import SerannError
+
+    try:
+        app()
+    except SerannError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,235 @@
+"""A corpus: a directory of `corpus.json`, the utterances, the votes, the ratings and, where copied, the sounds."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .errors import CorpusError, TableError, list_problems
+from .files import fingerprint, new_directory, read_json, write_json
+from .labels import LabelSet
+from .tables import RATINGS, UTTERANCES, VOTES, TableSpec, read_table, write_table
+
+# pyarrow makes its compute functions at import, so type checkers do not know them.
+pc: Any = pyarrow.compute
+
+FORMAT = 1
+DEMO_CORPUS = Path(__file__).parent / "demo" / "corpus"
+DEMO_CHECKPOINT = Path(__file__).parent / "demo" / "checkpoint"
+
+
+class Division(BaseModel):
+    """How the train split's human votes were divided into seen and held-out ones (`serann corpus holdout`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    seen: int
+    seed: int
+    fingerprint: str
+
+
+class CorpusInfo(BaseModel):
+    """What `corpus.json` says; unknown keys are refused by name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    format: int = FORMAT
+    name: str
+    labels: dict[str, Any]
+    licence: str
+    provenance: dict[str, Any]
+    simulated: bool = False
+    counts: dict[str, int] = {}
+    scale: tuple[float, float] | None = None
+    division: Division | None = None
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus in memory: its tables, checked; the sounds stay on disk until they are asked for."""
+
+    path: Path
+    info: CorpusInfo
+    labels: LabelSet
+    utterances: pa.Table
+    votes: pa.Table
+    ratings: pa.Table | None = None
+
+    @property
+    def name(self) -> str:
+        return self.info.name
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """The utterances' ids, in the table's order, which every array over the corpus follows."""
+        return self.utterances["utterance_id"].to_pylist()
+
+    def column(self, name: str) -> np.ndarray:
+        """Return a column of the utterances as an object array [U], None where it is empty."""
+        return np.array(self.utterances[name].to_pylist(), dtype=object)
+
+    def audio_path(self, i: int) -> Path:
+        """Return where utterance i's sound lies: relative paths start at the corpus, absolute ones stay.
+
+        Raises CorpusError for an utterance without audio or with a remote address.
+        """
+        audio = self.utterances["audio"][i].as_py()
+        if audio is None:
+            raise CorpusError(f"utterance {self.ids[i]!r} names no audio; its 'audio' column is empty")
+        if "://" in audio and not audio.startswith("file://"):
+            raise CorpusError(
+                f"utterance {self.ids[i]!r}: audio at {audio} is remote; download it, and name the local file"
+            )
+        return self.path / audio.removeprefix("file://")
+
+    def in_split(self, split: str) -> np.ndarray:
+        """Return a mask [U] of the utterances in a split; `test` means every split whose name starts with it."""
+        splits = self.column("split")
+        if split == "test":
+            return np.array([s is not None and s.startswith("test") for s in splits], dtype=bool)
+        return splits == split
+
+
+def open_corpus(path: str | Path) -> Corpus:
+    """Open and check a corpus directory; `demo` names the embedded one.
+
+    Raises CorpusError or TableError for a corpus that is absent, of a newer format, or whose tables are invalid or
+    do not fit each other.
+    """
+    path = corpus_directory(path)
+    info = _read_info(path)
+    labels = LabelSet.from_json(info.labels)
+    utterances = _read(path, UTTERANCES, labels)
+    votes = _read(path, VOTES, labels)
+    ratings = _read(path, RATINGS, labels) if (path / "ratings.parquet").exists() else None
+    corpus = Corpus(path, info, labels, utterances, votes, ratings)
+    _check_fit(corpus)
+    return corpus
+
+
+def corpus_directory(path: str | Path) -> Path:
+    """Return the directory that `path` names: the embedded corpus for `demo`, unless such a directory lies here."""
+    return DEMO_CORPUS if str(path) == "demo" and not Path("demo", "corpus.json").exists() else Path(path)
+
+
+def _read_info(path: Path) -> CorpusInfo:
+    if not path.exists():
+        raise CorpusError(f"no corpus at {path}: nothing is there; make one with 'serann corpus import', or use 'demo'")
+    if not (path / "corpus.json").exists():
+        raise CorpusError(
+            f"no corpus at {path}: it has no corpus.json; expected a directory that serann wrote, or 'demo'"
+        )
+    obj = read_json(path / "corpus.json", what="corpus description")
+    newest = obj.get("format", FORMAT)
+    if isinstance(newest, int) and newest > FORMAT:
+        raise CorpusError(
+            f"{path}: corpus format {newest} was written by a newer serann; this one reads up to {FORMAT}: "
+            "upgrade serann"
+        )
+    try:
+        return CorpusInfo.model_validate(obj)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise CorpusError(list_problems(str(path / "corpus.json"), problems)) from None
+
+
+def _read(path: Path, spec: TableSpec, labels: LabelSet) -> pa.Table:
+    return read_table(path / f"{spec.name}.parquet", spec, labels=labels)
+
+
+def _check_fit(corpus: Corpus) -> None:
+    if corpus.utterances.num_rows == 0:
+        raise TableError(
+            str(corpus.path / "utterances.parquet"), ["the table is empty; a corpus needs an utterance or more"]
+        )
+    known = pa.array(corpus.ids)
+    problems = []
+    for name, table in (("votes", corpus.votes), ("ratings", corpus.ratings)):
+        if table is not None:
+            strange = pc.invert(pc.is_in(table["utterance_id"], value_set=known))
+            ids = pc.unique(table["utterance_id"].filter(strange)).to_pylist()
+            problems += [f"{name}.parquet: utterance {i!r} is not in utterances.parquet" for i in ids]
+    if problems:
+        raise CorpusError(list_problems(str(corpus.path), problems))
+
+
+def write_corpus(
+    path: str | Path,
+    *,
+    name: str,
+    labels: LabelSet,
+    utterances: pa.Table,
+    votes: pa.Table,
+    ratings: pa.Table | None = None,
+    licence: str,
+    provenance: Mapping[str, Any],
+    simulated: bool = False,
+    scale: tuple[float, float] | None = None,
+    division: Division | None = None,
+    overwrite: bool = False,
+    extra: Callable[[Path], None] | None = None,
+) -> Corpus:
+    """Write a corpus directory and open it; it takes its name only when every file of it is in place.
+
+    `scale` holds the ends of the ratings' scale; `extra` may write further files (sounds) into the directory before
+    that.
+    Raises OutputError for an existing output without `overwrite`, TableError for invalid tables.
+    """
+    counts = {"utterances": utterances.num_rows, "votes": votes.num_rows, "ratings": ratings.num_rows if ratings else 0}
+    info = CorpusInfo(
+        name=name,
+        labels=labels.to_json(),
+        licence=licence,
+        provenance=dict(provenance),
+        simulated=simulated,
+        counts=counts,
+        scale=scale,
+        division=division,
+    )
+    with new_directory(path, what="corpus", overwrite=overwrite) as partial:
+        write_table(utterances, partial / "utterances.parquet", UTTERANCES, labels=labels, provenance=provenance)
+        write_table(votes, partial / "votes.parquet", VOTES, labels=labels, provenance=provenance)
+        if ratings is not None:
+            rated = {**provenance, "scale": list(scale) if scale else None}
+            write_table(ratings, partial / "ratings.parquet", RATINGS, labels=labels, provenance=rated)
+        write_json(partial / "corpus.json", info.model_dump(mode="json"))
+        if extra is not None:
+            extra(partial)
+        open_corpus(partial)
+    return open_corpus(path)
+
+
+def absolute_audio(corpus: Corpus) -> pa.Table:
+    """Return the utterances with every local audio path made absolute, for a table that lives in another directory."""
+    paths = [
+        audio if audio is None or "://" in audio else str((corpus.path / audio).resolve())
+        for audio in corpus.utterances["audio"].to_pylist()
+    ]
+    place = corpus.utterances.column_names.index("audio")
+    return corpus.utterances.set_column(place, "audio", pa.array(paths, pa.string()))
+
+
+def corpus_fingerprint(corpus: Corpus) -> str:
+    """Return the fingerprint of what was heard and voted: ids, sounds' hashes, labels, votes and their division.
+
+    Paths do not count, so a corpus that was moved or copied keeps its fingerprint.
+    """
+    heard = corpus.utterances.select(["utterance_id", "start", "end", "speaker", "split", "content_hash"])
+    tables = [t.sort_by([(c, "ascending") for c in t.column_names]).to_pydict() for t in (heard, corpus.votes)]
+    return fingerprint({"labels": list(corpus.labels), "tables": tables})
+
+
+def require_division(corpus: Corpus) -> Division:
+    """Return the corpus's division into seen and held-out votes; CorpusError saying how to make one where there is
+    none.
+    """
+    if corpus.info.division is None:
+        raise CorpusError(
+            f"the votes of {corpus.path} are not divided into seen and held-out ones yet; "
+            f"run 'serann corpus holdout {corpus.path} --seen 2' first"
+        )
+    return corpus.info.division

@@ -1,0 +1,138 @@
+"""Files and directories that are either there in full under their name, or not there at all."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .errors import OutputError, SerannError
+
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[Path]:
+    """Yield a hidden sibling to write to; on success it is synced and takes the name `path`, on failure it is removed.
+
+    Raises OutputError, naming the place, where it cannot be written.
+    """
+    path = Path(path)
+    with _writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=f".partial{path.suffix}", dir=path.parent)
+        os.fchmod(handle, 0o644)
+        os.close(handle)
+    partial = Path(name)
+    try:
+        with _writable(path):
+            yield partial
+            _sync(partial)
+            os.replace(partial, path)
+            _sync(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_directory(path: str | Path, *, what: str, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a hidden sibling directory to fill; on success it takes the name `path`, on failure it is removed.
+
+    `what` names the thing in messages ("corpus"). An existing path is refused with OutputError unless `overwrite`; an
+    empty directory counts as absent.
+    """
+    path = Path(path)
+    refuse_existing(path, what=what, overwrite=overwrite)
+    with _writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+        partial.chmod(0o755)
+    try:
+        with _writable(path):
+            yield partial
+            _take_place(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def refuse_existing(path: Path, *, what: str, overwrite: bool = False) -> None:
+    """Raise OutputError if something lies at `path` that must not be replaced."""
+    if not path.exists() or overwrite:
+        return
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    raise OutputError(
+        f"{path} exists already, so no {what} was written there; choose another output, or pass --overwrite to "
+        "replace it"
+    )
+
+
+def _take_place(partial: Path, path: Path) -> None:
+    if path.is_dir():
+        former = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".former", dir=path.parent))
+        os.replace(path, former / path.name)
+        os.replace(partial, path)
+        shutil.rmtree(former, ignore_errors=True)
+    else:
+        os.replace(partial, path)
+    _sync(path.parent)
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror}; choose an output folder that you may write to"
+        ) from error
+    except OSError as error:
+        if error.errno is None:  # not the operating system's word (libraries raise bare OSError too)
+            raise
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror}; free some space or choose another folder"
+        ) from error
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: str | Path, obj: Any) -> None:
+    """Write `obj` as indented JSON, atomically. NaN and infinities are refused: JSON has no word for them."""
+    with atomic_file(path) as partial:
+        partial.write_text(json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: str | Path, *, what: str) -> dict[str, Any]:
+    """Read a JSON object; SerannError naming `what` and the path where it is missing or broken."""
+    path = Path(path)
+    try:
+        obj = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SerannError(f"no {what} at {path}: the file is not there") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise SerannError(f"{path}: not a {what}: it is no valid JSON ({error})") from None
+    except OSError as error:
+        raise SerannError(f"{path}: this {what} cannot be read: {error.strerror}") from None
+    if not isinstance(obj, dict):
+        raise SerannError(f"{path}: not a {what}: expected a JSON object, found a {type(obj).__name__}")
+    return obj
+
+
+def fingerprint(obj: Any) -> str:
+    """Return "sha256:…" of the canonical JSON of `obj` (sorted keys, no blanks): equal objects, equal fingerprints."""
+    text = json.dumps(obj, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_file(path: str | Path) -> str:
+    """Return "sha256:…" of a file's bytes."""
+    with open(path, "rb") as handle:
+        return "sha256:" + hashlib.file_digest(handle, "sha256").hexdigest()

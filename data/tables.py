@@ -1,0 +1,430 @@
+"""The tables of serann: their columns in code, their check where they enter, and their Parquet files.
+
+Every table is an Arrow table. Its Parquet schema carries, under the metadata key `serann`, the table's name, the
+format, the label set with its order, and the provenance; the columns themselves are plain Arrow types, so that
+`datasets`, pandas and duckdb read the files unchanged. Absence is null; a distribution that is not defined is a row
+that is not there.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
+
+from .errors import LabelError, SerannError, TableError
+from .files import atomic_file
+from .labels import LabelSet
+
+# pyarrow makes its compute functions at import, so type checkers do not know them.
+pc: Any = pyarrow.compute
+
+FORMAT = 1
+METADATA_KEY = b"serann"
+SOURCES = ("human", "self", "synthetic")
+RANKS = ("primary", "secondary")
+PARTS = ("seen", "heldout")
+DIMENSIONS = ("valence", "arousal", "dominance", "naturalness")
+# A stored float32 distribution over up to a few dozen labels sums to one within this.
+SUM_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """What a table must look like.
+
+    `columns` are name and Arrow type in order; `required` may not hold a null; `key` is unique over the rows;
+    `choices` restricts a column's values; `labelled` columns hold labels of the set; `distributions` are lists over
+    the label set, of which `proper` ones must be non-negative and sum to one. With `open`, further columns are kept.
+    """
+
+    name: str
+    columns: Mapping[str, pa.DataType]
+    required: tuple[str, ...]
+    key: tuple[str, ...]
+    choices: Mapping[str, tuple[str, ...]]
+    labelled: tuple[str, ...] = ()
+    distributions: tuple[str, ...] = ()
+    proper: tuple[str, ...] = ()
+    open: bool = False
+
+    def schema(self, labels: LabelSet | None = None) -> pa.Schema:
+        """Return the Arrow schema; distribution columns need the label set's length."""
+        return pa.schema([(name, self._type(name, labels)) for name in self.columns])
+
+    def _type(self, name: str, labels: LabelSet | None) -> pa.DataType:
+        kind = self.columns[name]
+        if name not in self.distributions:
+            return kind
+        if labels is None:
+            raise LabelError(f"table {self.name} holds distributions, so it needs a label set")
+        return pa.list_(kind, len(labels))
+
+
+UTTERANCES = TableSpec(
+    "utterances",
+    {
+        "utterance_id": pa.string(),
+        "audio": pa.string(),
+        "start": pa.float64(),
+        "end": pa.float64(),
+        "duration": pa.float64(),
+        "speaker": pa.string(),
+        "gender": pa.string(),
+        "split": pa.string(),
+        "dialogue": pa.string(),
+        "script": pa.string(),
+        "transcript": pa.string(),
+        "language": pa.string(),
+        "intended": pa.string(),
+        "consensus": pa.string(),
+        "content_hash": pa.string(),
+    },
+    required=("utterance_id",),
+    key=("utterance_id",),
+    choices={},
+    open=True,
+)
+VOTES = TableSpec(
+    "votes",
+    {
+        "utterance_id": pa.string(),
+        "rater_id": pa.string(),
+        "source": pa.string(),
+        "draw": pa.int32(),
+        "label": pa.string(),
+        "reason": pa.string(),
+        "text": pa.string(),
+        "rank": pa.string(),
+        "weight": pa.float64(),
+        "part": pa.string(),
+        "run": pa.string(),
+    },
+    required=("utterance_id", "source", "draw", "rank", "weight"),
+    key=("utterance_id", "rater_id", "draw", "rank", "label"),
+    choices={"source": SOURCES, "rank": RANKS, "part": PARTS},
+    labelled=("label",),
+)
+RATINGS = TableSpec(
+    "ratings",
+    {
+        "utterance_id": pa.string(),
+        "rater_id": pa.string(),
+        "source": pa.string(),
+        "dimension": pa.string(),
+        "value": pa.float64(),
+        "part": pa.string(),
+    },
+    required=("utterance_id", "source", "dimension", "value"),
+    key=("utterance_id", "rater_id", "source", "dimension"),
+    choices={"source": SOURCES, "dimension": DIMENSIONS, "part": PARTS},
+)
+SCORES = TableSpec(
+    "scores",
+    {
+        "utterance_id": pa.string(),
+        "listener": pa.string(),
+        "p": pa.float32(),
+        "logp": pa.float32(),
+        "log_mass": pa.float32(),
+    },
+    required=("utterance_id", "listener", "p", "logp", "log_mass"),
+    key=("utterance_id", "listener"),
+    choices={},
+    distributions=("p", "logp"),
+    proper=("p",),
+)
+LISTENERS = TableSpec(
+    "listeners",
+    {
+        "listener": pa.string(),
+        "panel": pa.string(),
+        "prompt": pa.string(),
+        "form": pa.string(),
+        "focus": pa.string(),
+        "persona": pa.string(),
+        "language": pa.string(),
+        "temperature": pa.float64(),
+        "order": pa.list_(pa.string()),
+        "prompt_fingerprint": pa.string(),
+        "rater": pa.string(),
+    },
+    required=("listener", "panel", "prompt", "form", "temperature", "order", "prompt_fingerprint", "rater"),
+    key=("listener",),
+    choices={},
+)
+ANSWERS = TableSpec(
+    "answers",
+    {
+        "utterance_id": pa.string(),
+        "listener": pa.string(),
+        "draw": pa.int32(),
+        "text": pa.string(),
+        "label": pa.string(),
+        "reason": pa.string(),
+    },
+    required=("utterance_id", "listener", "draw"),
+    key=("utterance_id", "listener", "draw"),
+    choices={},
+    labelled=("label",),
+)
+FAILURES = TableSpec(
+    "failures",
+    {"utterance_id": pa.string(), "listener": pa.string(), "reason": pa.string(), "attempts": pa.int32()},
+    required=("utterance_id", "reason", "attempts"),
+    key=("utterance_id", "listener"),
+    choices={},
+)
+DISTRIBUTIONS = TableSpec(
+    "distributions",
+    {"utterance_id": pa.string(), "p": pa.float64(), "effective_votes": pa.float64(), "source": pa.string()},
+    required=("utterance_id", "p", "source"),
+    key=("utterance_id",),
+    choices={},
+    distributions=("p",),
+    proper=("p",),
+)
+
+
+def from_rows(rows: Sequence[Mapping[str, Any]], spec: TableSpec, *, labels: LabelSet | None = None) -> pa.Table:
+    """Build and validate a table from one mapping a row; columns that a row lacks are null.
+
+    Raises TableError listing every problem, rows counted from 1.
+    """
+    names = list(spec.columns)
+    if spec.open:
+        names += [name for name in dict.fromkeys(key for row in rows for key in row) if name not in spec.columns]
+    unknown = sorted({key for row in rows for key in row} - set(names))
+    if unknown:
+        raise TableError(
+            spec.name, [f"unknown column {name!r}; expected {', '.join(spec.columns)}" for name in unknown]
+        )
+    schema = spec.schema(labels)
+    columns = {}
+    for name in names:
+        values = [row.get(name) for row in rows]
+        columns[name] = _array(values, schema.field(name).type if name in spec.columns else None, name, spec.name)
+    return validate(pa.table(columns), spec, labels=labels, where=spec.name)
+
+
+def _array(values: list[Any], kind: pa.DataType | None, name: str, where: str) -> pa.Array:
+    try:
+        return pa.array(values, type=kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise TableError(where, [f"column {name!r}: {error}"]) from None
+
+
+def validate(table: pa.Table, spec: TableSpec, *, labels: LabelSet | None = None, where: str | None = None) -> pa.Table:
+    """Return the table in the spec's columns and types, absent optional columns added as nulls; raise TableError
+    otherwise.
+
+    Every problem is collected: unknown or missing columns, types that do not cast, nulls where a value is required,
+    doubled keys, values outside the choices, labels outside the set, distributions that are not. Votes of rank
+    `primary` that abstain must give a reason.
+    """
+    where = where or spec.name
+    problems = _column_problems(table, spec)
+    if problems:
+        raise TableError(where, problems)
+    table, problems = _cast(table, spec, labels)
+    if not problems:
+        problems = [
+            *_null_problems(table, spec),
+            *_choice_problems(table, spec),
+            *_label_problems(table, spec, labels),
+            *_key_problems(table, spec),
+            *_distribution_problems(table, spec),
+        ]
+    if problems:
+        raise TableError(where, problems)
+    return table
+
+
+def _column_problems(table: pa.Table, spec: TableSpec) -> list[str]:
+    names = table.column_names
+    problems = [f"column {n!r} appears twice" for n in dict.fromkeys(names) if names.count(n) > 1]
+    problems += [f"column {n!r} is missing" for n in spec.required if n not in names]
+    if not spec.open:
+        problems += [
+            f"unknown column {n!r}; expected {', '.join(spec.columns)}" for n in names if n not in spec.columns
+        ]
+    return problems
+
+
+def _cast(table: pa.Table, spec: TableSpec, labels: LabelSet | None) -> tuple[pa.Table, list[str]]:
+    schema, problems, columns = spec.schema(labels), [], {}
+    for name in spec.columns:
+        kind = schema.field(name).type
+        if name not in table.column_names:
+            columns[name] = pa.nulls(table.num_rows, kind)
+            continue
+        try:
+            columns[name] = table[name].cast(kind)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            problems.append(f"column {name!r}: expected {kind}, found {table[name].type} ({error})")
+    columns |= {name: table[name] for name in table.column_names if name not in spec.columns}
+    return (table, problems) if problems else (pa.table(columns), [])
+
+
+def _rows(mask: pa.ChunkedArray | np.ndarray) -> np.ndarray:
+    """Row numbers (from 0) at which a boolean column is true; null counts as false."""
+    if not isinstance(mask, np.ndarray):
+        mask = pc.fill_null(mask, False).to_numpy(zero_copy_only=False)
+    return np.flatnonzero(mask)
+
+
+def _null_problems(table: pa.Table, spec: TableSpec) -> list[str]:
+    problems = [f"row {row + 1}: {name} is empty" for name in spec.required for row in _rows(pc.is_null(table[name]))]
+    if spec is VOTES:
+        silent = pc.and_(pc.is_null(table["label"]), pc.is_null(table["reason"]))
+        problems += [f"row {row + 1}: a vote without a label must give the reason" for row in _rows(silent)]
+    return problems
+
+
+def _choice_problems(table: pa.Table, spec: TableSpec) -> list[str]:
+    problems = []
+    for name, choices in spec.choices.items():
+        known = pc.or_kleene(pc.is_in(table[name], value_set=pa.array(choices)), pc.is_null(table[name]))
+        problems += [
+            f"row {row + 1}: {name} is {table[name][row].as_py()!r}; expected one of {', '.join(choices)}"
+            for row in _rows(pc.invert(known))
+        ]
+    return problems
+
+
+def _label_problems(table: pa.Table, spec: TableSpec, labels: LabelSet | None) -> list[str]:
+    problems = []
+    for name in spec.labelled if labels is not None else ():
+        assert labels is not None
+        known = pc.or_kleene(pc.is_in(table[name], value_set=pa.array(labels.labels)), pc.is_null(table[name]))
+        problems += [
+            f"row {row + 1}: unknown label {table[name][row].as_py()!r}; expected one of {', '.join(labels)}"
+            for row in _rows(pc.invert(known))
+        ]
+    return problems
+
+
+def _key_problems(table: pa.Table, spec: TableSpec) -> list[str]:
+    """Rows that repeat a key. Votes and ratings without a rater are anonymous, and then any number may be equal."""
+    keyed = table.select(list(spec.key))
+    if "rater_id" in spec.key:
+        keyed = keyed.filter(pc.is_valid(keyed["rater_id"]))
+    counts = keyed.group_by(list(spec.key)).aggregate([([], "count_all")])
+    doubled = counts.filter(pc.greater(counts["count_all"], 1)).to_pylist()
+    return [
+        f"{row['count_all']} rows share the key " + ", ".join(f"{k}={row[k]!r}" for k in spec.key) for row in doubled
+    ]
+
+
+def _distribution_problems(table: pa.Table, spec: TableSpec) -> list[str]:
+    problems = []
+    for name in spec.distributions if table.num_rows else ():
+        values = distribution_array(table[name])
+        bad = np.isnan(values).any(axis=1)
+        if name in spec.proper:
+            bad |= (values < 0).any(axis=1) | (np.abs(values.sum(axis=1) - 1) > SUM_TOLERANCE)
+        what = (
+            "is no distribution (negative, not a number, or not of sum 1)"
+            if name in spec.proper
+            else "holds no numbers"
+        )
+        problems += [
+            f"row {row + 1}: {name} {what}: {np.round(values[row], 6).tolist()}" for row in np.flatnonzero(bad)
+        ]
+    return problems
+
+
+def distribution_column(values: np.ndarray, *, kind: pa.DataType | None = None) -> pa.FixedSizeListArray:
+    """Return an array [U, K] as a fixed-size list column of U rows (float64, or `kind`)."""
+    values = np.ascontiguousarray(values, dtype=np.float64)
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()).cast(kind or pa.float64()), values.shape[1])
+
+
+def distribution_array(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """Return a fixed-size list column of U rows over K labels as float64 [U, K]."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+        if isinstance(column, pa.ChunkedArray):  # no chunk at all
+            column = pa.array([], type=column.type)
+    values = column.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
+    return values.reshape(len(column), column.type.list_size)
+
+
+def write_table(
+    table: pa.Table,
+    path: str | Path,
+    spec: TableSpec,
+    *,
+    labels: LabelSet | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> None:
+    """Validate the table and write it to Parquet, atomically, with the label set and the provenance in its schema's
+    metadata.
+    """
+    table = validate(table, spec, labels=labels, where=Path(path).name)
+    described = {
+        "table": spec.name,
+        "format": FORMAT,
+        "labels": labels.to_json() if labels else None,
+        "provenance": dict(provenance or {}),
+    }
+    metadata = {METADATA_KEY: json.dumps(described, sort_keys=True).encode()}
+    with atomic_file(path) as partial:
+        pq.write_table(table.replace_schema_metadata(metadata), partial, compression="zstd")
+
+
+def read_table(path: str | Path, spec: TableSpec, *, labels: LabelSet | None = None) -> pa.Table:
+    """Read and validate a Parquet table. The label set is the one in its metadata, and must equal `labels` where that
+    is given.
+
+    Raises TableError for a file that is absent, no Parquet, written by a newer serann, of another table or label set,
+    or invalid.
+    """
+    path = Path(path)
+    try:
+        table = pq.ParquetFile(path, memory_map=True).read()
+    except FileNotFoundError:
+        raise TableError(str(path), [f"the {spec.name} table is not there"]) from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise TableError(str(path), [f"cannot be read as Parquet: {error}"]) from None
+    metadata = _metadata(table, path)
+    if metadata.get("format", FORMAT) > FORMAT:
+        raise TableError(
+            str(path),
+            [f"format {metadata['format']} was written by a newer serann; this one reads up to {FORMAT}: upgrade"],
+        )
+    if metadata.get("table", spec.name) != spec.name:
+        raise TableError(str(path), [f"holds the table {metadata['table']!r}, expected {spec.name!r}"])
+    stored = LabelSet.from_json(metadata["labels"]) if metadata.get("labels") else None
+    if labels is not None and stored is not None and stored.labels != labels.labels:
+        raise TableError(
+            str(path), [f"its labels are {', '.join(stored)}; expected {', '.join(labels)}, in this order"]
+        )
+    checked = validate(table, spec, labels=labels or stored, where=str(path))
+    return checked.replace_schema_metadata(table.schema.metadata)
+
+
+def _metadata(table: pa.Table, path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
+    except json.JSONDecodeError as error:
+        raise TableError(str(path), [f"its serann metadata is no valid JSON: {error}"]) from None
+    return found
+
+
+def table_labels(table: pa.Table) -> LabelSet:
+    """Return the label set in a table's metadata; SerannError where it has none, for label order is never guessed."""
+    described = json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
+    if not described.get("labels"):
+        raise SerannError("this table names no label set in its metadata; write it with serann, or name the label set")
+    return LabelSet.from_json(described["labels"])
+
+
+def table_provenance(table: pa.Table) -> dict[str, Any]:
+    """Return the provenance in a table's metadata, empty where it has none."""
+    return json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}")).get("provenance") or {}

@@ -1,0 +1,260 @@
+"""The corpus, its tables and the division of its votes."""
+
+import json
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from serann.data.corpus import corpus_fingerprint, open_corpus, write_corpus
+from serann.data.errors import CorpusError, LabelError, OutputError, SerannError, TableError
+from serann.data.labels import LABEL_SETS, LabelSet, label_set, map_labels
+from serann.data.seeds import uniforms
+from serann.data.tables import (
+    DISTRIBUTIONS,
+    RATINGS,
+    UTTERANCES,
+    VOTES,
+    distribution_array,
+    distribution_column,
+    from_rows,
+    read_table,
+    table_labels,
+    validate,
+    write_table,
+)
+from serann.data.votes import count_votes, draw_counts, frequencies, hold_out, split_counts, write_division
+
+FOUR = LABEL_SETS["iemocap4"]
+
+
+def vote(utterance, rater, label, **further):
+    row = {"utterance_id": utterance, "rater_id": rater, "source": "human", "draw": 0, "label": label}
+    return {**row, "rank": "primary", "weight": 1.0, **further}
+
+
+def small_corpus(path, *, votes=None, utterances=None, **further):
+    utterances = utterances or [
+        {"utterance_id": f"u{i}", "audio": f"audio/u{i}.wav", "speaker": f"s{i % 3}", "split": split, "duration": 1.0}
+        for i, split in enumerate(["train"] * 4 + ["development", "test"])
+    ]
+    ids = [row["utterance_id"] for row in utterances]
+    cycle = [FOUR.labels[i % 4] for i in range(100)]
+    votes = votes or [vote(u, f"r{r}", cycle[i + r * r]) for i, u in enumerate(ids) for r in range(5)]
+    ratings = [
+        {"utterance_id": u, "rater_id": f"r{r}", "source": "human", "dimension": "valence", "value": 1.0 + r}
+        for u in ids
+        for r in range(5)
+    ]
+    return write_corpus(
+        path,
+        name="small",
+        labels=FOUR,
+        utterances=from_rows(utterances, UTTERANCES),
+        votes=from_rows(votes, VOTES, labels=FOUR),
+        ratings=from_rows(ratings, RATINGS),
+        licence="CC0-1.0",
+        provenance={"made by": "a test"},
+        scale=(1.0, 7.0),
+        **further,
+    )
+
+
+def test_a_corpus_comes_back_as_it_was_written(tmp_path):
+    corpus = small_corpus(tmp_path / "c")
+    again = open_corpus(tmp_path / "c")
+    assert again.utterances.equals(corpus.utterances)
+    assert again.votes.equals(corpus.votes)
+    assert again.labels == FOUR
+    assert again.info.counts == {"utterances": 6, "votes": 30, "ratings": 30}
+    assert corpus_fingerprint(again) == corpus_fingerprint(corpus)
+    assert again.audio_path(2) == tmp_path / "c" / "audio" / "u2.wav"
+
+
+def test_pandas_duckdb_and_datasets_read_the_tables_unchanged(tmp_path):
+    import datasets
+
+    corpus = small_corpus(tmp_path / "c")
+    p = pa.table(
+        {
+            "utterance_id": corpus.ids,
+            "p": distribution_column(np.full((6, 4), 0.25)),
+            "effective_votes": [3.0] * 6,
+            "source": ["human"] * 6,
+        }
+    )
+    path = tmp_path / "c" / "distributions.parquet"
+    write_table(p, path, DISTRIBUTIONS, labels=FOUR)
+    assert list(pd.read_parquet(path)["p"][0]) == [0.25] * 4
+    assert duckdb.sql(f"select sum(list_sum(p::double[])) from '{path}'").fetchall() == [(6.0,)]
+    hub = datasets.load_dataset("parquet", data_files=str(path), split="train", cache_dir=str(tmp_path / "cache"))
+    assert hub[0]["p"] == [0.25] * 4
+    votes = pd.read_parquet(tmp_path / "c" / "votes.parquet")
+    assert votes.groupby("utterance_id").size().eq(5).all()
+
+
+def test_a_votes_table_lists_every_problem(tmp_path):
+    rows = [
+        vote("u0", "r0", "anger"),
+        vote("u0", "r1", "happy", source="robot"),
+        vote("u0", "r2", None),
+        vote("u0", "r3", "sad"),
+        vote("u0", "r3", "sad"),
+    ]
+    with pytest.raises(TableError) as caught:
+        from_rows(rows, VOTES, labels=FOUR)
+    assert len(caught.value.problems) == 4
+    text = str(caught.value)
+    assert "row 1: unknown label 'anger'; expected one of neutral, happy, angry, sad" in text
+    assert "row 2: source is 'robot'; expected one of human, self, synthetic" in text
+    assert "row 3: a vote without a label must give the reason" in text
+    assert "2 rows share the key utterance_id='u0', rater_id='r3'" in text
+
+
+def test_anonymous_votes_may_repeat():
+    table = from_rows([vote("u0", None, "sad")] * 3, VOTES, labels=FOUR)
+    assert count_votes(table, ["u0", "u1"], FOUR).tolist() == [[0, 0, 0, 3], [0, 0, 0, 0]]
+
+
+def test_no_votes_no_distribution():
+    p = frequencies(np.array([[1, 3, 0, 0], [0, 0, 0, 0]]))
+    assert p[0].tolist() == [0.25, 0.75, 0, 0]
+    assert np.isnan(p[1]).all()
+
+
+@pytest.mark.parametrize("bad", [[0.5, 0.5, 0.5, 0.0], [-0.1, 0.6, 0.5, 0.0], [float("nan"), 0.5, 0.5, 0.0]])
+def test_what_is_no_distribution_is_refused(bad):
+    table = pa.table({"utterance_id": ["u"], "p": distribution_column(np.array([bad])), "source": ["x"]})
+    with pytest.raises(TableError, match="row 1: p is no distribution"):
+        validate(table, DISTRIBUTIONS, labels=FOUR)
+
+
+def test_label_order_is_never_guessed(tmp_path):
+    reordered = LabelSet("other order", tuple(reversed(FOUR.labels)))
+    table = pa.table({"utterance_id": ["u"], "p": distribution_column(np.eye(4)[:1]), "source": ["x"]})
+    write_table(table, tmp_path / "d.parquet", DISTRIBUTIONS, labels=reordered)
+    stored = read_table(tmp_path / "d.parquet", DISTRIBUTIONS)
+    assert table_labels(stored) == reordered
+    assert distribution_array(stored["p"]).tolist() == [[1, 0, 0, 0]]
+    with pytest.raises(TableError, match="its labels are sad, angry, happy, neutral; expected neutral, happy"):
+        read_table(tmp_path / "d.parquet", DISTRIBUTIONS, labels=FOUR)
+
+
+def test_errors_of_a_corpus_are_sentences(tmp_path):
+    with pytest.raises(CorpusError, match="nothing is there; make one with 'serann corpus import'"):
+        open_corpus(tmp_path / "none")
+    corpus = small_corpus(tmp_path / "c")
+    with pytest.raises(OutputError, match="exists already"):
+        small_corpus(tmp_path / "c")
+    info = json.loads((tmp_path / "c" / "corpus.json").read_text())
+    (tmp_path / "c" / "corpus.json").write_text(json.dumps({**info, "format": 99}))
+    with pytest.raises(CorpusError, match="format 99 was written by a newer serann"):
+        open_corpus(tmp_path / "c")
+    (tmp_path / "c" / "corpus.json").write_text(json.dumps({**info, "licens": "x"}))
+    with pytest.raises(CorpusError, match="licens: Extra inputs are not permitted"):
+        open_corpus(tmp_path / "c")
+    (tmp_path / "c" / "corpus.json").write_text("{")
+    with pytest.raises(SerannError, match="no valid JSON"):
+        open_corpus(tmp_path / "c")
+    (tmp_path / "c" / "corpus.json").write_text(json.dumps(info))
+    (tmp_path / "c" / "votes.parquet").write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(TableError, match="cannot be read as Parquet"):
+        open_corpus(tmp_path / "c")
+    assert corpus.name == "small"
+
+
+def test_doubled_ids_strange_votes_and_empty_tables_are_refused_and_nothing_is_left(tmp_path):
+    twice = [{"utterance_id": "u0"}, {"utterance_id": "u0"}]
+    with pytest.raises(TableError, match="2 rows share the key utterance_id='u0'"):
+        small_corpus(tmp_path / "c", utterances=twice)
+    with pytest.raises(CorpusError, match="utterance 'ghost' is not in utterances.parquet"):
+        small_corpus(tmp_path / "c", votes=[vote("ghost", "r", "sad")])
+    with pytest.raises(TableError, match="the table is empty"):
+        write_corpus(
+            tmp_path / "c",
+            name="none",
+            labels=FOUR,
+            utterances=UTTERANCES.schema().empty_table(),
+            votes=VOTES.schema().empty_table(),
+            licence="",
+            provenance={},
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_holdout_keeps_a_raters_votes_together_and_ignores_the_order_of_rows(tmp_path):
+    corpus = small_corpus(tmp_path / "c")
+    divided = hold_out(corpus, seen=2, seed=7)
+    seen = count_votes(divided.votes, corpus.ids, FOUR, part="seen").sum(axis=1)
+    assert seen.tolist() == [2, 2, 2, 2, 0, 0]
+    assert count_votes(divided.votes, corpus.ids, FOUR, part="heldout").sum(axis=1).tolist() == [3, 3, 3, 3, 5, 5]
+    part = {(r["utterance_id"], r["rater_id"]): r["part"] for r in divided.votes.to_pylist()}
+    assert all(part[r["utterance_id"], r["rater_id"]] == r["part"] for r in divided.ratings.to_pylist())
+    shuffled = small_corpus(tmp_path / "d", votes=list(reversed(corpus.votes.to_pylist())))
+    assert hold_out(shuffled, seen=2, seed=7).division == divided.division
+    assert hold_out(corpus, seen=2, seed=8).division != divided.division
+
+
+def test_holdout_is_written_once(tmp_path):
+    corpus = small_corpus(tmp_path / "c")
+    write_division(corpus, hold_out(corpus, seen=2, seed=0), None)
+    divided = open_corpus(tmp_path / "c")
+    assert divided.info.division is not None
+    with pytest.raises(OutputError, match="is divided already"):
+        write_division(divided, hold_out(divided, seen=3, seed=0), None)
+    other = write_division(divided, hold_out(divided, seen=3, seed=0), tmp_path / "other")
+    assert other.audio_path(0) == tmp_path / "c" / "audio" / "u0.wav"
+
+
+def test_holdout_divides_anonymous_votes_too(tmp_path):
+    votes = [vote("u0", None, label) for label in ("sad", "sad", "sad", "happy", "angry")]
+    corpus = small_corpus(tmp_path / "c", votes=votes)
+    divided = hold_out(corpus, seen=2, seed=0)
+    assert count_votes(divided.votes, ["u0"], FOUR, part="seen").sum() == 2
+    assert count_votes(divided.votes, ["u0"], FOUR, part="heldout").sum() == 3
+
+
+@settings(max_examples=25, deadline=None)
+@given(counts=st.lists(st.lists(st.integers(0, 4), min_size=4, max_size=4), min_size=1, max_size=6), n=st.integers(0, 5))
+def test_split_counts_parts_the_votes_and_depends_on_the_id_alone(counts, n):
+    counts = np.array(counts)
+    ids = [f"u{i}" for i in range(len(counts))]
+    first, rest = split_counts(counts, n, ids, 3)
+    enough = counts.sum(axis=1) >= n
+    assert np.array_equal((first + rest)[enough], counts[enough])
+    assert (first[enough].sum(axis=1) == n).all()
+    assert np.isnan(first[~enough]).all()
+    alone = split_counts(counts[-1:], n, ids[-1:], 3)[0]
+    assert np.array_equal(alone, first[-1:], equal_nan=True)
+
+
+def test_draws_are_fair():
+    # Two of three votes from (2, 1, 0, 0): the single vote is among them with probability 2/3.
+    drawn = draw_counts(np.tile([2, 1, 0, 0], (6000, 1)), 2, [str(i) for i in range(6000)], 0)
+    assert abs(drawn[:, 1].mean() - 2 / 3) < 4 * np.sqrt(2 / 9 / 6000)
+
+
+def test_uniforms_do_not_depend_on_company():
+    many = uniforms([f"u{i}" for i in range(500)], 40, "x", 1)
+    assert np.array_equal(many[7:8, :3], uniforms(["u7"], 3, "x", 1))
+    assert abs(many.mean() - 0.5) < 4 / np.sqrt(12 * many.size)
+    assert abs(np.corrcoef(many[:, 0], many[:, 1])[0, 1]) < 0.2
+
+
+def test_label_sets_and_maps():
+    assert label_set("crema6").canonical("FEARFUL") == "fear"
+    with pytest.raises(LabelError, match="unknown label 'rage'; expected one of neutral, happy, angry, sad"):
+        FOUR.canonical("rage")
+    with pytest.raises(LabelError, match="unknown label set 'msp7'; expected one of msp9"):
+        label_set("msp7")
+    mapped = map_labels(LABEL_SETS["iemocap9"], FOUR)
+    assert mapped.merges == {"happy": ["happy", "excited"]}
+    assert mapped.drops == ["frustrated", "fear", "disgust", "surprise"]
+    assert map_labels(LABEL_SETS["emodb7"], LABEL_SETS["msp9"]).to["boredom"] == "other"
+    with pytest.raises(LabelError, match="'joy' is not a label of iemocap9"):
+        map_labels(LABEL_SETS["iemocap9"], FOUR, {"joy": "happy"})
+    with pytest.raises(LabelError, match="names a label twice"):
+        LabelSet("bad", ("a", "a"))
