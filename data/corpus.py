@@ -112,8 +112,8 @@ def open_corpus(path: str | Path) -> Corpus:
 
 
 def corpus_directory(path: str | Path) -> Path:
-    """Return the directory that `path` names: the embedded corpus for `demo`, unless such a directory lies here."""
-    return DEMO_CORPUS if str(path) == "demo" and not Path("demo", "corpus.json").exists() else Path(path)
+    """Return the directory that `path` names: `demo` is the embedded corpus (a folder of that name is `./demo`)."""
+    return DEMO_CORPUS if str(path) == "demo" else Path(path)
 
 
 def _read_info(path: Path) -> CorpusInfo:
@@ -211,6 +211,18 @@ def absolute_audio(corpus: Corpus) -> pa.Table:
     ]
     place = corpus.utterances.column_names.index("audio")
     return corpus.utterances.set_column(place, "audio", pa.array(paths, pa.string()))
+
+
+def take(corpus: Corpus, mask: np.ndarray) -> Corpus:
+    """Return the corpus with only the utterances of a mask [U], and only their votes and ratings."""
+    utterances = corpus.utterances.filter(pa.array(mask))
+    kept = utterances["utterance_id"].combine_chunks()
+
+    def of_these(table: pa.Table) -> pa.Table:
+        return table.filter(pc.is_in(table["utterance_id"], value_set=kept))
+
+    ratings = of_these(corpus.ratings) if corpus.ratings is not None else None
+    return Corpus(corpus.path, corpus.info, corpus.labels, utterances, of_these(corpus.votes), ratings)
 
 
 def corpus_fingerprint(corpus: Corpus) -> str:

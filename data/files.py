@@ -1,5 +1,6 @@
 """Files and directories that are either there in full under their name, or not there at all."""
 
+import errno
 import hashlib
 import json
 import os
@@ -41,7 +42,7 @@ def new_directory(path: str | Path, *, what: str, overwrite: bool = False) -> It
     """Yield a hidden sibling directory to fill; on success it takes the name `path`, on failure it is removed.
 
     `what` names the thing in messages ("corpus"). An existing path is refused with OutputError unless `overwrite`; an
-    empty directory counts as absent.
+    empty directory counts as absent. What serann did not write is never replaced.
     """
     path = Path(path)
     refuse_existing(path, what=what, overwrite=overwrite)
@@ -57,16 +58,24 @@ def new_directory(path: str | Path, *, what: str, overwrite: bool = False) -> It
         shutil.rmtree(partial, ignore_errors=True)
 
 
+# The file that tells what a directory of serann's is; a directory without one is somebody else's.
+MARKS = ("corpus.json", "run.json", "model.json", "prediction.json", "demo.json")
+
+
 def refuse_existing(path: Path, *, what: str, overwrite: bool = False) -> None:
     """Raise OutputError if something lies at `path` that must not be replaced."""
-    if not path.exists() or overwrite:
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
-    if path.is_dir() and not any(path.iterdir()):
-        return
-    raise OutputError(
-        f"{path} exists already, so no {what} was written there; choose another output, or pass --overwrite to "
-        "replace it"
-    )
+    if not overwrite:
+        raise OutputError(
+            f"{path} exists already, so no {what} was written there; choose another output, or pass --overwrite to "
+            "replace it"
+        )
+    if not any((path / mark).exists() for mark in MARKS):
+        raise OutputError(
+            f"{path} is nothing that serann wrote (it holds none of {', '.join(MARKS)}), so it is not replaced by a "
+            f"{what}; choose another output"
+        )
 
 
 def _take_place(partial: Path, path: Path) -> None:
@@ -82,18 +91,14 @@ def _take_place(partial: Path, path: Path) -> None:
 
 @contextmanager
 def _writable(path: Path) -> Iterator[None]:
+    """Turn what the operating system says of writing to `path` into an OutputError."""
     try:
         yield
-    except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror}; choose an output folder that you may write to"
-        ) from error
     except OSError as error:
-        if error.errno is None:  # not the operating system's word (libraries raise bare OSError too)
+        if error.errno is None:  # a library's own OSError, which is not about the place
             raise
-        raise OutputError(
-            f"{path} cannot be written: {error.strerror}; free some space or choose another folder"
-        ) from error
+        advice = "free some space there" if error.errno == errno.ENOSPC else "choose an output that you may write to"
+        raise OutputError(f"{path} cannot be written: {error.strerror}; {advice}") from error
 
 
 def _sync(path: Path) -> None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serann.data.corpus import corpus_fingerprint, open_corpus, write_corpus
+from serann.data.corpus import corpus_fingerprint, open_corpus, take, write_corpus
 from serann.data.errors import CorpusError, LabelError, OutputError, SerannError, TableError
 from serann.data.labels import LABEL_SETS, LabelSet, label_set, map_labels
 from serann.data.seeds import uniforms
@@ -170,7 +170,7 @@ def test_doubled_ids_strange_votes_and_empty_tables_are_refused_and_nothing_is_l
     twice = [{"utterance_id": "u0"}, {"utterance_id": "u0"}]
     with pytest.raises(TableError, match="2 rows share the key utterance_id='u0'"):
         small_corpus(tmp_path / "c", utterances=twice)
-    with pytest.raises(CorpusError, match="utterance 'ghost' is not in utterances.parquet"):
+    with pytest.raises(CorpusError, match=r"utterance .ghost. is not in utterances\.parquet"):
         small_corpus(tmp_path / "c", votes=[vote("ghost", "r", "sad")])
     with pytest.raises(TableError, match="the table is empty"):
         write_corpus(
@@ -198,6 +198,14 @@ def test_holdout_keeps_a_raters_votes_together_and_ignores_the_order_of_rows(tmp
     assert hold_out(corpus, seen=2, seed=8).division != divided.division
 
 
+def test_a_part_of_a_corpus_keeps_its_votes(tmp_path):
+    corpus = small_corpus(tmp_path / "c")
+    part = take(corpus, corpus.column("speaker") == "s1")
+    assert part.ids == ["u1", "u4"]
+    assert np.array_equal(count_votes(part.votes, part.ids, FOUR), count_votes(corpus.votes, part.ids, FOUR))
+    assert part.ratings.num_rows == 10
+
+
 def test_holdout_is_written_once(tmp_path):
     corpus = small_corpus(tmp_path / "c")
     write_division(corpus, hold_out(corpus, seen=2, seed=0), None)
@@ -218,7 +226,9 @@ def test_holdout_divides_anonymous_votes_too(tmp_path):
 
 
 @settings(max_examples=25, deadline=None)
-@given(counts=st.lists(st.lists(st.integers(0, 4), min_size=4, max_size=4), min_size=1, max_size=6), n=st.integers(0, 5))
+@given(
+    counts=st.lists(st.lists(st.integers(0, 4), min_size=4, max_size=4), min_size=1, max_size=6), n=st.integers(0, 5)
+)
 def test_split_counts_parts_the_votes_and_depends_on_the_id_alone(counts, n):
     counts = np.array(counts)
     ids = [f"u{i}" for i in range(len(counts))]

@@ -1,0 +1,8 @@
+"""How far synthetic listeners may be trusted: their distributions against held-out human votes."""
+
+from .alignment import audit
+from .panels import open_panel
+from .report import write_report
+from .result import AuditResult
+
+__all__ = ["AuditResult", "audit", "open_panel", "write_report"]

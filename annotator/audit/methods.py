@@ -1,0 +1,109 @@
+"""The report's methods section: the exact variant of every number, and where it comes from."""
+
+from __future__ import annotations
+
+from html import escape
+
+from .result import AuditResult
+
+REFERENCES = (
+    "Brier (1950), Verification of forecasts expressed in terms of probability, Monthly Weather Review 78.",
+    "Gneiting & Raftery (2007), Strictly proper scoring rules, prediction, and estimation, JASA 102.",
+    "Lin (1991), Divergence measures based on the Shannon entropy, IEEE Trans. Information Theory 37.",
+    "Bhattacharyya (1943), On a measure of divergence between two statistical populations, Bull. Calcutta Math. "
+    "Soc. 35.",
+    "Minka (2000), Estimating a Dirichlet distribution, technical report, MIT.",
+    "Tukey (1958), Bias and confidence in not-quite large samples, Ann. Math. Stat. 29 (the jackknife).",
+    "Efron & Tibshirani (1993), An introduction to the bootstrap, Chapman & Hall.",
+)
+
+
+def methods(result: AuditResult) -> str:
+    """The section as HTML."""
+    paragraphs = [
+        _reference(result),
+        _scores(result),
+        _baselines(result),
+        _strata(),
+        _intervals(result),
+        _panels(result),
+    ]
+    body = "".join(f"<p>{paragraph}</p>" for paragraph in paragraphs)
+    references = "".join(f"<li>{escape(reference)}</li>" for reference in REFERENCES)
+    return f'<section class="methods"><h2>Methods</h2>{body}<h3>References</h3><ul>{references}</ul></section>\n'
+
+
+def _reference(result: AuditResult) -> str:
+    m, seed = result.settings["votes_scored"], result.settings["seed"]
+    return (
+        f"<b>Reference.</b> Of each utterance's held-out human votes, {m} are drawn (by seed {seed} and the "
+        "utterance's id) and scored; primary votes only. All others, held out or seen, serve strata, baselines "
+        "and the human curve. Nothing that is scored is used to cut or to predict. Utterances with fewer held-out "
+        "votes are left out, and every prediction meets the same utterances."
+    )
+
+
+def _scores(result: AuditResult) -> str:
+    m = result.settings["votes_scored"]
+    return (
+        f"<b>Scores.</b> q is a prediction, h the counts of the m = {m} votes. <i>Squared error</i> (sq_unbiased): "
+        "Σq² − 2 Σ q h/m + Σ h(h−1)/(m(m−1)), unbiased for the squared distance to the distribution behind the "
+        "votes, so that distribution scores 0 whatever m. <i>Log score</i>: mean natural logarithm of the "
+        "probability given to each vote; minus infinity is reported where a vote's label was given none. Both are "
+        f"proper: nothing scores better in expectation than the true distribution. <i>JSD @{m}</i>: Jensen-Shannon "
+        f"divergence to the votes' frequencies, base 2, no root, no smoothing. <i>Bhattacharyya @{m}</i>: Σ√(q "
+        f"h/m). <i>Total variation @{m}</i>: ½ Σ|q − h/m|. These three are not proper at few votes and never "
+        "comparable between different m. <i>Accuracy, UAR, macro-F1</i>: of the most-voted label; ties split "
+        "credit; the class set is that of the full reference, kept in every part; F1 is 0 for a class never hit."
+    )
+
+
+def _baselines(result: AuditResult) -> str:
+    folds = result.settings["folds"]
+    note = result.system("constant").note or ""
+    return (
+        f"<b>Baselines.</b> All fitted in {folds} folds of speakers, never on an utterance's own speaker. "
+        f"<i>Constant</i>: {escape(note)} (with half a vote added to each label). <i>Percent of the gap</i>: 100 "
+        "(constant − panel) / constant, of squared errors. <i>n human votes, raw</i>: frequencies of n of the "
+        "votes that are not scored. <i>Smoothed</i>: posterior mean (votes + α)/(n + Σα) of a "
+        "Dirichlet-multinomial, α by maximum likelihood. <i>Perfect prediction</i>: distributions drawn from the "
+        "fitted posterior, scored against votes drawn from them; the floor that sampling noise sets. "
+        "<i>Shuffled</i>: the panel's rows dealt to other utterances. A curve of raw votes is no measure of a "
+        "panel's worth in votes: that needs calibration and the best model without a panel."
+    )
+
+
+def _strata() -> str:
+    return (
+        "<b>Ambiguity.</b> Of people: 1 − Σ h(h−1)/(m(m−1)), the unbiased chance that two votes disagree, "
+        "comparable between numbers of votes (the entropy of few votes' frequencies is not). Of a panel: 1 − Σq². "
+        "Thirds are cut by votes that are not scored: cut by the scored votes, the low third would hold those "
+        "that agreed by chance."
+    )
+
+
+def _intervals(result: AuditResult) -> str:
+    methods_used = sorted({row.method for s in result.systems for row in s.scores if not row.method.startswith("none")})
+    return (
+        f"<b>Intervals.</b> {100 * result.settings['level']:.0f} %, over speakers: from 60 speakers on a "
+        "percentile bootstrap of whole speakers (1,000 resamples), below that the delete-one-speaker jackknife "
+        "with Student's t, which covers where the bootstrap does not. Used here: "
+        f"{escape(', '.join(methods_used) or 'none')}."
+    )
+
+
+def _panels(result: AuditResult) -> str:
+    kinds = {panel.kind for panel in result.panels}
+    words = []
+    if "run" in kinds:
+        words.append(
+            "A run is scored by the unweighted mean of its listeners' exact answer distributions; its sampled votes' "
+            "frequencies stand beside it."
+        )
+    if "humans" in kinds:
+        words.append(
+            "Another human panel is scored by its raw vote frequencies; its log score is that of their smoothed form "
+            "(Dirichlet-multinomial fitted to that panel's own votes on other speakers), since raw frequencies "
+            "hold zeros."
+        )
+    return f"<b>Panels.</b> {' '.join(words)} No panel was calibrated on human votes for this audit."

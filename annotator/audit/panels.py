@@ -1,0 +1,174 @@
+"""The panels that are audited: runs of synthetic listeners, or another human panel brought as a corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...data.corpus import Corpus, corpus_fingerprint, open_corpus
+from ...data.errors import CorpusError, LabelError, RunError
+from ...data.fused import is_fused
+from ...data.labels import LabelSet
+from ...data.votes import count_votes, frequencies
+from ..runs import Run, open_run, panel_distribution, synthetic_counts
+from .baselines import smoothed
+from .reference import Reference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """A panel lined up with the reference's utterances and labels; NaN rows of `q` where it says nothing.
+
+    `q` is what is scored; `q_log`, where given, stands in for it in the log score (raw frequencies give zeros).
+    `sampled` are its votes [U, K], if it drew any.
+    """
+
+    name: str
+    kind: str
+    path: str
+    q: np.ndarray
+    q_log: np.ndarray | None = None
+    sampled: np.ndarray | None = None
+    failures: dict[str, int]
+    about: dict[str, Any]
+
+    @property
+    def covers(self) -> np.ndarray:
+        """Mask [U] of the utterances the panel has a distribution for."""
+        return np.asarray(~np.isnan(self.q).any(axis=1))
+
+
+def open_panel(path: str | Path) -> Run | Corpus:
+    """Open a run, or a corpus of another human panel; RunError where the path is neither.
+
+    A fused corpus is refused: its distributions hold human votes of the corpus it would be measured against.
+    """
+    path = Path(path)
+    if is_fused(path):
+        raise RunError(
+            f"{path} is a fused corpus: human votes are in its distributions already, so they cannot be audited "
+            "against those humans; audit the runs it was made from, or train on it and use 'serann evaluate'"
+        )
+    if not (path / "run.json").exists() and (path / "corpus.json").exists():
+        return open_corpus(path)
+    return open_run(path)
+
+
+def line_up(sources: Sequence[Run | Corpus], corpus: Corpus, reference: Reference) -> list[Panel]:
+    """Bring each source's distributions into the order of the reference's utterances and labels.
+
+    Raises LabelError for other labels, RunError where no audited utterance has a distribution (a run of another
+    corpus), or where a panel's votes are the corpus's own.
+    """
+    panels = []
+    for name, source in zip(_names(sources), sources, strict=True):
+        columns = _columns(source.labels, corpus.labels, name)
+        build = _run_panel if isinstance(source, Run) else _human_panel
+        panel = build(name, source, columns, corpus, reference)  # type: ignore[arg-type]
+        if not panel.covers.any():
+            raise RunError(_no_overlap(name, source, corpus, reference))
+        panels.append(panel)
+    return panels
+
+
+def _run_panel(name: str, run: Run, columns: list[int], corpus: Corpus, reference: Reference) -> Panel:
+    made_from = run.info["identity"].get("corpus", corpus.name)
+    if made_from != corpus.name:
+        raise RunError(
+            f"{run.path} is a run over the corpus '{made_from}', not over '{corpus.name}' ({corpus.path}); "
+            "utterances of the same id may be other sounds there: give a run of this corpus"
+        )
+    counts = synthetic_counts(run, reference.ids)[:, columns]
+    return Panel(
+        name=name,
+        kind="run",
+        path=str(run.path),
+        q=panel_distribution(run, reference.ids)[:, columns],
+        sampled=counts if counts.sum() else None,
+        failures=_failures(run, reference),
+        about=_about_run(run),
+    )
+
+
+def _human_panel(name: str, panel: Corpus, columns: list[int], corpus: Corpus, reference: Reference) -> Panel:
+    if corpus_fingerprint(panel) == corpus_fingerprint(corpus):
+        raise RunError(
+            f"{panel.path} holds the very votes of {corpus.path}: a corpus cannot be its own panel; give a run, or "
+            "a corpus with other people's votes on the same utterances"
+        )
+    counts = count_votes(panel.votes, reference.ids, panel.labels)[:, columns]
+    voted = counts.sum(axis=1) > 0
+    return Panel(
+        name=name,
+        kind="humans",
+        path=str(panel.path),
+        q=frequencies(counts),
+        q_log=_smoothed(counts, reference),
+        failures={},
+        about={
+            "panel of people": panel.name,
+            "votes an utterance": round(float(counts[voted].sum(axis=1).mean()), 2) if voted.any() else 0,
+            "simulated": panel.info.simulated,
+        },
+    )
+
+
+def _smoothed(counts: np.ndarray, reference: Reference) -> np.ndarray | None:
+    """Posterior means, or None where the panel has one vote an utterance: nothing tells how much to smooth then."""
+    try:
+        return smoothed(counts, reference)
+    except CorpusError:
+        return None
+
+
+def _columns(theirs: LabelSet, ours: LabelSet, name: str) -> list[int]:
+    """Where each of our labels stands in theirs; another order is fine, other labels are not."""
+    if set(theirs) != set(ours):
+        lacking = [label for label in ours if label not in theirs]
+        further = [label for label in theirs if label not in ours]
+        raise LabelError(
+            f"{name} has the labels {', '.join(theirs)}, the corpus {', '.join(ours)} (it lacks "
+            f"{', '.join(lacking) or 'none'}; it has besides {', '.join(further) or 'none'}); an audit needs the same "
+            "labels: annotate this corpus, or import both with the same label set"
+        )
+    return [theirs.index(label) for label in ours]
+
+
+def _names(sources: Sequence[Run | Corpus]) -> list[str]:
+    """Directory names, or whole paths where two directories have the same name."""
+    short = [Path(s.path).resolve().name for s in sources]
+    return [str(s.path) if short.count(name) > 1 else name for name, s in zip(short, sources, strict=True)]
+
+
+def _no_overlap(name: str, source: Run | Corpus, corpus: Corpus, reference: Reference) -> str:
+    theirs = list(source.ids)
+    shared = len(set(theirs) & set(corpus.ids))
+    if shared:
+        return (
+            f"{name} covers {shared} utterances of {corpus.path}, but none of the {len(reference.ids)} that have "
+            f"{reference.m} held-out human votes; annotate more of the corpus, or lower --votes-scored"
+        )
+    first = f"'{theirs[0]}'" if theirs else "nothing"
+    return (
+        f"{name} shares no utterance with {corpus.path}: its first is {first}, the corpus's is '{corpus.ids[0]}'; "
+        "was it made from another corpus? Give a run of this corpus"
+    )
+
+
+def _failures(run: Run, reference: Reference) -> dict[str, int]:
+    """How many audited utterances failed altogether, by reason."""
+    wanted, reasons = set(reference.ids), {}
+    for row in run.failures.select(["utterance_id", "listener", "reason"]).to_pylist():
+        if row["listener"] is None and row["utterance_id"] in wanted:
+            reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
+    return reasons
+
+
+def _about_run(run: Run) -> dict[str, Any]:
+    """The run's identity in words: model, mode, prompts and their fingerprints."""
+    identity = {key: value for key, value in run.info["identity"].items() if key != "labels"}
+    return {"run": run.name, "listeners": run.listeners.num_rows, **identity}

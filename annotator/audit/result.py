@@ -1,0 +1,157 @@
+"""What an audit found, as plain values that serialise to JSON."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from ...data.bootstrap import Interval
+from ...data.scoring import ScoreRow
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Anything scored on the reference: a panel, its sampled votes, its shuffle, the constant, perfection.
+
+    `kind` is panel | sampled | shuffled | constant | perfect; `panel` names the panel it belongs to, if any.
+    """
+
+    name: str
+    kind: str
+    panel: str | None
+    scores: list[ScoreRow]
+    note: str | None = None
+
+    def score(self, metric: str) -> ScoreRow | None:
+        """The row of a metric, by name without its `@m`; None where the system has none."""
+        return next((row for row in self.scores if row.metric.split("@")[0] == metric), None)
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """n human votes as a prediction: `kind` raw (their frequencies) or smoothed (posterior mean)."""
+
+    kind: str
+    n: int
+    scores: list[ScoreRow]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRow:
+    """One label against the rest: shares of human votes and of panel mass, and the squared error it contributes."""
+
+    label: str
+    human: float
+    panel: Interval
+    bias: Interval
+    sq_unbiased: Interval
+    sq_constant: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class StratumRow:
+    """A third of the utterances by the ambiguity of votes that are not scored."""
+
+    third: str
+    utterances: int
+    human_ambiguity: Interval
+    panel_ambiguity: Interval
+    gap: Interval
+    scores: list[ScoreRow]
+    constant: list[ScoreRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An utterance where panel and humans agree most or least, with all its human votes outside the seen ones."""
+
+    utterance_id: str
+    agreement: str
+    human: list[float]
+    panel: list[float]
+    votes: int
+    sq_unbiased: float
+    jsd_bits: float
+    speaker: str | None
+    transcript: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PanelResult:
+    """One audited panel: how far it may be trusted, where, and against what.
+
+    `gap` is the percent of the closable gap (0 = constant, 100 = sq_unbiased 0); `over_shuffled` and
+    `over_constant` are differences of squared error (positive: the panel is better); `confusion` [K][K] is the mean
+    panel mass (second index) given human mass on a label (first), rows None where humans never chose the label.
+    """
+
+    name: str
+    kind: str
+    path: str
+    about: dict[str, Any]
+    covered: int
+    skipped: int
+    failures: dict[str, int]
+    gap: Interval
+    over_constant: Interval
+    over_shuffled: Interval
+    confusion: list[list[float | None]]
+    labels: list[LabelRow]
+    strata: list[StratumRow]
+    examples: list[Example]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Per-utterance arrays for the pictures; not part of the JSON. `panel_ambiguity` by panel name."""
+
+    ids: list[str]
+    human_ambiguity: np.ndarray
+    thirds: np.ndarray
+    panel_ambiguity: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditResult:
+    """The audit of one or several panels against one reference."""
+
+    corpus: dict[str, Any]
+    settings: dict[str, Any]
+    reference: dict[str, Any]
+    answers: list[str]
+    systems: list[System]
+    curve: list[CurvePoint]
+    panels: list[PanelResult]
+    notes: list[str]
+    format: int = FORMAT
+    rows: Rows | None = field(default=None, repr=False, compare=False)
+
+    def system(self, kind: str, panel: str | None = None) -> System:
+        """The system of a kind (and panel); KeyError if there is none."""
+        for system in self.systems:
+            if system.kind == kind and system.panel == panel:
+                return system
+        raise KeyError((kind, panel))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values without the per-utterance arrays; NaN and infinities become null (`method` says which)."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "rows"}
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Interval | ScoreRow):
+        return {key: _plain(part) for key, part in value._asdict().items()}
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(part) for part in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,116 @@
+"""The table of scores of a prediction against held-out votes, the same for `audit` and `evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from .bootstrap import Interval, by_group
+from .divergences import bhattacharyya, jsd_bits, total_variation
+from .labels import LabelSet
+from .metrics import accuracy_rows, confusion_rows, macro_f1_of, reference_classes, uar_of
+from .proper_scores import log_score, sq_unbiased, unbiased_ambiguity, votes_at
+from .seeds import uniforms
+
+THIRDS = ("low", "medium", "high")
+
+
+class ScoreRow(NamedTuple):
+    """One metric of one prediction: its value, interval, and on how many utterances it rests.
+
+    `skipped` counts the utterances that were asked for and could not be scored: no prediction, or too few votes.
+    """
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    method: str
+    utterances: int
+    skipped: int
+    groups: int
+
+
+def score_row(metric: str, interval: Interval) -> ScoreRow:
+    """Give an interval its metric's name."""
+    value, low, high, method, groups, rows, skipped = interval
+    return ScoreRow(metric, value, low, high, method, rows, skipped, groups)
+
+
+def row_scores(q: np.ndarray, counts: np.ndarray, m: int, ids: Sequence[str], seed: int) -> dict[str, np.ndarray]:
+    """Scores of each utterance, [U] under each metric's name; NaN where undefined.
+
+    `sq_unbiased` and `log_score` use every vote of `counts`; those whose value depends on the number of votes
+    behind the reference are taken at exactly m seeded votes and carry it in their name.
+    """
+    at_m = votes_at(counts, m, ids, seed)
+    return {
+        "sq_unbiased": sq_unbiased(q, counts),
+        "log_score": log_score(q, counts),
+        f"jsd_bits@{m}": jsd_bits(q, at_m),
+        f"bhattacharyya@{m}": bhattacharyya(q, at_m),
+        f"total_variation@{m}": total_variation(q, at_m),
+        "accuracy": accuracy_rows(q, counts),
+    }
+
+
+def score_table(
+    q: np.ndarray,
+    counts: np.ndarray,
+    *,
+    labels: LabelSet,
+    ids: Sequence[str],
+    groups: Sequence[object] | np.ndarray,
+    m: int,
+    seed: int = 0,
+    level: float = 0.95,
+    rows: np.ndarray | None = None,
+) -> list[ScoreRow]:
+    """Score predictions q [U, K] against held-out counts [U, K] with intervals over groups (speakers).
+
+    Proper scores first (`sq_unbiased`, `log_score` in nats per vote), then `jsd_bits@m`, `bhattacharyya@m`,
+    `total_variation@m`, then accuracy, UAR and macro-F1 of the plurality. A NaN row of q is an utterance without
+    prediction: skipped and counted. `rows` (bool [U]) scores a part, with the class set of the whole `counts`.
+
+    Raises ValueError if the shapes do not fit each other or the labels.
+    """
+    q, counts = np.asarray(q, dtype=np.float64), np.asarray(counts, dtype=np.float64)
+    if q.shape != counts.shape or q.shape != (len(ids), len(labels)) or len(groups) != len(ids):
+        raise ValueError(
+            f"q {q.shape}, counts {counts.shape}, {len(ids)} ids, {len(groups)} groups, {len(labels)} labels: "
+            "expected q and counts [ids, labels]"
+        )
+    classes = reference_classes(counts)
+    part = np.ones(len(ids), dtype=bool) if rows is None else np.asarray(rows, dtype=bool)
+    names, of = np.asarray(ids, dtype=object)[part].tolist(), np.asarray(groups, dtype=object)[part]
+    scores = row_scores(q[part], counts[part], m, names, seed)
+    table = [score_row(name, by_group(x, of, level=level, seed=seed)) for name, x in scores.items()]
+    confusion = confusion_rows(q[part], counts[part]).reshape(len(names), -1)
+    shape = (len(labels), len(labels))
+    for name, of_confusion in (("uar", uar_of), ("macro_f1", macro_f1_of)):
+        interval = by_group(
+            confusion,
+            of,
+            statistic=lambda t, f=of_confusion: f(t.reshape(*t.shape[:-1], *shape), classes),
+            level=level,
+            seed=seed,
+        )
+        table.append(score_row(name, interval))
+    return table
+
+
+def strata_thirds(counts: np.ndarray, ids: Sequence[str], seed: int = 0) -> np.ndarray:
+    """Cut utterances into ambiguity thirds, int [U]: 0 low, 1 medium, 2 high, -1 undefined (fewer than two votes).
+
+    `counts` must hold votes that are not scored: cutting by the scored ones selects on the outcome, and every
+    shrinkage estimator then loses in the low third by construction. Ranked by `unbiased_ambiguity`; since few votes
+    take few values, ties at a border are broken at random, by (seed, utterance id), whatever the order of rows.
+    """
+    ambiguity = unbiased_ambiguity(counts)
+    thirds = np.full(len(ids), -1)
+    known = np.flatnonzero(~np.isnan(ambiguity))
+    order = known[np.lexsort((uniforms(ids, 1, "thirds", seed)[known, 0], ambiguity[known]))]
+    thirds[order] = np.arange(len(order)) * 3 // max(len(order), 1)
+    return thirds
