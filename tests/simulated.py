@@ -16,6 +16,7 @@ import pyarrow as pa
 import soundfile
 from serann.data.corpus import Corpus, write_corpus
 from serann.data.files import write_json
+from serann.data.holdout import hold_out, write_division
 from serann.data.labels import LABEL_SETS, LabelSet
 from serann.data.seeds import rng_from
 from serann.data.tables import (
@@ -30,7 +31,6 @@ from serann.data.tables import (
     validate,
     write_table,
 )
-from serann.data.votes import hold_out, write_division
 
 # how a rater turns an utterance's distribution into a vote: the share of votes that are blind guesses
 RATERS = {f"good-{i}": 0.02 for i in range(8)} | {"careless-0": 0.5, "careless-1": 0.5, "spammer-0": 1.0}

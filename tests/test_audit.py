@@ -13,9 +13,10 @@ from serann.annotator.cli import app
 from serann.annotator.runs import open_run, panel_distribution
 from serann.data.corpus import write_corpus
 from serann.data.errors import CorpusError, LabelError, OptionError, RunError
+from serann.data.holdout import hold_out, write_division
 from serann.data.labels import LABEL_SETS, LabelSet
 from serann.data.tables import UTTERANCES, VOTES, from_rows
-from serann.data.votes import count_votes, hold_out, write_division
+from serann.data.votes import count_votes
 from simulated import biased, shuffled, simulated_corpus, simulated_run, simulated_truth
 from typer.testing import CliRunner
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from serann.data.corpus import corpus_fingerprint, open_corpus, take, write_corpus
 from serann.data.errors import CorpusError, LabelError, OutputError, SerannError, TableError
+from serann.data.holdout import hold_out, write_division
 from serann.data.labels import LABEL_SETS, LabelSet, label_set, map_labels
 from serann.data.seeds import uniforms
 from serann.data.tables import (
@@ -26,7 +27,7 @@ from serann.data.tables import (
     validate,
     write_table,
 )
-from serann.data.votes import count_votes, draw_counts, frequencies, hold_out, split_counts, write_division
+from serann.data.votes import count_votes, draw_counts, frequencies, split_counts
 
 FOUR = LABEL_SETS["iemocap4"]
 

@@ -28,7 +28,7 @@ def holdout(
     Example: serann corpus holdout demo --seen 2 --seed 0 -o divided
     """
     from ...data.corpus import open_corpus
-    from ...data.votes import hold_out, write_division
+    from ...data.holdout import hold_out, write_division
     from .console import print_json, print_table
 
     opened = open_corpus(corpus)
