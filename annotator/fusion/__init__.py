@@ -1,0 +1,19 @@
+"""Fusion of human and synthetic votes: one strategy a file, one function that runs them and writes a fused corpus."""
+
+from .calibrated_prior import EmpiricalBayes, Posterior, fit_empirical_bayes, posterior
+from .evidence import Blend, Evidence, gather
+from .fuse import fuse
+from .strategies import AUGMENTATIONS, STRATEGIES
+
+__all__ = [
+    "AUGMENTATIONS",
+    "STRATEGIES",
+    "Blend",
+    "EmpiricalBayes",
+    "Evidence",
+    "Posterior",
+    "fit_empirical_bayes",
+    "fuse",
+    "gather",
+    "posterior",
+]

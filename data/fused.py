@@ -1,0 +1,141 @@
+"""A fused corpus: a corpus directory with `fusion.json` and `distributions.parquet` beside its tables."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .corpus import Corpus, corpus_fingerprint, open_corpus
+from .errors import CorpusError, list_problems
+from .files import fingerprint, read_json
+from .tables import DISTRIBUTIONS, distribution_array, read_table
+
+FORMAT = 1
+FUSION_FILE = "fusion.json"
+DISTRIBUTIONS_FILE = "distributions.parquet"
+
+
+class FusionInfo(BaseModel):
+    """What `fusion.json` holds: how the distributions came about, and from what."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int = FORMAT
+    strategy: str
+    blend: str | None = None
+    formula: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    corpus: dict[str, Any]
+    runs: list[dict[str, Any]] = Field(default_factory=list)
+    division: dict[str, Any] | None = None
+    seed: int = 0
+    counts: dict[str, int] = Field(default_factory=dict)
+    shares: dict[str, dict[str, float]] = Field(default_factory=dict)
+    warnings: list[str] = Field(default_factory=list)
+    failures: list[dict[str, Any]] = Field(default_factory=list)
+    software: dict[str, str] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """A corpus with one fused distribution for every utterance that has one.
+
+    `distributions` [U, K] and `effective_votes` [U] follow `corpus.ids`; an utterance without a distribution
+    is a row of NaN, never a uniform one. `source` [U] names what a row was made of (None where absent).
+    """
+
+    corpus: Corpus
+    info: FusionInfo
+    distributions: np.ndarray
+    effective_votes: np.ndarray
+    source: np.ndarray
+
+    @property
+    def path(self) -> Path:
+        return self.corpus.path
+
+    @property
+    def fingerprint(self) -> str:
+        return fused_fingerprint(self)
+
+    @property
+    def defined(self) -> np.ndarray:
+        """Mask [U] of the utterances that have a distribution."""
+        return np.asarray(np.isfinite(self.distributions).all(axis=1))
+
+
+def fused_fingerprint(fused: Fused) -> str:
+    """Fingerprint of what a trainer reads: the corpus's tables, the distributions and how they were made.
+
+    Software versions are left out: the same numbers made by another numpy are the same fused corpus.
+    """
+    rows = np.column_stack([fused.distributions, fused.effective_votes]).astype("<f8")
+    content = hashlib.sha256("\x00".join(fused.corpus.ids).encode())
+    content.update(np.ascontiguousarray(rows).tobytes())
+    return fingerprint(
+        {
+            "corpus": corpus_fingerprint(fused.corpus),
+            "distributions": content.hexdigest(),
+            "strategy": fused.info.strategy,
+            "blend": fused.info.blend,
+            "division": fused.info.division,
+        }
+    )
+
+
+def is_fused(path: str | Path) -> bool:
+    """Whether a directory holds a fused corpus (it may still be a broken one)."""
+    return (Path(path) / FUSION_FILE).is_file()
+
+
+def open_fused(path: str | Path) -> Fused:
+    """Read a fused corpus. Raises CorpusError where it is absent, of a newer format, or does not fit its corpus."""
+    path = Path(path)
+    if path.is_dir() and not is_fused(path):
+        raise CorpusError(
+            f"{path}: no {FUSION_FILE} here, so this is not a fused corpus; make one with "
+            f"'serann fuse {path} RUN -o FUSED'"
+        )
+    corpus = open_corpus(path)
+    info = read_fusion_info(corpus.path / FUSION_FILE)
+    table = read_table(corpus.path / DISTRIBUTIONS_FILE, DISTRIBUTIONS, labels=corpus.labels)
+    return assemble(corpus, info, table)
+
+
+def read_fusion_info(path: Path) -> FusionInfo:
+    """Read and validate `fusion.json`; the errors name every field that does not fit."""
+    found = read_json(path, what="the description of a fused corpus")
+    newest = found.get("format", FORMAT)
+    if isinstance(newest, int) and newest > FORMAT:
+        raise CorpusError(
+            f"{path}: format {newest} was written by a newer serann; this one reads up to {FORMAT}: upgrade serann"
+        )
+    try:
+        return FusionInfo.model_validate(found)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise CorpusError(list_problems(f"{path}: not a fusion.json of format {FORMAT}", problems)) from error
+
+
+def assemble(corpus: Corpus, info: FusionInfo, table: pa.Table) -> Fused:
+    """Line the rows of a distributions table up with the corpus's utterances (absent = NaN)."""
+    row_of = {utterance: row for row, utterance in enumerate(corpus.ids)}
+    ids = table["utterance_id"].to_pylist()
+    strangers = [f"utterance '{i}' is not in utterances.parquet" for i in ids if i not in row_of]
+    if strangers:
+        raise CorpusError(list_problems(f"{corpus.path / DISTRIBUTIONS_FILE}: does not fit its corpus", strangers))
+    rows = np.array([row_of[i] for i in ids], dtype=int)
+    distributions = np.full((len(row_of), len(corpus.labels)), np.nan)
+    effective = np.full(len(row_of), np.nan)
+    source = np.full(len(row_of), None, dtype=object)
+    if len(rows):
+        distributions[rows] = distribution_array(table["p"])
+        effective[rows] = table["effective_votes"].to_numpy(zero_copy_only=False)
+        source[rows] = table["source"].to_pylist()
+    return Fused(corpus=corpus, info=info, distributions=distributions, effective_votes=effective, source=source)
