@@ -3,10 +3,11 @@
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,21 @@ def write_json(path: str | Path, obj: Any) -> None:
     """Write `obj` as indented JSON, atomically. NaN and infinities are refused: JSON has no word for them."""
     with atomic_file(path) as partial:
         partial.write_text(json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def finite(obj: Any) -> Any:
+    """Return `obj` as plain JSON values: numpy scalars unpacked, and what is not a finite number is null.
+
+    >>> finite({"value": float("nan"), "votes": (1, 2)})
+    {'value': None, 'votes': [1, 2]}
+    """
+    if isinstance(obj, Mapping):
+        return {str(key): finite(value) for key, value in obj.items()}
+    if isinstance(obj, list | tuple):
+        return [finite(value) for value in obj]
+    if hasattr(obj, "item"):  # a numpy scalar
+        obj = obj.item()
+    return None if isinstance(obj, float) and not math.isfinite(obj) else obj
 
 
 def read_json(path: str | Path, *, what: str) -> dict[str, Any]:

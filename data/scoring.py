@@ -101,6 +101,26 @@ def score_table(
     return table
 
 
+def paired_table(
+    q: np.ndarray,
+    other: np.ndarray,
+    counts: np.ndarray,
+    *,
+    ids: Sequence[str],
+    groups: Sequence[object] | np.ndarray,
+    m: int,
+    seed: int = 0,
+    level: float = 0.95,
+) -> list[ScoreRow]:
+    """Mean difference, `q` less `other`, of every score that an utterance has by itself, with intervals over groups.
+
+    Both predictions [U, K] meet the same votes, so what an utterance adds to both cancels; an utterance that either
+    lacks is skipped and counted. UAR and macro-F1 are no means over utterances and have no row here.
+    """
+    first, second = (row_scores(np.asarray(x, dtype=np.float64), counts, m, ids, seed) for x in (q, other))
+    return [score_row(name, by_group(first[name] - second[name], groups, level=level, seed=seed)) for name in first]
+
+
 def strata_thirds(counts: np.ndarray, ids: Sequence[str], seed: int = 0) -> np.ndarray:
     """Cut utterances into ambiguity thirds, int [U]: 0 low, 1 medium, 2 high, -1 undefined (fewer than two votes).
 

@@ -6,7 +6,7 @@ from serann.data import metrics as m
 from serann.data.divergences import bhattacharyya
 from serann.data.labels import LABEL_SETS
 from serann.data.proper_scores import log_score, sq_unbiased
-from serann.data.scoring import score_table, strata_thirds
+from serann.data.scoring import paired_table, score_table, strata_thirds
 
 
 @pytest.fixture
@@ -172,3 +172,20 @@ def test_thirds_are_cut_by_rank_with_ties_broken_by_the_seed():
     assert ids_of[-1] == -1
     np.testing.assert_array_equal(strata_thirds(tied[::-1], ids[::-1], seed=1)[::-1], ids_of)
     assert (strata_thirds(tied, ids, seed=2) != ids_of).any()
+
+
+def test_paired_differences_equal_the_difference_of_the_means(simple):
+    q, other, counts, ids, speakers = simple
+    table = {row.metric: row for row in paired_table(q, other, counts, ids=ids, groups=speakers, m=3)}
+    apart = [sq_unbiased(x, counts).mean() for x in (q, other)]
+    assert table["sq_unbiased"].value == pytest.approx(apart[0] - apart[1], abs=1e-12)
+    same = paired_table(q, q, counts, ids=ids, groups=speakers, m=3)
+    assert all(row.value == 0 and row.low == 0 == row.high for row in same)
+
+
+@pytest.fixture
+def simple():
+    rng = np.random.default_rng(3)
+    q, other = rng.dirichlet(np.ones(4), 40), rng.dirichlet(np.ones(4), 40)
+    counts = np.stack([rng.multinomial(5, row) for row in rng.dirichlet(np.ones(4), 40)]).astype(float)
+    return q, other, counts, [f"u{i}" for i in range(40)], [f"s{i % 8}" for i in range(40)]

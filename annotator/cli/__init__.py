@@ -28,11 +28,7 @@ CORPUS_COMMANDS = ("holdout", "info")
 
 def _register() -> None:
     for name in COMMANDS:
-        try:  # BUILD
-            module = import_module(f".{name}", __name__)  # BUILD
-        except ModuleNotFoundError:  # BUILD
-            continue  # BUILD
-        app.command(name)(getattr(module, name))
+        app.command(name)(getattr(import_module(f".{name}", __name__), name))
     corpus = import_module(".corpus", __name__)
     for name in CORPUS_COMMANDS:
         corpus_app.command(name)(getattr(corpus, name))

@@ -36,18 +36,23 @@ def progress(description: str, total: int | None = None) -> Iterator[Callable[..
         TextColumn("ETA"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=False) as bar:
-        task = bar.add_task(description, total=total, rate="")
+    bar = Progress(*columns, console=console, transient=False)
+    task = bar.add_task(description, total=total, rate="")
 
-        def step(done: int, of: int | None = None) -> None:
-            if of is None:
-                bar.advance(task, done)
-            else:
-                bar.update(task, completed=done, total=of)
-            speed = bar.tasks[0].speed
-            bar.update(task, rate=f"{speed:.1f}/s" if speed else "")
+    def step(done: int, of: int | None = None) -> None:
+        bar.start()  # not before there is progress: an input that is refused first shows no bar
+        if of is None:
+            bar.advance(task, done)
+        else:
+            bar.update(task, completed=done, total=of)
+        speed = bar.tasks[0].speed
+        bar.update(task, rate=f"{speed:.1f}/s" if speed else "")
 
+    try:
         yield step
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def note(text: str) -> None:
@@ -57,18 +62,10 @@ def note(text: str) -> None:
 
 def print_json(obj: Any) -> None:
     """Print one JSON document on stdout; what is not a finite number becomes null."""
-    json.dump(_finite(obj), sys.stdout, indent=2, ensure_ascii=False)
+    from ...data.files import finite
+
+    json.dump(finite(obj), sys.stdout, indent=2, ensure_ascii=False)
     sys.stdout.write("\n")
-
-
-def _finite(obj: Any) -> Any:
-    if isinstance(obj, dict):
-        return {str(key): _finite(value) for key, value in obj.items()}
-    if isinstance(obj, list | tuple):
-        return [_finite(value) for value in obj]
-    if hasattr(obj, "item"):  # a numpy scalar
-        obj = obj.item()
-    return None if isinstance(obj, float) and not math.isfinite(obj) else obj
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

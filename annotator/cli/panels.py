@@ -1,0 +1,79 @@
+"""`serann panels`: the listener panels, and what each listener is asked."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ...prompts.loader import Panel
+
+
+def panels(
+    name: Annotated[
+        str | None, typer.Argument(help="A panel by name, or a .toml file; all are listed without.")
+    ] = None,
+    render: Annotated[bool, typer.Option("--render", help="Show the text each listener is asked.")] = False,
+    labels: Annotated[str, typer.Option(help="The label set to render with.")] = "demo6",
+    transcript: Annotated[str, typer.Option(help="The transcript to render with.")] = "I told you so.",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """List the listener panels, or show one with its listeners.
+
+    Example: serann panels crossed --render
+    """
+    from ...prompts.loader import list_panels, load_panel
+    from .console import print_json, print_table
+
+    if name is None:
+        rows = [
+            {
+                "panel": panel.name,
+                "listeners": len(panel.listeners),
+                "question": panel.question.name,
+                "about": panel.about,
+            }
+            for panel in map(load_panel, list_panels())
+        ]
+        if as_json:
+            print_json(rows)
+        else:
+            print_table("Listener panels", list(rows[0]), [list(row.values()) for row in rows])
+        return
+    panel = load_panel(name)
+    rows = _listeners(panel, labels, transcript, render)
+    if as_json:
+        print_json({"panel": panel.name, "about": panel.about, "system": panel.question.system, "listeners": rows})
+        return
+    columns = [column for column in rows[0] if column != "text"]
+    print_table(f"{panel.name}: {panel.about}", columns, [[row[c] for c in columns] for row in rows])
+    if render:
+        _print_texts(panel, rows)
+
+
+def _listeners(panel: "Panel", labels: str, transcript: str, with_text: bool) -> list[dict[str, Any]]:
+    from ...data.labels import label_set
+    from ...prompts.loader import fingerprint
+    from ...prompts.loader import render as rendered
+
+    names = label_set(labels).labels
+    rows = []
+    for item in panel.listeners:
+        row = {
+            "listener": item.listener,
+            "focus": item.focus,
+            "temperature": f"{item.temperature:g}",
+            "order": item.order,
+            "rater": item.rater,
+            "prompt": fingerprint(panel.question, item)[7:15],
+        }
+        if with_text:
+            row["text"] = rendered(panel.question, item, names, transcript).text
+        rows.append(row)
+    return rows
+
+
+def _print_texts(panel: "Panel", rows: list[dict[str, Any]]) -> None:
+    print(f"\nsystem: {panel.question.system}")
+    for rater in dict.fromkeys(row["rater"] for row in rows):
+        text = next(row["text"] for row in rows if row["rater"] == rater)
+        print(f"\n{rater}:\n  [audio]\n  {text}")

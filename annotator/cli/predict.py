@@ -1,0 +1,75 @@
+"""`serann predict`: what a trained model hears."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A trained model.", show_default=False)],
+    source: Annotated[
+        list[str],
+        typer.Argument(metavar="CORPUS|AUDIO...", help="A corpus, 'demo', or sound files.", show_default=False),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PRED", help="The prediction directory.", show_default=False)
+    ],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    batch_seconds: Annotated[float, typer.Option(help="Seconds of sound a batch, with padding.")] = 120.0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Let a trained model listen to a corpus or to sound files.
+
+    Writes a distribution over the labels for each utterance, and ratings where
+    the model gives them. An utterance that cannot be heard is listed, and the
+    exit code is then 1.
+
+    Example: serann predict model demo -o prediction
+    """
+    from ...data.corpus import corpus_directory, open_corpus
+    from ...trainer import predict as run_prediction
+    from .console import note, print_json, progress
+
+    single = len(source) == 1 and (source[0] == "demo" or corpus_directory(source[0]).is_dir())
+    with progress("predict") as step:
+        found = run_prediction(
+            model,
+            open_corpus(source[0]) if single else source,
+            out=output,
+            device=device,
+            batch_seconds=batch_seconds,
+            overwrite=overwrite,
+            progress=step,
+        )
+    if as_json:
+        print_json(
+            {
+                "prediction": str(found.path),
+                "model": found.model.name,
+                "utterances": len(found.ids),
+                "failures": [{"utterance_id": name, "reason": why} for name, why in found.failures.items()],
+            }
+        )
+    else:
+        _show(found)
+    for name, reason in found.failures.items():
+        note(f"failed: {name}: {reason}")
+    if found.failures:
+        raise typer.Exit(1)
+
+
+def _show(found) -> None:
+    """The first rows of what was heard."""
+    from .console import print_table
+
+    labels = list(found.model.label_set)
+    rows = [
+        [name, *found.distributions[place].tolist(), *found.ratings[place].tolist()]
+        for place, name in enumerate(found.ids)
+        if name not in found.failures
+    ]
+    shown = rows[:20]
+    title = f"{found.path}: {len(rows)} utterances" + (f", the first {len(shown)}" if len(rows) > len(shown) else "")
+    print_table(title, ["utterance", *labels, *found.model.dimensions], shown)

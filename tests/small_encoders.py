@@ -1,0 +1,37 @@
+"""Small random speech-encoder checkpoints of the true transformers classes, for tests."""
+
+from pathlib import Path
+
+SIZES = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "conv_dim": (8, 16),
+    "conv_kernel": (400, 3),
+    "conv_stride": (160, 2),
+    "num_conv_pos_embeddings": 4,
+    "num_conv_pos_embedding_groups": 2,
+    "num_feat_extract_layers": 2,
+}
+
+
+def encoder_config(family: str = "wavlm", norm: str = "group", **changes):
+    """A configuration of a family (wavlm, hubert, wav2vec2) with group or layer norm in its feature encoder."""
+    from transformers import AutoConfig
+
+    fields = {**SIZES, "feat_extract_norm": norm, "do_stable_layer_norm": norm == "layer", **changes}
+    return AutoConfig.for_model(family, **fields)
+
+
+def make_encoder_checkpoint(path: Path, *, family: str = "wavlm", norm: str = "group", seed: int = 0) -> Path:
+    """Write a random checkpoint with its feature extractor's configuration."""
+    import torch
+    from transformers import AutoModel, Wav2Vec2FeatureExtractor
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = AutoModel.from_config(encoder_config(family, norm))
+    model.save_pretrained(path)
+    Wav2Vec2FeatureExtractor(do_normalize=norm == "layer").save_pretrained(path)
+    return path

@@ -1,0 +1,322 @@
+"""Training: targets from seen votes alone, killed and resumed to the bit, clear words for what is wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from serann.annotator.fusion import fuse
+from serann.data.corpus import open_corpus
+from serann.data.errors import CorpusError, ModelError, OptionError, OutputError, SerannError
+from serann.data.fused import open_fused
+from serann.data.seeds import rng_from
+from serann.trainer import open_model, read_model_info, train
+from serann.trainer.checkpoint import check_options, load_state
+from serann.trainer.dataset import Sounds, bucketed_batches, collate, heard, perturb
+from serann.trainer.device import own_generator, seed_torch
+from serann.trainer.schedule import make_scheduler
+from serann.trainer.targets import (
+    from_unit,
+    mean_ratings,
+    rated_dimensions,
+    seen_marginal,
+    to_unit,
+    training_examples,
+    validation_examples,
+)
+from serann.trainer.validation import best_epoch, has_stalled
+from simulated import simulated_corpus
+from small_encoders import make_encoder_checkpoint
+
+QUICK = {"from_scratch": True, "epochs": 2, "batch_seconds": 3.0, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A corpus of 60 short tones, fused from its seen human votes, and a tiny WavLM's configuration."""
+    path = tmp_path_factory.mktemp("train")
+    corpus, _ = simulated_corpus(path / "corpus", utterances=60, speakers=10, audio=True)
+    fuse(corpus, [], strategy="human", out=path / "fused")
+    make_encoder_checkpoint(path / "encoder", norm="layer")
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(place):
+    return train(place / "fused", model=str(place / "encoder"), out=place / "model", **QUICK)
+
+
+def metrics(path: Path) -> list[dict]:
+    return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_model_directory_holds_what_it_learnt_and_from_what(place, trained):
+    assert sorted(p.name for p in trained.iterdir()) == ["metrics.jsonl", "model.json", "weights.safetensors"]
+    info, corpus, fused = read_model_info(trained), open_corpus(place / "corpus"), open_fused(place / "fused")
+    assert info.finished
+    assert info.label_set.labels == corpus.labels.labels
+    assert info.division == corpus.info.division
+    assert info.fused.fingerprint == fused.fingerprint
+    assert info.fused.strategy == "human"
+    assert info.dimensions == ["valence"]
+    assert info.scale == (1.0, 5.0)
+    assert [row["epoch"] for row in metrics(trained)] == [1, 2]
+    assert info.best["log_score"] == max(row["log_score"] for row in metrics(trained))
+    opened = open_model(trained)
+    assert not opened.network.training
+    assert sum(p.numel() for p in opened.network.parameters()) == info.architecture.parameters
+
+
+def test_targets_come_from_the_train_split_and_ratings_from_seen_raters(place):
+    fused = open_fused(place / "fused")
+    corpus = fused.corpus
+    examples = training_examples(fused, ["valence"])
+    assert set(corpus.column("split")[examples.rows]) == {"train"}
+    np.testing.assert_allclose(examples.targets, fused.distributions[examples.rows])
+    ratings = corpus.ratings.to_pylist()
+    for place_of, row in enumerate(examples.rows[:5]):
+        seen = [r["value"] for r in ratings if r["utterance_id"] == corpus.ids[row] and r["part"] == "seen"]
+        assert len(seen) == 2
+        assert examples.ratings[place_of, 0] == pytest.approx((np.mean(seen) - 3) / 2)  # the scale is 1 to 5
+
+
+def test_the_reference_of_validation_is_every_human_vote_of_development(place):
+    corpus = open_corpus(place / "corpus")
+    examples = validation_examples(corpus, ["valence"])
+    assert set(corpus.column("split")[examples.rows]) == {"development"}
+    assert (examples.targets.sum(axis=1) == 8).all()
+
+
+def test_the_constant_is_the_share_of_seen_train_votes(place):
+    fused = open_fused(place / "fused")
+    train_ids = {i for i, inside in zip(fused.corpus.ids, fused.corpus.in_split("train"), strict=True) if inside}
+    counts = dict.fromkeys(fused.corpus.labels, 0.5)
+    for vote in fused.corpus.votes.to_pylist():
+        if vote["utterance_id"] in train_ids and vote["part"] == "seen":
+            counts[vote["label"]] += 1
+    expected = np.array([counts[label] for label in fused.corpus.labels]) / sum(counts.values())
+    np.testing.assert_allclose(seen_marginal(fused), expected)
+
+
+def test_unit_scale_and_back():
+    values = np.array([1.0, 2.5, 7.0])
+    np.testing.assert_allclose(from_unit(to_unit(values, (1, 7)), (1, 7)), values)
+    assert to_unit(np.array([1.0, 7.0]), (1, 7)).tolist() == [-1, 1]
+
+
+def test_only_dimensions_that_were_rated_are_learnt(place):
+    corpus = open_corpus(place / "corpus")
+    assert rated_dimensions(corpus) == ["valence"]
+    assert np.isnan(mean_ratings(corpus, ["arousal"])).all()
+
+
+def test_batches_are_bounded_complete_seeded_and_differ_by_epoch():
+    seconds = np.abs(rng_from("lengths").normal(3, 2, 200)) + 0.3
+    seconds[7] = 40.0  # longer than a batch: alone
+    batches = bucketed_batches(seconds, batch_seconds=20, seed=0, epoch=0)
+    assert sorted(np.concatenate(batches)) == list(range(200))
+    assert all(seconds[b].max() * len(b) <= 20 or len(b) == 1 for b in batches)
+    padding = sum(seconds[b].max() * len(b) for b in batches) / seconds.sum()
+    assert padding < 1.25
+    again, other = (bucketed_batches(seconds, batch_seconds=20, seed=0, epoch=e) for e in (0, 1))
+    assert all(np.array_equal(a, b) for a, b in zip(batches, again, strict=True))
+    assert [b.tolist() for b in batches] != [b.tolist() for b in other]
+
+
+def test_perturbing_depends_on_its_seed_and_keeps_enough_sound():
+    wave = np.sin(np.arange(8000) / 20).astype(np.float32)
+    one, same, other = (perturb(wave, rng_from(seed), shortest=7000) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert one.dtype == np.float32
+    assert len(one) >= 7000 - 1
+    assert len(one) != len(other) or not np.array_equal(one, other)
+
+
+def test_a_warm_up_and_a_cosine_reach_their_ends():
+    options = check_options(
+        {"model": "m", "epochs": 1, "batch_seconds": 1, "learning_rate": 2.0, "head_learning_rate": 1.0, "warm_up": 0.2}
+    )
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimiser = torch.optim.SGD([weight], lr=2.0)
+    scheduler = make_scheduler(optimiser, options, steps=10)
+    rates = []
+    for _ in range(10):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        scheduler.step()
+    assert rates[:3] == [1.0, 2.0, 2.0]
+    assert rates == sorted(rates[:2]) + sorted(rates[2:], reverse=True)
+    assert rates[-1] == pytest.approx(1 + np.cos(np.pi * 7 / 8))
+
+
+def test_the_best_epoch_and_when_to_stop():
+    history = [{"log_score": v, "sq_unbiased": -v} for v in (-2.0, float("nan"), -1.0, -1.0, -1.5)]
+    assert best_epoch(history, "log_score") == best_epoch(history, "sq_unbiased") == 2
+    options = {"model": "m", "epochs": 9, "batch_seconds": 1, "learning_rate": 1, "head_learning_rate": 1}
+    assert has_stalled(history, check_options({**options, "patience": 2}))
+    assert not has_stalled(history, check_options({**options, "patience": 3}))
+    assert not has_stalled(history, check_options(options))
+
+
+def test_early_stopping_ends_a_training(place, tmp_path):
+    out = train(
+        place / "fused", model=str(place / "encoder"), out=tmp_path / "m",
+        **{**QUICK, "epochs": 30}, learning_rate=1e-12, head_learning_rate=1e-12, best_by="accuracy", patience=2,
+    )  # fmt: skip
+    assert len(metrics(out)) == 3
+    assert read_model_info(out).best_epoch == 1
+
+
+def test_training_twice_gives_the_same_weights_and_leaves_the_global_generator(place, trained, tmp_path):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    again = train(place / "fused", model=str(place / "encoder"), out=tmp_path / "model", **QUICK)
+    assert torch.equal(torch.rand(3), expected)
+    assert (again / "weights.safetensors").read_bytes() == (trained / "weights.safetensors").read_bytes()
+    assert metrics(again) == metrics(trained)
+
+
+def test_it_learns(place, tmp_path):
+    out = train(
+        place / "fused", model=str(place / "encoder"), out=tmp_path / "m",
+        **{**QUICK, "epochs": 12}, perturb=False, learning_rate=1e-2, head_learning_rate=1e-2, dropout=0.0,
+    )  # fmt: skip
+    history = metrics(out)
+    assert history[-1]["categorical_loss"] < history[0]["categorical_loss"] - 0.05
+
+
+def command(place: Path, out: Path) -> list[str]:
+    code = "from serann.annotator.cli import main; main()"
+    options = "--from-scratch --epochs 12 --batch-seconds 3 --device cpu --dimensional-weight 0.5"
+    paths = [str(place / "fused"), "--model", str(place / "encoder"), "-o", str(out)]
+    return [sys.executable, "-c", code, "train", *paths, *options.split(" ")]
+
+
+def test_killed_it_goes_on_to_the_same_bits(place, tmp_path):
+    out, straight = tmp_path / "killed", tmp_path / "straight"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command(place, out), env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    ) as run:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and len(metrics(out) if (out / "metrics.jsonl").exists() else []) < 3:
+            time.sleep(0.005)
+        run.send_signal(signal.SIGKILL)
+    assert not read_model_info(out).finished
+    assert 2 <= len(load_state(out)["history"]) < 12
+    with pytest.raises(ModelError, match="its training is not finished; run the same 'serann train' command again"):
+        open_model(out)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        options = {**QUICK, "epochs": 12, "model": str(place / "encoder"), "dimensional_weight": 0.5}
+        with pytest.raises(OutputError, match=r"unfinished training of another kind .*: seed was 0, now 1"):
+            train(place / "fused", out=out, **options, seed=1)
+        seen = []
+        train(place / "fused", out=out, **options, progress=lambda done, total: seen.append((done, total)))
+        train(place / "fused", out=straight, **options)
+    finally:
+        torch.set_num_threads(threads)
+    assert seen[0][0] > 1  # it did not begin at the beginning
+    assert metrics(out) == metrics(straight)
+    assert (out / "weights.safetensors").read_bytes() == (straight / "weights.safetensors").read_bytes()
+
+
+def test_an_output_that_is_no_unfinished_training_is_kept(place, trained, tmp_path):
+    options = {**QUICK, "model": str(place / "encoder")}
+    with pytest.raises(OutputError, match="holds a finished model; choose another output or pass --overwrite"):
+        train(place / "fused", out=trained, **options)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match="exists and is no model directory"):
+            train(place / "fused", out=tmp_path / "mine", **options, overwrite=overwrite)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
+    with pytest.raises(OutputError, match="'constant' is the baseline's name"):
+        train(place / "fused", out=tmp_path / "constant", **options)
+
+
+def test_a_sound_that_cannot_be_heard_is_listed_and_left_out(place, tmp_path):
+    corpus, _ = simulated_corpus(tmp_path / "corpus", utterances=40, speakers=10, audio=True)
+    (tmp_path / "corpus" / "audio" / "u0000.wav").write_bytes(b"")
+    (tmp_path / "corpus" / "audio" / "u0006.wav").unlink()  # speaker 6: development
+    fuse(corpus, [], strategy="human", out=tmp_path / "fused")
+    out = train(tmp_path / "fused", model=str(place / "encoder"), out=tmp_path / "model", **QUICK)
+    failures = read_model_info(out).failures
+    assert [f["utterance_id"] for f in failures] == ["u0000", "u0006"]
+    assert "is empty (zero bytes)" in failures[0]["reason"]
+    assert "is missing" in failures[1]["reason"]
+
+
+def test_without_any_sound_nothing_is_left_behind(place, tmp_path):
+    corpus, _ = simulated_corpus(tmp_path / "corpus", utterances=40, speakers=10)
+    fuse(corpus, [], strategy="human", out=tmp_path / "fused")
+    with pytest.raises(
+        SerannError, match=r"none of the 24 training utterances can be heard; the first: .* names no audio"
+    ):
+        train(tmp_path / "fused", model=str(place / "encoder"), out=tmp_path / "model", **QUICK)
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_loss_that_is_no_number_stops_with_the_batch_named(place, tmp_path):
+    with pytest.raises(ModelError, match=r"is not a finite number in epoch \d, for the batch of utterances u00\d\d, "):
+        train(
+            place / "fused", model=str(place / "encoder"), out=tmp_path / "m",
+            **QUICK, learning_rate=1e30, head_learning_rate=1e30,
+        )  # fmt: skip
+
+
+def test_wrong_options_are_all_named(place, tmp_path):
+    with pytest.raises(OptionError) as caught:
+        train(place / "fused", out=tmp_path / "m", **{**QUICK, "epochs": 0}, schedule="newbob", batch_size=3)
+    assert all(name in str(caught.value) for name in ("epochs is 0", "schedule is 'newbob'", "batch_size is 3"))
+    with pytest.raises(OptionError, match="--device is 'tpu'; expected one of auto, cpu, cuda, mps"):
+        train(place / "fused", out=tmp_path / "m", **{**QUICK, "device": "tpu"})
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_corpus_without_development_or_with_a_speaker_on_both_sides_is_refused(place):
+    corpus = open_corpus(place / "corpus")
+    splits, speakers = corpus.column("split"), corpus.column("speaker")
+
+    def changed(name: str, values: list) -> object:
+        at = corpus.utterances.column_names.index(name)
+        table = corpus.utterances.set_column(at, name, pa.array(values, pa.string()))
+        return type(corpus)(corpus.path, corpus.info, corpus.labels, table, corpus.votes, corpus.ratings)
+
+    with pytest.raises(CorpusError, match="no utterance of split 'development' has human votes"):
+        validation_examples(changed("split", ["train" if s == "development" else s for s in splits]), [])
+    with pytest.raises(
+        CorpusError, match="1 speakers are in the train and in the development split, 'sp06' among them"
+    ):
+        validation_examples(changed("speaker", ["sp06" if s == "sp00" else s for s in speakers]), [])
+
+
+def test_sounds_too_short_for_the_encoder_are_a_reason_not_a_crash(place):
+    assert heard(lambda: np.zeros(100, np.float32), shortest=720) == (
+        "0.006 s are too short: the encoder's first frame takes 0.045 s"
+    )
+    sounds = Sounds(open_corpus(place / "corpus"), shortest=720)
+    assert isinstance(sounds.read(0), np.ndarray)
+    assert sounds.read(0) is sounds.read(0)
+    batch = collate([(0, "a reason"), (1, np.zeros(5, np.float32))])
+    assert batch.failures == [(0, "a reason")]
+    assert batch.places.tolist() == [1]
+
+
+def test_seeding_inside_own_generator_leaves_the_outer_one():
+    torch.manual_seed(1)
+    expected = torch.rand(2)
+    torch.manual_seed(1)
+    with own_generator():
+        seed_torch("anything")
+        torch.rand(5)
+    assert torch.equal(torch.rand(2), expected)

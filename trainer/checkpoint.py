@@ -1,0 +1,282 @@
+"""A model directory: what was trained on what (model.json), its weights, its metrics, and how to go on after
+a stop.
+"""
+
+import json
+import platform
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ..data.corpus import Division
+from ..data.errors import ModelError, OptionError, OutputError, list_problems
+from ..data.files import atomic_file, finite, read_json, write_json
+from ..data.labels import LabelSet
+from .encoders import build_encoder
+from .heads import EmotionModel
+
+FORMAT = 1
+CONSTANT = "constant"
+DIRECTION = {"log_score": 1, "sq_unbiased": -1, "accuracy": 1, "uar": 1, "macro_f1": 1, "ccc": 1}
+
+
+class TrainOptions(BaseModel):
+    """The choices that decide what comes out of a training; a training is resumed only under the same ones."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    from_scratch: bool = False
+    epochs: int = Field(ge=1)
+    batch_seconds: float = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    head_learning_rate: float = Field(gt=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warm_up: float = Field(default=0.1, ge=0, le=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip: float = Field(default=1.0, gt=0)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    dimensional_weight: float = Field(default=0.3, ge=0)
+    perturb: bool = True
+    best_by: Literal["log_score", "sq_unbiased", "accuracy", "uar", "macro_f1", "ccc"] = "log_score"
+    patience: int | None = Field(default=None, ge=1)
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    seed: int = 0
+
+
+class Architecture(BaseModel):
+    """How to build the network before its weights are loaded; `encoder` is a transformers configuration."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    encoder: dict[str, Any]
+    normalise: bool
+    pooling: Literal["mean"] = "mean"
+    dropout: float
+    parameters: int
+
+
+class Source(BaseModel):
+    """The fused corpus that a model learnt from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str
+    name: str
+    strategy: str
+    fingerprint: str
+    utterances: dict[str, int]
+
+
+class ModelInfo(BaseModel):
+    """What `model.json` holds. `finished` is false while a training may be resumed; `marginal` is the share
+    of each label among the train split's seen human votes (one half added to each count): the constant that a
+    model has to beat.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int = FORMAT
+    name: str
+    architecture: Architecture
+    labels: dict[str, Any]
+    dimensions: list[str]
+    scale: tuple[float, float] | None
+    options: TrainOptions
+    fused: Source
+    division: Division | None
+    marginal: list[float]
+    finished: bool = False
+    best_epoch: int | None = None
+    best: dict[str, float | None] = Field(default_factory=dict)
+    failures: list[dict[str, Any]] = Field(default_factory=list)
+    software: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ModelInfo":
+        if len(self.marginal) != len(self.labels["labels"]):
+            raise ValueError(f"marginal has {len(self.marginal)} shares for {len(self.labels['labels'])} labels")
+        if self.dimensions and self.scale is None:
+            raise ValueError("dimensions without a scale")
+        return self
+
+    @property
+    def label_set(self) -> LabelSet:
+        return LabelSet.from_json(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A trained model, opened: its description and the network in evaluation mode."""
+
+    path: Path
+    info: ModelInfo
+    network: EmotionModel
+
+
+def software() -> dict[str, str]:
+    """Versions of what computes."""
+    packages = ("serann", "torch", "transformers", "accelerate", "numpy")
+    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+
+
+def check_options(options: Mapping[str, Any]) -> TrainOptions:
+    """Validate options; OptionError listing every one that does not fit."""
+    try:
+        return TrainOptions.model_validate(dict(options))
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))} is {e['input']!r}: {e['msg'].lower()}" for e in error.errors()]
+        raise OptionError(list_problems("options of train", problems)) from None
+
+
+def read_model_info(path: str | Path) -> ModelInfo:
+    """Read model.json; ModelError where it is absent, broken, or of a newer format."""
+    path = Path(path)
+    if not (path / "model.json").is_file():
+        what = "it has no model.json" if path.is_dir() else "no such directory"
+        raise ModelError(f"no trained model at {path}: {what}; make one with 'serann train FUSED -o {path}'")
+    found = read_json(path / "model.json", what="trained model's description")
+    newest = found.get("format", FORMAT)
+    if isinstance(newest, int) and newest > FORMAT:
+        raise ModelError(
+            f"{path}: model format {newest} was written by a newer serann; this one reads up to {FORMAT}: upgrade"
+        )
+    try:
+        return ModelInfo.model_validate(found)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise ModelError(list_problems(str(path / "model.json"), problems)) from None
+
+
+def write_model_info(path: Path, info: ModelInfo) -> None:
+    write_json(path / "model.json", info.model_dump(mode="json"))
+
+
+def open_model(path: str | Path) -> Trained:
+    """Open a finished model directory, on the CPU and ready to listen.
+
+    Raises ModelError where it is absent, unfinished, or its weights do not fit its description.
+    """
+    path = Path(path)
+    info = read_model_info(path)
+    if not info.finished:
+        raise ModelError(
+            f"{path}: its training is not finished; run the same 'serann train' command again to go on with it"
+        )
+    network = build_network(info)
+    load_weights(network, path / "weights.safetensors")
+    return Trained(path, info, network.eval())
+
+
+def build_network(info: ModelInfo) -> EmotionModel:
+    """The network that model.json describes; its weights are random until some are loaded."""
+    with torch.random.fork_rng():
+        encoder = build_encoder(info.architecture.encoder, normalise=info.architecture.normalise)
+        return EmotionModel(
+            encoder,
+            labels=len(info.labels["labels"]),
+            dimensions=info.dimensions,
+            dropout=info.architecture.dropout,
+        )
+
+
+def save_weights(network: EmotionModel, path: Path) -> None:
+    from safetensors.torch import save_file
+
+    with atomic_file(path) as partial:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}, partial)
+
+
+def load_weights(network: EmotionModel, path: Path) -> None:
+    """Load weights by name; ModelError where the file is absent, broken, or of another architecture."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        missing, unexpected = network.load_state_dict(load_file(path), strict=False)
+    except FileNotFoundError:
+        raise ModelError(f"{path} is missing; train the model again") from None
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise ModelError(f"{path}: these weights cannot be loaded: {str(error).splitlines()[0]}") from error
+    if missing or unexpected:
+        odd = sorted([*missing, *unexpected])[0]
+        raise ModelError(f"{path}: {len(missing) + len(unexpected)} weights do not fit model.json, {odd} among them")
+
+
+def claim(out: Path, *, overwrite: bool) -> ModelInfo | None:
+    """Take an output directory: return what an unfinished training left there, None for a fresh one.
+
+    Raises OutputError for a finished model or for anything else that lies there, unless `overwrite`, which
+    replaces a model directory and nothing else.
+    """
+    if out.name == CONSTANT:
+        raise OutputError(
+            f"{out}: a model is named after its directory, and {CONSTANT!r} is the baseline's name: rename"
+        )
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        found = read_model_info(out) if (out / "model.json").is_file() else None
+        if found is None:
+            raise OutputError(f"{out} exists and is no model directory; choose another output")
+        if found.finished and not overwrite:
+            raise OutputError(f"{out} holds a finished model; choose another output or pass --overwrite to replace it")
+        if not overwrite:
+            return found
+        shutil.rmtree(out)
+    return None
+
+
+def refuse_changes(found: ModelInfo, asked: ModelInfo, out: Path) -> None:
+    """Raise OutputError naming whatever differs between the unfinished training in `out` and the one that is
+    asked for.
+    """
+    before, now = found.options.model_dump(), asked.options.model_dump()
+    problems = [f"{name} was {before[name]!r}, now {now[name]!r}" for name in now if before[name] != now[name]]
+    if found.fused.fingerprint != asked.fused.fingerprint:
+        problems.append(f"the fused corpus was {found.fused.path}, now {asked.fused.path} with other contents")
+    built = [info.architecture.model_dump(mode="json")["encoder"] for info in (found, asked)]
+    if built[0] != built[1] and not problems:
+        problems.append("the encoder's configuration has changed")
+    if problems:
+        advice = "run the former command to go on with it, choose another output, or pass --overwrite"
+        raise OutputError(list_problems(f"{out} holds an unfinished training of another kind ({advice})", problems))
+
+
+def save_state(out: Path, state: Mapping[str, Any]) -> None:
+    """Write checkpoint/state.pt, atomically: after a crash it is the former one or this one, whole."""
+    with atomic_file(out / "checkpoint" / "state.pt") as partial:
+        torch.save(dict(state), partial)
+
+
+def load_state(out: Path) -> dict[str, Any] | None:
+    """The state that an unfinished training left, on the CPU; None where it stopped before its first epoch's
+    end.
+    """
+    path = out / "checkpoint" / "state.pt"
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever its unpickler meets
+        raise ModelError(
+            f"{path}: this checkpoint cannot be read ({str(error).splitlines()[0]}); start anew with --overwrite"
+        ) from error
+
+
+def clear_partial(out: Path) -> None:
+    """Remove the half-written files that a killed training left."""
+    for partial in out.rglob(".*.partial*"):
+        partial.unlink(missing_ok=True)
+
+
+def write_metrics(out: Path, history: list[dict[str, Any]]) -> None:
+    """Write metrics.jsonl, one line an epoch; a number that is not finite becomes null."""
+    with atomic_file(out / "metrics.jsonl") as partial:
+        partial.write_text(
+            "".join(json.dumps(finite(row), allow_nan=False) + "\n" for row in history), encoding="utf-8"
+        )

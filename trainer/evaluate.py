@@ -1,0 +1,253 @@
+"""Evaluation: a model's predictions against human votes that neither fusion nor training has seen."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..data.bootstrap import by_group
+from ..data.corpus import Corpus
+from ..data.errors import CorpusError, LabelError, OptionError
+from ..data.metrics import ccc_of, ccc_rows
+from ..data.scoring import THIRDS, ScoreRow, score_row, score_table, strata_thirds
+from ..data.votes import count_votes, split_counts
+from .checkpoint import CONSTANT, ModelInfo, open_model
+from .predict import Prediction, Progress, is_prediction, predict_corpus, read_prediction
+from .targets import from_unit, mean_ratings
+
+VOTES_SCORED = 4
+OVERALL = "all"
+
+
+class EvaluationRow(NamedTuple):
+    """A score of one system (the model's name, or `constant`) on one stratum (`all`, or a third by
+    ambiguity).
+    """
+
+    system: str
+    stratum: str
+    score: ScoreRow
+
+    def to_json(self) -> dict[str, Any]:
+        return {"system": self.system, "stratum": self.stratum, **self.score._asdict()}
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Every score of a model and of the constant baseline on one split, and what they rest on."""
+
+    model: ModelInfo
+    corpus: str
+    split: str
+    votes_scored: int
+    utterances: int
+    speakers: int
+    rows: list[EvaluationRow]
+    notes: list[str]
+    failures: dict[str, str]
+
+    def value(self, metric: str, *, system: str | None = None, stratum: str = OVERALL) -> float:
+        """One figure; `system` is the model's name by default. KeyError if there is none of that name."""
+        wanted = (system or self.model.name, stratum, metric)
+        for row in self.rows:
+            if (row.system, row.stratum, row.score.metric) == wanted:
+                return row.score.value
+        raise KeyError(wanted)
+
+    def to_json(self) -> dict[str, Any]:
+        """The evaluation as a JSON object."""
+        return {
+            "model": self.model.name,
+            "fused": self.model.fused.model_dump(),
+            "corpus": self.corpus,
+            "split": self.split,
+            "votes_scored": self.votes_scored,
+            "utterances": self.utterances,
+            "speakers": self.speakers,
+            "scores": [row.to_json() for row in self.rows],
+            "notes": self.notes,
+            "failures": [{"utterance_id": name, "reason": reason} for name, reason in self.failures.items()],
+        }
+
+
+def evaluate(
+    model: str | Path,
+    corpus: Corpus,
+    *,
+    split: str = "test",
+    votes_scored: int = VOTES_SCORED,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Score a model directory, or a prediction directory, on a split's human votes.
+
+    The reference is every human vote in test and development and the held-out ones in train, the same for
+    every system. Divergences are taken at `votes_scored` votes (`jsd_bits@4`). Ambiguity thirds are cut by
+    votes that are not scored: in them a seeded draw of `votes_scored` votes an utterance is scored and the
+    rest cuts. Ratings are compared with the mean human rating (CCC). Intervals are over speakers. Beside the
+    model stands the best it could do without listening: `constant`, the shares of the labels among the train
+    split's seen votes.
+
+    Raises CorpusError for a corpus whose votes are divided otherwise than the model's, or that has none to
+    score, LabelError for another label set.
+    """
+    if votes_scored < 2:
+        raise OptionError(
+            f"--votes-scored is {votes_scored}; expected 2 or more, for two votes are needed to score one"
+        )
+    prediction = read_prediction(model) if is_prediction(model) else None
+    trained = open_model(model) if prediction is None else None
+    info = prediction.model if prediction is not None else trained.info  # type: ignore[union-attr]
+    check_fit(info, corpus)
+    rows, counts = reference(corpus, split)
+    if trained is not None:
+        prediction = predict_corpus(trained, corpus, rows=rows, device=device, progress=progress)
+    assert prediction is not None
+    return score(prediction, corpus, rows, counts, split=split, m=votes_scored, seed=seed)
+
+
+def check_fit(info: ModelInfo, corpus: Corpus) -> None:
+    """Raise unless the corpus has the model's labels and, if it is the one it learnt from, the same division
+    of votes.
+
+    Another corpus (of another name) has a division of its own, and no vote of it was seen.
+    """
+    labels = info.label_set
+    if labels.labels != corpus.labels.labels:
+        raise LabelError(
+            f"{corpus.path} has the labels {', '.join(corpus.labels)}; the model {info.name} answers with "
+            f"{', '.join(labels)}, in this order: evaluate it on a corpus with these"
+        )
+    if corpus.name != info.fused.name or corpus.info.division == info.division:
+        return
+
+    def described(division: Any) -> str:
+        return f"seen {division.seen}, seed {division.seed}" if division is not None else "not divided"
+
+    found, expected = described(corpus.info.division), described(info.division)
+    if found == expected:
+        found, expected = f"{found}, of other votes", f"{expected}, of the votes that it learnt from"
+    raise CorpusError(
+        f"{corpus.path}: its votes are divided otherwise ({found}) than those that the model {info.name} learnt from "
+        f"({expected}), so votes may be scored that it has seen; evaluate it on the corpus that it was fused from"
+    )
+
+
+def reference(corpus: Corpus, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the split's utterances that have votes to be scored, and the counts of those votes [U, K]."""
+    part = "heldout" if split == "train" else None
+    counts = count_votes(corpus.votes, corpus.ids, corpus.labels, part=part)
+    inside = corpus.in_split(split)
+    if not inside.any():
+        found = ", ".join(sorted({str(s) for s in corpus.column("split")}))
+        raise CorpusError(f"{corpus.path} has no split {split!r}; its splits are {found}")
+    rows = np.flatnonzero(inside & (counts.sum(axis=1) > 0))
+    if not len(rows):
+        what = "held-out human votes" if part else "human votes"
+        raise CorpusError(f"{corpus.path}: the split {split!r} has no {what}, so there is nothing to score against")
+    return rows, counts[rows]
+
+
+def score(
+    prediction: Prediction,
+    corpus: Corpus,
+    rows: np.ndarray,
+    counts: np.ndarray,
+    *,
+    split: str,
+    m: int,
+    seed: int,
+) -> Evaluation:
+    """Score a prediction, and the constant, on the corpus's utterances at `rows` with the reference counts
+    [U, K].
+    """
+    info = prediction.model
+    ids = [corpus.ids[row] for row in rows]
+    speakers = corpus.column("speaker")[rows]
+    distributions, rated = _aligned(prediction, ids)
+    systems = {info.name: distributions, CONSTANT: np.tile(np.array(info.marginal), (len(ids), 1))}
+    scored, others = split_counts(np.rint(counts), m, ids, "evaluate", seed)
+    thirds = strata_thirds(others, ids, seed)
+    human = mean_ratings(corpus, info.dimensions, part="heldout" if split == "train" else None)[rows]
+    if corpus.info.scale is not None:
+        human = from_unit(human, corpus.info.scale)
+    table = []
+    for system, q in systems.items():
+        common = {"labels": corpus.labels, "ids": ids, "groups": speakers, "m": m, "seed": seed}
+        found = score_table(q, counts, **common)
+        found += _concordances(rated, human, info, speakers, seed) if system == info.name else []
+        table += [EvaluationRow(system, OVERALL, row) for row in found]
+        for third, stratum in enumerate(THIRDS):
+            inside = thirds == third
+            if not inside.any():
+                continue
+            found = score_table(q, scored, **common, rows=inside)
+            found += _concordances(rated, human, info, speakers, seed, inside) if system == info.name else []
+            table += [EvaluationRow(system, stratum, row) for row in found]
+    asked = {name: reason for name, reason in prediction.failures.items() if name in set(ids)}
+    return Evaluation(
+        model=info,
+        corpus=corpus.name,
+        split=split,
+        votes_scored=m,
+        utterances=len(ids),
+        speakers=len(set(speakers)),
+        rows=table,
+        notes=_notes(corpus, info, counts, thirds, m),
+        failures=asked,
+    )
+
+
+def _aligned(prediction: Prediction, ids: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """A prediction's rows in the order of `ids`; NaN where it has none."""
+    row_of = {name: row for row, name in enumerate(prediction.ids)}
+    distributions = np.full((len(ids), prediction.distributions.shape[1]), np.nan)
+    ratings = np.full((len(ids), prediction.ratings.shape[1]), np.nan)
+    for place, name in enumerate(ids):
+        if name in row_of:
+            distributions[place] = prediction.distributions[row_of[name]]
+            ratings[place] = prediction.ratings[row_of[name]]
+    if np.isnan(distributions).all():
+        raise CorpusError(
+            "the prediction holds none of the utterances that are to be scored; predict this corpus, or name "
+            "another split"
+        )
+    return distributions, ratings
+
+
+def _concordances(
+    rated: np.ndarray,
+    human: np.ndarray,
+    info: ModelInfo,
+    speakers: np.ndarray,
+    seed: int,
+    inside: np.ndarray | None = None,
+) -> list[ScoreRow]:
+    """CCC of each dimension whose human ratings are there, with an interval over speakers."""
+    part = np.ones(len(human), dtype=bool) if inside is None else inside
+    rows = []
+    for d, dimension in enumerate(info.dimensions):
+        if np.isnan(human[part, d]).all():
+            continue
+        interval = by_group(ccc_rows(rated[part, d], human[part, d]), speakers[part], statistic=ccc_of, seed=seed)
+        rows.append(score_row(f"ccc_{dimension}", interval))
+    return rows
+
+
+def _notes(corpus: Corpus, info: ModelInfo, counts: np.ndarray, thirds: np.ndarray, m: int) -> list[str]:
+    notes = []
+    if corpus.info.simulated:
+        notes.append(f"{corpus.name} is simulated: programs made its voices and votes, so its scores are no evidence")
+    if corpus.name != info.fused.name:
+        notes.append(f"the model learnt from {info.fused.name}: another corpus, other raters")
+    if (thirds < 0).any():
+        notes.append(
+            f"{int((thirds < 0).sum())} of {len(thirds)} utterances are in no third: {m} votes are scored, "
+            "and two more are needed to cut"
+        )
+    few = int((counts.sum(axis=1) < m).sum())
+    if few:
+        notes.append(f"{few} of {len(counts)} utterances have fewer than {m} votes and no divergence @{m}")
+    return notes

@@ -1,0 +1,156 @@
+"""What is to be predicted: distributions, counts of votes and ratings of a corpus's utterances."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow.compute
+
+from ..data.corpus import Corpus
+from ..data.errors import CorpusError
+from ..data.fused import Fused
+from ..data.votes import count_votes
+
+DIMENSIONS = ("valence", "arousal", "dominance")
+
+# pyarrow makes its compute functions at import, so type checkers do not know them.
+pc: Any = pyarrow.compute
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Utterances of a corpus with what is to be predicted: N rows of it.
+
+    `targets` [N, K] are distributions (training) or counts of human votes (validation); `ratings` [N, D] lie
+    on the unit scale [-1, 1], NaN where nobody rated; `seconds` [N].
+    """
+
+    corpus: Corpus
+    rows: np.ndarray
+    targets: np.ndarray
+    ratings: np.ndarray
+    seconds: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def ids(self, places: Sequence[int] | np.ndarray) -> list[str]:
+        """The utterances' ids at some places of the N."""
+        return [self.corpus.ids[self.rows[place]] for place in places]
+
+
+def training_examples(fused: Fused, dimensions: Sequence[str]) -> Examples:
+    """The train split's utterances that have a distribution, augmented ones among them; ratings by seen
+    raters alone.
+    """
+    corpus = fused.corpus
+    rows = np.flatnonzero(corpus.in_split("train") & fused.defined)
+    if not len(rows):
+        raise CorpusError(
+            f"{corpus.path}: no utterance of the train split has a distribution, so there is nothing to learn"
+        )
+    ratings = mean_ratings(corpus, dimensions, part=seen_part(corpus))[rows]
+    return Examples(corpus, rows, fused.distributions[rows], ratings, _seconds(corpus, rows))
+
+
+def validation_examples(corpus: Corpus, dimensions: Sequence[str]) -> Examples:
+    """The development split's utterances that people voted on; its targets are the counts of their votes.
+
+    Raises CorpusError where there is none, or where a speaker is in the train split too: the best epoch would
+    be chosen by ear of a voice that was trained on.
+    """
+    counts = count_votes(corpus.votes, corpus.ids, corpus.labels)
+    rows = np.flatnonzero(corpus.in_split("development") & (counts.sum(axis=1) > 0))
+    if not len(rows):
+        raise CorpusError(
+            f"{corpus.path}: no utterance of split 'development' has human votes; training needs some to choose its "
+            "best epoch: give some speakers' utterances that split"
+        )
+    speakers = corpus.column("speaker")
+    both = sorted({s for s in speakers[rows] if s is not None} & set(speakers[corpus.in_split("train")]))
+    if both:
+        raise CorpusError(
+            f"{corpus.path}: {len(both)} speakers are in the train and in the development split, {both[0]!r} among "
+            "them; give each speaker one split"
+        )
+    return Examples(corpus, rows, counts[rows], mean_ratings(corpus, dimensions)[rows], _seconds(corpus, rows))
+
+
+def rated_dimensions(corpus: Corpus) -> list[str]:
+    """Which of valence, arousal and dominance the seen raters rated in the train split, in this order.
+
+    Raises CorpusError for ratings on a scale that corpus.json does not name.
+    """
+    if corpus.ratings is not None and corpus.info.scale is None:
+        raise CorpusError(
+            f"{corpus.path}: it has ratings, but corpus.json names no scale; write the scale's ends there, "
+            'as "scale": [1, 7]'
+        )
+    means = mean_ratings(corpus, DIMENSIONS, part=seen_part(corpus))[corpus.in_split("train")]
+    return [dimension for d, dimension in enumerate(DIMENSIONS) if not np.isnan(means[:, d]).all()]
+
+
+def seen_part(corpus: Corpus) -> str | None:
+    """The part of the human votes and ratings that training may use: all of them in a corpus that is not divided."""
+    return None if corpus.info.division is None else "seen"
+
+
+def mean_ratings(corpus: Corpus, dimensions: Sequence[str], *, part: str | None = None) -> np.ndarray:
+    """Mean human rating of each utterance on the unit scale, [U, D]: (x - middle) / half the scale; NaN where
+    nobody rated.
+
+    `part` restricts to seen or held-out raters.
+    """
+    means = np.full((len(corpus.ids), len(dimensions)), np.nan)
+    if corpus.ratings is None or not len(dimensions) or corpus.info.scale is None:
+        return means
+    keep = pc.equal(corpus.ratings["source"], "human")
+    if part is not None:
+        keep = pc.and_(keep, pc.fill_null(pc.equal(corpus.ratings["part"], part), False))
+    grouped = corpus.ratings.filter(keep).group_by(["utterance_id", "dimension"]).aggregate([("value", "mean")])
+    row_of = {utterance: row for row, utterance in enumerate(corpus.ids)}
+    column_of = {dimension: column for column, dimension in enumerate(dimensions)}
+    for rated in grouped.to_pylist():
+        if rated["dimension"] in column_of:
+            means[row_of[rated["utterance_id"]], column_of[rated["dimension"]]] = rated["value_mean"]
+    return to_unit(means, corpus.info.scale)
+
+
+def to_unit(values: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
+    """Ratings on a scale as numbers in [-1, 1].
+
+    >>> to_unit(np.array([1.0, 4.0, 7.0]), (1, 7)).tolist()
+    [-1.0, 0.0, 1.0]
+    """
+    low, high = scale
+    return (values - (low + high) / 2) / ((high - low) / 2)
+
+
+def from_unit(values: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
+    """The inverse of `to_unit`."""
+    low, high = scale
+    return (low + high) / 2 + values * (high - low) / 2
+
+
+def _seconds(corpus: Corpus, rows: np.ndarray) -> np.ndarray:
+    """How long utterances are: `duration`, else end - start, else the longest known (it only decides which
+    share a batch).
+    """
+    duration, start, end = (
+        corpus.utterances[name].to_numpy(zero_copy_only=False).astype(float)[rows]
+        for name in ("duration", "start", "end")
+    )
+    seconds = np.where(np.isnan(duration), end - start, duration)
+    longest = np.nanmax(seconds) if not np.isnan(seconds).all() else 1.0
+    return np.where(np.isnan(seconds), longest, seconds)
+
+
+def seen_marginal(fused: Fused) -> np.ndarray:
+    """Share of each label among the train split's seen human votes, one half added to each count; [K], never
+    0.
+    """
+    corpus = fused.corpus
+    counts = count_votes(corpus.votes, corpus.ids, corpus.labels, part=seen_part(corpus))
+    counts = counts[corpus.in_split("train")].sum(axis=0) + 0.5
+    return counts / counts.sum()

@@ -1,0 +1,76 @@
+"""Validation: each epoch against the development split's human votes, and which epoch was best."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..data.errors import AudioError
+from ..data.metrics import accuracy, ccc, macro_f1, uar
+from ..data.proper_scores import log_score, sq_unbiased
+from .checkpoint import DIRECTION, ModelInfo, TrainOptions
+from .dataset import Listening, Sounds, bucketed_batches, load_batches
+from .targets import Examples
+
+
+def validate(
+    network: torch.nn.Module, examples: Examples, sounds: Sounds, info: ModelInfo, *, workers: int = 0
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Score the network on human votes and ratings; return the scores, and why some utterances were not
+    heard.
+    """
+    network.eval()
+    where = next(network.parameters()).device
+    q, rated = np.full(examples.targets.shape, np.nan), np.full(examples.ratings.shape, np.nan)
+    failures: dict[str, str] = {}
+    batches = bucketed_batches(examples.seconds, batch_seconds=info.options.batch_seconds, seed=0, epoch=0)
+    for batch in load_batches(Listening(examples, sounds), batches, workers=workers):
+        failures |= {examples.ids([place])[0]: reason for place, reason in batch.failures}
+        if not len(batch.places):
+            continue
+        with torch.no_grad():
+            output = network(batch.waveforms.to(where), batch.lengths.to(where))
+        q[batch.places] = torch.softmax(output.logits.cpu().double(), dim=-1).numpy()
+        if output.ratings is not None:
+            rated[batch.places] = output.ratings.cpu().double().numpy()
+    if len(failures) == len(examples):
+        reason = next(iter(failures.values()))
+        raise AudioError(f"none of the {len(examples)} development utterances can be heard; the first: {reason}")
+    return validation_scores(q, rated, examples, info.dimensions), failures
+
+
+def validation_scores(
+    q: np.ndarray, rated: np.ndarray, examples: Examples, dimensions: Sequence[str]
+) -> dict[str, float]:
+    """Log score (nats a vote), sq_unbiased, accuracy, UAR, macro-F1, each dimension's CCC and their mean.
+
+    NaN rows of `q` are left out; sq_unbiased is NaN where no utterance has two votes.
+    """
+    counts = examples.targets
+    squares = sq_unbiased(q, counts)
+    scores = {
+        "log_score": float(np.nanmean(log_score(q, counts))),
+        "sq_unbiased": float(np.nanmean(squares)) if not np.isnan(squares).all() else math.nan,
+        "accuracy": accuracy(q, counts),
+        "uar": uar(q, counts),
+        "macro_f1": macro_f1(q, counts),
+    }
+    by_dimension = {f"ccc_{d}": ccc(rated[:, i], examples.ratings[:, i]) for i, d in enumerate(dimensions)}
+    if by_dimension:
+        scores |= {"ccc": float(np.mean(list(by_dimension.values()))), **by_dimension}
+    return scores
+
+
+def best_epoch(history: Sequence[Mapping[str, Any]], metric: str) -> int:
+    """The first epoch (from 0) whose metric is best; one where it is undefined is the worst."""
+    values = [DIRECTION[metric] * row[metric] for row in history]
+    return int(np.argmax([-math.inf if math.isnan(value) else value for value in values]))
+
+
+def has_stalled(history: Sequence[Mapping[str, Any]], options: TrainOptions) -> bool:
+    """Whether the last `patience` epochs brought nothing better."""
+    if options.patience is None or not history:
+        return False
+    return len(history) - 1 - best_epoch(history, options.best_by) >= options.patience
