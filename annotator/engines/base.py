@@ -1,0 +1,79 @@
+"""What an engine is: something that tells how likely each answer of each listener is, for a batch of sounds."""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from ...data.errors import OptionError
+from ...prompts.loader import Rendered
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """Which engine, with which model, where. `model` is a short name, a folder, or a hub id."""
+
+    engine: str
+    model: str
+    revision: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+
+
+class Scores(NamedTuple):
+    """One utterance's answers: log P(answer) [Q, K], one row a question, not normalised over the K labels.
+
+    A row is NaN where the question was None (an abstaining listener), and only there in a sound answer.
+    """
+
+    answer_logp: np.ndarray
+
+
+class Engine(Protocol):
+    """The whole contract. Engines know nothing of panels, votes, files or resuming."""
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What decides the numbers: model, its weights' fingerprint or revision, dtype."""
+        ...
+
+    @property
+    def sample_rate(self) -> int:
+        """Hertz of the samples that `score` expects."""
+        ...
+
+    @property
+    def max_seconds(self) -> float:
+        """The longest sound the model hears."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where it runs, in words for the record."""
+        ...
+
+    def score(self, waves: Sequence[np.ndarray], questions: Sequence[Sequence[Rendered | None]]) -> list[Scores]:
+        """Score a batch: the b-th sound is asked the b-th list of questions, at least one of them not None."""
+        ...
+
+    def close(self) -> None:
+        """Give back whatever is held."""
+        ...
+
+
+# Name to the module here and its class; imported when chosen, since each needs libraries the others do not.
+ENGINES: dict[str, tuple[str, str]] = {
+    "transformers": (".transformers", "TransformersEngine"),
+    "scripted": (".scripted", "ScriptedEngine"),
+}
+
+
+def make_engine(spec: EngineSpec) -> Engine:
+    """Start the engine that `spec` names; `OptionError` if there is none of that name, `ModelError` from loading."""
+    if spec.engine not in ENGINES:
+        raise OptionError(f"unknown engine '{spec.engine}'; expected one of {', '.join(ENGINES)}")
+    module, name = ENGINES[spec.engine]
+    factory: Callable[[EngineSpec], Engine] = getattr(importlib.import_module(module, __package__), name)
+    return factory(spec)

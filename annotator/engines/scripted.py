@@ -1,0 +1,52 @@
+"""An engine without a model: its answers are computed from the sound and the question, to test everything around it."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from ...data.audio import SAMPLE_RATE
+from ...data.errors import OptionError
+from ...data.seeds import rng_from
+from ...prompts.loader import Rendered
+from .base import EngineSpec, Scores
+
+Script = Callable[[np.ndarray, Rendered], np.ndarray]
+
+
+def loudness_and_text(wave: np.ndarray, question: Rendered) -> np.ndarray:
+    """Log-probabilities [K] that depend on the sound's loudness and the question alone, of mass 0.9."""
+    loudness = round(float(np.sqrt(np.mean(np.square(wave, dtype=np.float64)))), 4)
+    drawn = rng_from("scripted", loudness, question.text).dirichlet(np.ones(len(question.answers)))
+    return np.log(0.9 * drawn)
+
+
+class ScriptedEngine:
+    """Answers by `script`; remembers what it was asked (`asked`: texts, in order; `batches`: sizes)."""
+
+    def __init__(self, spec: EngineSpec, *, script: Script = loudness_and_text, max_seconds: float = 30.0):
+        if spec.model != "scripted":
+            raise OptionError(
+                f"the scripted engine has no model '{spec.model}'; expected --model scripted (it is for tests)"
+            )
+        self.identity: Mapping[str, str] = {"model": "scripted", "weights": "none", "dtype": "float64"}
+        self.sample_rate, self.max_seconds, self.device = SAMPLE_RATE, max_seconds, "none"
+        self.asked: list[str] = []
+        self.batches: list[int] = []
+        self.closed = False
+        self._script = script
+
+    def score(self, waves: Sequence[np.ndarray], questions: Sequence[Sequence[Rendered | None]]) -> list[Scores]:
+        self.batches.append(len(waves))
+        return [Scores(self._rows(wave, asked)) for wave, asked in zip(waves, questions, strict=True)]
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _rows(self, wave: np.ndarray, questions: Sequence[Rendered | None]) -> np.ndarray:
+        labels = next(len(q.answers) for q in questions if q is not None)
+        rows = np.full((len(questions), labels), np.nan)
+        for i, question in enumerate(questions):
+            if question is not None:
+                self.asked.append(question.text)
+                rows[i] = self._script(wave, question)
+        return rows

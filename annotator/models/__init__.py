@@ -1,0 +1,1 @@
+"""Audio-language models: families and loading, the label tree, the packed pass over a panel, trimming of silence."""

@@ -1,0 +1,86 @@
+"""A finished annotation run, read back: scores, listeners, votes, failures, and the distributions they make."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ..data.errors import RunError
+from ..data.files import read_json
+from ..data.labels import LabelSet
+from ..data.tables import FAILURES, LISTENERS, SCORES, VOTES, distribution_array, read_table
+from ..data.votes import count_votes
+from .ledger import FORMAT, RUN_FILE
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run directory in memory. `info` is run.json: the run's identity, its name, the votes asked for."""
+
+    path: Path
+    info: dict[str, Any]
+    labels: LabelSet
+    scores: pa.Table
+    listeners: pa.Table
+    votes: pa.Table
+    failures: pa.Table
+
+    @property
+    def name(self) -> str:
+        """The name in the votes' column `run`."""
+        return self.info["run"]
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Utterances that at least one listener answered, sorted."""
+        return sorted(set(self.scores["utterance_id"].to_pylist()))
+
+
+def open_run(path: str | Path) -> Run:
+    """Open a run directory; `RunError` if it is not there, unfinished, or of a newer serann."""
+    path = Path(path)
+    if not (path / RUN_FILE).is_file():
+        raise RunError(
+            f"no run at {path}: it has no {RUN_FILE}; make one with: serann annotate CORPUS --model M -o {path}"
+        )
+    info = read_json(path / RUN_FILE, what="run")
+    if info.get("format", 0) > FORMAT:
+        raise RunError(
+            f"{path} was made by a newer serann (run format {info['format']}, this one reads up to {FORMAT}); "
+            "upgrade serann"
+        )
+    if not (path / "failures.parquet").is_file():
+        raise RunError(f"the run at {path} is unfinished; give the same serann annotate command again to go on")
+    labels = LabelSet.from_json(info["labels"])
+    return Run(
+        path=path,
+        info=info,
+        labels=labels,
+        scores=read_table(path / "scores.parquet", SCORES, labels=labels),
+        listeners=read_table(path / "listeners.parquet", LISTENERS),
+        votes=read_table(path / "votes.parquet", VOTES, labels=labels),
+        failures=read_table(path / "failures.parquet", FAILURES),
+    )
+
+
+def panel_distribution(run: Run, ids: Sequence[str]) -> np.ndarray:
+    """The panel's distribution [U, K] float64: the unweighted mean of p over the listeners that answered.
+
+    NaN rows for utterances that the run does not hold, or that every listener abstained on.
+    """
+    place = {utterance: u for u, utterance in enumerate(ids)}
+    rows = np.array([place.get(name, -1) for name in run.scores["utterance_id"].to_pylist()], dtype=int)
+    total, count = np.zeros((len(ids), len(run.labels))), np.zeros(len(ids))
+    np.add.at(total, rows[rows >= 0], distribution_array(run.scores["p"])[rows >= 0])
+    np.add.at(count, rows[rows >= 0], 1)
+    with np.errstate(invalid="ignore"):
+        return total / np.where(count > 0, count, np.nan)[:, None]
+
+
+def synthetic_counts(run: Run, ids: Sequence[str]) -> np.ndarray:
+    """Synthetic votes by label [U, K]; abstentions count for nothing, so a row may be all zeros."""
+    return count_votes(run.votes, ids, run.labels, source="synthetic")
