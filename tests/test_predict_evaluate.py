@@ -135,6 +135,16 @@ def test_a_prediction_scores_as_its_model(place):
     np.testing.assert_allclose([s["value"] for s in model], [s["value"] for s in prediction], atol=1e-4)
 
 
+def test_the_constant_is_scored_where_the_model_is(place, tmp_path):
+    shutil.copytree(place / "corpus", tmp_path / "corpus")
+    corpus = open_corpus(tmp_path / "corpus")
+    for row in np.flatnonzero(corpus.in_split("test"))[:3]:
+        corpus.audio_path(int(row)).write_bytes(b"")
+    found = evaluate(place / "model", corpus, device="cpu")
+    skipped = {(row.system, row.score.skipped) for row in found.rows if row.score.metric == "sq_unbiased"}
+    assert {(system, n) for system, n in skipped if n} >= {(CONSTANT, 3), ("model", 3)}
+
+
 def test_in_the_train_split_only_held_out_votes_are_scored(place):
     corpus = open_corpus(place / "corpus")
     found = evaluate(place / "prediction", corpus, split="train")

@@ -167,7 +167,9 @@ def score(
     ids = [corpus.ids[row] for row in rows]
     speakers = corpus.column("speaker")[rows]
     distributions, rated = _aligned(prediction, ids)
-    systems = {info.name: distributions, CONSTANT: np.tile(np.array(info.marginal), (len(ids), 1))}
+    # The constant is scored where the model is: an utterance that the model could not hear is left out of both.
+    unheard = np.isnan(distributions).any(axis=1, keepdims=True)
+    systems = {info.name: distributions, CONSTANT: np.where(unheard, np.nan, np.array(info.marginal))}
     scored, others = split_counts(np.rint(counts), m, ids, "evaluate", seed)
     thirds = strata_thirds(others, ids, seed)
     human = mean_ratings(corpus, info.dimensions, part="heldout" if split == "train" else None)[rows]

@@ -72,7 +72,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
     """Print a table on stdout; numbers to the right, None and NaN as a dash."""
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for place, column in enumerate(columns):
         numeric = any(isinstance(row[place], int | float) for row in rows)
         table.add_column(column, justify="right" if numeric else "left")
@@ -80,7 +80,9 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
         table.add_row(*(_cell(value) for value in row))
     # Without a terminal rich would fold at 80 columns; a piped table keeps its lines whole.
     width = None if sys.stdout.isatty() else 160
-    Console(highlight=False, width=width).print(table)
+    out = Console(highlight=False, width=width)
+    out.print(title, style="italic", markup=False)  # beside the table, not in it: a narrow table would fold its title
+    out.print(table)
 
 
 def _cell(value: Any) -> str:

@@ -90,7 +90,9 @@ def train(
         print_json({"model": str(path), **read_json(path / "model.json", what="trained model's description")})
     else:
         title = f"{path}: best of its epochs by {best_by}: {info.best_epoch}"
-        print_table(title, ["development split", "value"], [[name, value] for name, value in info.best.items()])
+        print_table(
+            title, ["development split", "value"], [[k, v] for k, v in info.best.items() if k != "learning_rate"]
+        )
     for failure in info.failures:
         note(f"failed: {failure['utterance_id']}: {failure['reason']}")
     if info.failures:
