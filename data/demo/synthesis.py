@@ -96,7 +96,7 @@ def emotion_vector(mix: Mapping[str, float]) -> np.ndarray:
     `mix` maps emotions to weights (their sum is at most 1; the rest is neutral). Returns [len(PARAMETERS)].
 
     >>> dict(zip(PARAMETERS, emotion_vector({"happy": 0.5}).tolist()))["pitch"]
-    2.5
+    3.0
     """
     rows = [[weight * EMOTIONS[emotion].get(name, 0.0) for name in PARAMETERS] for emotion, weight in mix.items()]
     return np.sum(rows, axis=0) if rows else np.zeros(len(PARAMETERS))
