@@ -29,11 +29,14 @@ def test_the_commands_of_the_tasks_run_in_order(tmp_path):
     assert (tmp_path / "report.html").exists()
 
 
-def test_the_python_example_runs(tmp_path):
-    (code,) = blocks("python")
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+def test_the_python_examples_run(tmp_path):
+    examples = blocks("python")
+    assert len(examples) == 2
+    for code in examples:
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
     assert "['neutral', 'happy'" in done.stdout
+    assert (tmp_path / "my-corpus" / "corpus.json").exists()
 
 
 def test_the_listing_is_what_is_there():
