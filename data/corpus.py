@@ -118,7 +118,9 @@ def corpus_directory(path: str | Path) -> Path:
 
 def _read_info(path: Path) -> CorpusInfo:
     if not path.exists():
-        raise CorpusError(f"no corpus at {path}: nothing is there; make one with 'serann corpus import', or use 'demo'")
+        raise CorpusError(
+            f"no corpus at {path}: nothing is there; write one (README, Bring your own corpus), or use 'demo'"
+        )
     if not (path / "corpus.json").exists():
         raise CorpusError(
             f"no corpus at {path}: it has no corpus.json; expected a directory that serann wrote, or 'demo'"
@@ -175,8 +177,10 @@ def write_corpus(
 ) -> Corpus:
     """Write a corpus directory and open it; it takes its name only when every file of it is in place.
 
-    `scale` holds the ends of the ratings' scale; `extra` may write further files (sounds) into the directory before
-    that.
+    `utterances` need `utterance_id`, and for most uses `audio`, `speaker` and `split` (train, development, test…);
+    `votes` need `utterance_id`, `label` and, where it is known, `rater_id` (see `data.schemas` for every column, and
+    `from_rows`). `scale` holds the ends of the ratings' scale; `extra` may write further files (sounds) into the
+    directory before that.
     Raises OutputError for an existing output without `overwrite`, TableError for invalid tables.
     """
     counts = {"utterances": utterances.num_rows, "votes": votes.num_rows, "ratings": ratings.num_rows if ratings else 0}

@@ -12,7 +12,8 @@ from .corpus import Corpus, Division, absolute_audio, open_corpus, write_corpus
 from .errors import CorpusError, OptionError, OutputError
 from .files import fingerprint, write_json
 from .seeds import uniforms
-from .tables import RATINGS, VOTES, write_table
+from .tables import PARTS, RATINGS, VOTES, write_table
+from .votes import count_votes
 
 # pyarrow makes its compute functions at import, so type checkers do not know them.
 pc: Any = pyarrow.compute
@@ -50,7 +51,10 @@ def hold_out(corpus: Corpus, *, seen: int, seed: int = 0) -> Divided:
 def _require_splits(corpus: Corpus) -> None:
     if not corpus.in_split("train").any():
         found = sorted({str(s) for s in corpus.column("split")})
-        raise CorpusError(f"{corpus.path} has no train split; its utterances' splits are: {', '.join(found)}")
+        raise CorpusError(
+            f"{corpus.path} has no train split; its utterances' splits are: {', '.join(found)}. Write the corpus with "
+            "a column 'split' of train, development and test (names that begin with test are tests too)"
+        )
     human = pc.and_(pc.equal(corpus.votes["source"], "human"), pc.is_valid(corpus.votes["label"]))
     if not pc.any(human).as_py():
         raise CorpusError(f"{corpus.path} holds no human votes, so there is nothing to divide")
@@ -119,6 +123,39 @@ def _divide_ratings(
         for row, n, k, h in zip(rows, names, known, human, strict=True)
     ]
     return ratings.set_column(ratings.column_names.index("part"), "part", pa.array(column, pa.string()))
+
+
+def remarks(corpus: Corpus) -> list[str]:
+    """Return what a reader of a divided corpus should know: votes that leave nothing to score, splits that leak or
+    are odd.
+    """
+    seen, heldout = (count_votes(corpus.votes, corpus.ids, corpus.labels, part=p).sum(axis=1) for p in PARTS)
+    train, found = corpus.in_split("train"), []
+    spent = int((train & (seen > 0) & (heldout == 0)).sum())
+    if spent:
+        found.append(
+            f"{spent} of {int(train.sum())} train utterances have no held-out vote left, so nothing of theirs can be "
+            "scored; a smaller --seen leaves some"
+        )
+    odd = sorted({str(s) for s in corpus.column("split") if s not in ("train", "development") and not _is_test(s)})
+    if odd:
+        found.append(f"splits named {', '.join(odd)} are neither train, development nor test…: no command uses them")
+    shared = _speakers_across_splits(corpus)
+    if shared:
+        found.append(f"{len(shared)} speakers are in several splits, first {shared[0]}: scores on them are too good")
+    return found
+
+
+def _is_test(split: object) -> bool:
+    return isinstance(split, str) and split.startswith("test")
+
+
+def _speakers_across_splits(corpus: Corpus) -> list[str]:
+    where: dict[str, set[str]] = {}
+    for speaker, split in zip(corpus.column("speaker"), corpus.column("split"), strict=True):
+        if speaker is not None and split is not None:
+            where.setdefault(speaker, set()).add("test" if _is_test(split) else split)
+    return sorted(speaker for speaker, splits in where.items() if len(splits) > 1)
 
 
 def write_division(corpus: Corpus, divided: Divided, out: str | Path | None, *, overwrite: bool = False) -> Corpus:

@@ -1,7 +1,7 @@
 """The tables' schemas: their columns, keys and choices, in code."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -21,6 +21,7 @@ class TableSpec:
     `columns` are name and Arrow type in order; `required` may not hold a null; `key` is unique over the rows;
     `choices` restricts a column's values; `labelled` columns hold labels of the set; `distributions` are lists over
     the label set, of which `proper` ones must be non-negative and sum to one. With `open`, further columns are kept.
+    `defaults` are the values of columns that are left out, where nearly every table says the same.
     """
 
     name: str
@@ -32,6 +33,7 @@ class TableSpec:
     distributions: tuple[str, ...] = ()
     proper: tuple[str, ...] = ()
     open: bool = False
+    defaults: Mapping[str, str | int | float] = field(default_factory=dict)
 
     def schema(self, labels: LabelSet | None = None) -> pa.Schema:
         """Return the Arrow schema; distribution columns need the label set's length."""
@@ -89,6 +91,7 @@ VOTES = TableSpec(
     key=("utterance_id", "rater_id", "draw", "rank", "label"),
     choices={"source": SOURCES, "rank": RANKS, "part": PARTS},
     labelled=("label",),
+    defaults={"source": "human", "draw": 0, "rank": "primary", "weight": 1.0},
 )
 RATINGS = TableSpec(
     "ratings",
@@ -103,6 +106,7 @@ RATINGS = TableSpec(
     required=("utterance_id", "source", "dimension", "value"),
     key=("utterance_id", "rater_id", "source", "dimension"),
     choices={"source": SOURCES, "dimension": DIMENSIONS, "part": PARTS},
+    defaults={"source": "human"},
 )
 SCORES = TableSpec(
     "scores",

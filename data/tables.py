@@ -45,7 +45,7 @@ SUM_TOLERANCE = 1e-4
 
 
 def from_rows(rows: Sequence[Mapping[str, Any]], spec: TableSpec, *, labels: LabelSet | None = None) -> pa.Table:
-    """Build and validate a table from one mapping a row; columns that a row lacks are null.
+    """Build and validate a table from one mapping a row; columns that a row lacks take the spec's default, else null.
 
     Raises TableError listing every problem, rows counted from 1.
     """
@@ -60,7 +60,7 @@ def from_rows(rows: Sequence[Mapping[str, Any]], spec: TableSpec, *, labels: Lab
     schema = spec.schema(labels)
     columns = {}
     for name in names:
-        values = [row.get(name) for row in rows]
+        values = [row.get(name, spec.defaults.get(name)) for row in rows]
         columns[name] = _array(values, schema.field(name).type if name in spec.columns else None, name, spec.name)
     return validate(pa.table(columns), spec, labels=labels, where=spec.name)
 
@@ -101,7 +101,7 @@ def validate(table: pa.Table, spec: TableSpec, *, labels: LabelSet | None = None
 def _column_problems(table: pa.Table, spec: TableSpec) -> list[str]:
     names = table.column_names
     problems = [f"column {n!r} appears twice" for n in dict.fromkeys(names) if names.count(n) > 1]
-    problems += [f"column {n!r} is missing" for n in spec.required if n not in names]
+    problems += [f"column {n!r} is missing" for n in spec.required if n not in names and n not in spec.defaults]
     if not spec.open:
         problems += [
             f"unknown column {n!r}; expected {', '.join(spec.columns)}" for n in names if n not in spec.columns
@@ -114,7 +114,7 @@ def _cast(table: pa.Table, spec: TableSpec, labels: LabelSet | None) -> tuple[pa
     for name in spec.columns:
         kind = schema.field(name).type
         if name not in table.column_names:
-            columns[name] = pa.nulls(table.num_rows, kind)
+            columns[name] = pa.repeat(pa.scalar(spec.defaults.get(name), kind), table.num_rows)
             continue
         try:
             columns[name] = table[name].cast(kind)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from serann.data.corpus import corpus_fingerprint, open_corpus, take, write_corpus
 from serann.data.errors import CorpusError, LabelError, OutputError, SerannError, TableError
-from serann.data.holdout import hold_out, write_division
+from serann.data.holdout import hold_out, remarks, write_division
 from serann.data.labels import LABEL_SETS, LabelSet, label_set, map_labels
 from serann.data.seeds import uniforms
 from serann.data.tables import (
@@ -115,6 +115,13 @@ def test_a_votes_table_lists_every_problem(tmp_path):
     assert "2 rows share the key utterance_id='u0', rater_id='r3'" in text
 
 
+def test_what_nearly_every_vote_says_need_not_be_said():
+    short = from_rows([{"utterance_id": "u0", "rater_id": "r0", "label": "sad"}], VOTES, labels=FOUR)
+    assert short.equals(from_rows([vote("u0", "r0", "sad")], VOTES, labels=FOUR))
+    without = pa.table({"utterance_id": ["u0"], "rater_id": ["r0"], "label": ["sad"]})
+    assert validate(without, VOTES, labels=FOUR).equals(short)
+
+
 def test_anonymous_votes_may_repeat():
     table = from_rows([vote("u0", None, "sad")] * 3, VOTES, labels=FOUR)
     assert count_votes(table, ["u0", "u1"], FOUR).tolist() == [[0, 0, 0, 3], [0, 0, 0, 0]]
@@ -145,7 +152,7 @@ def test_label_order_is_never_guessed(tmp_path):
 
 
 def test_errors_of_a_corpus_are_sentences(tmp_path):
-    with pytest.raises(CorpusError, match="nothing is there; make one with 'serann corpus import'"):
+    with pytest.raises(CorpusError, match="nothing is there; write one"):
         open_corpus(tmp_path / "none")
     corpus = small_corpus(tmp_path / "c")
     with pytest.raises(OutputError, match="exists already"):
@@ -216,6 +223,19 @@ def test_holdout_is_written_once(tmp_path):
         write_division(divided, hold_out(divided, seen=3, seed=0), None)
     other = write_division(divided, hold_out(divided, seen=3, seed=0), tmp_path / "other")
     assert other.audio_path(0) == tmp_path / "c" / "audio" / "u0.wav"
+
+
+def test_a_division_that_leaves_nothing_or_leaks_is_remarked(tmp_path):
+    rows = [("u0", "train", "s0"), ("u1", "train", "s1"), ("u2", "test1", "s1"), ("u3", "valid", "s2")]
+    utterances = [{"utterance_id": u, "split": split, "speaker": speaker} for u, split, speaker in rows]
+    votes = [vote(u, f"r{r}", "sad") for u, _, _ in rows for r in range(2)]
+    corpus = small_corpus(tmp_path / "c", utterances=utterances, votes=votes)
+    spent, odd, shared = remarks(write_division(corpus, hold_out(corpus, seen=2), None))
+    assert spent.startswith("2 of 2 train utterances have no held-out vote left")
+    assert odd.startswith("splits named valid are neither train, development nor test")
+    assert shared.startswith("1 speakers are in several splits, first s1")
+    good = small_corpus(tmp_path / "d")
+    assert not [r for r in remarks(write_division(good, hold_out(good, seen=2), None)) if "held-out" in r]
 
 
 def test_holdout_divides_anonymous_votes_too(tmp_path):

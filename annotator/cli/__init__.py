@@ -3,6 +3,7 @@ table.
 """
 
 import os
+import signal
 import sys
 from importlib import import_module
 from importlib.metadata import version
@@ -19,7 +20,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-corpus_app = typer.Typer(help="Make, look at, check and divide corpora.", no_args_is_help=True)
+corpus_app = typer.Typer(help="Look at corpora and divide their votes.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus")
 
 # Name of the command, and the function of the file of that name; the files import little until a command runs.
@@ -53,11 +54,17 @@ def _serann(
 _register()
 
 
+def _interrupted(*_: object) -> None:
+    print("\ninterrupted; what was finished is kept: run the same command again to go on", file=sys.stderr)
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Run the command line; a user's mistake is one sentence on stderr and exit code 2, ours is a traceback."""
     # OpenMP's threads spin while they wait for each other; when another program wants a core, that spinning took a
     # four-epoch training from 12 s to more than 150 s. It must be said before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    signal.signal(signal.SIGINT, _interrupted)
     from ...data.errors import SerannError
 
     try:
@@ -65,6 +72,3 @@ def main() -> None:
     except SerannError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
-        sys.exit(130)

@@ -28,15 +28,17 @@ def holdout(
     Example: serann corpus holdout demo --seen 2 --seed 0 -o divided
     """
     from ...data.corpus import open_corpus
-    from ...data.holdout import hold_out, write_division
-    from .console import print_json, print_table
+    from ...data.holdout import hold_out, remarks, write_division
+    from .console import note, print_json, print_table
 
     opened = open_corpus(corpus)
     divided = write_division(opened, hold_out(opened, seen=seen, seed=seed), output, overwrite=overwrite)
-    rows = _part_counts(divided)
+    rows, warnings = _part_counts(divided), remarks(divided)
+    for warning in warnings:
+        note(f"warning: {warning}")
     if as_json:
         division = divided.info.division.model_dump() if divided.info.division else None
-        print_json({"corpus": str(divided.path), "division": division, "votes": rows})
+        print_json({"corpus": str(divided.path), "division": division, "votes": rows, "warnings": warnings})
         return
     print_table(
         f"Primary human votes of {divided.path}",
@@ -78,8 +80,16 @@ def info(
     if as_json:
         print_json(summary)
         return
-    note(f"{opened.name}: {opened.path}" + (" (simulated)" if opened.info.simulated else ""))
-    facts = [[key.replace("_", " "), value] for key, value in summary.items() if not isinstance(value, dict | list)]
-    print_table("Corpus", ["what", "value"], [[what, str(value)] for what, value in facts])
-    shares = [[label, share] for label, share in summary["label_shares"].items()]
-    print_table("\nShares of primary human votes", ["label", "share"], shares)
+    simulated = " (simulated)" if summary["simulated"] else ""
+    note(f"{opened.name}{simulated}: {opened.path}")
+    facts = {key: value for key, value in summary.items() if key not in ("label_shares", "splits", "division")}
+    print_table("Corpus", ["what", "value"], [[k.replace("_", " "), _fact(v)] for k, v in facts.items()])
+    splits = [[row["split"], row["utterances"], row["seen"], row["heldout"]] for row in _part_counts(opened)]
+    division = opened.info.division
+    how = f"divided: seen {division.seen}, seed {division.seed}" if division else "not divided yet (corpus holdout)"
+    print_table(f"\nSplits and primary human votes, {how}", ["split", "utterances", "seen", "held out"], splits)
+    print_table("\nShares of primary human votes", ["label", "share"], list(summary["label_shares"].items()))
+
+
+def _fact(value: object) -> str:
+    return "-" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
