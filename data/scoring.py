@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from .bootstrap import Interval, by_group
+from .bootstrap import Interval, OfTotals, by_group
 from .divergences import bhattacharyya, jsd_bits, total_variation
 from .labels import LabelSet
 from .metrics import accuracy_rows, confusion_rows, macro_f1_of, reference_classes, uar_of
@@ -45,7 +45,7 @@ def row_scores(q: np.ndarray, counts: np.ndarray, m: int, ids: Sequence[str], se
     `sq_unbiased` and `log_score` use every vote of `counts`; those whose value depends on the number of votes
     behind the reference are taken at exactly m seeded votes and carry it in their name.
     """
-    at_m = votes_at(counts, m, ids, seed)
+    at_m = counts if (counts.sum(axis=1) == m).all() else votes_at(counts, m, ids, seed)
     return {
         "sq_unbiased": sq_unbiased(q, counts),
         "log_score": log_score(q, counts),
@@ -82,23 +82,30 @@ def score_table(
             f"q {q.shape}, counts {counts.shape}, {len(ids)} ids, {len(groups)} groups, {len(labels)} labels: "
             "expected q and counts [ids, labels]"
         )
-    classes = reference_classes(counts)
-    part = np.ones(len(ids), dtype=bool) if rows is None else np.asarray(rows, dtype=bool)
-    names, of = np.asarray(ids, dtype=object)[part].tolist(), np.asarray(groups, dtype=object)[part]
-    scores = row_scores(q[part], counts[part], m, names, seed)
-    table = [score_row(name, by_group(x, of, level=level, seed=seed)) for name, x in scores.items()]
-    confusion = confusion_rows(q[part], counts[part]).reshape(len(names), -1)
-    shape = (len(labels), len(labels))
+    of = np.asarray(groups, dtype=object) if rows is None else np.asarray(groups, dtype=object)[rows]
+    columns = score_columns(q, counts, ids=ids, m=m, seed=seed, rows=rows)
+    return [score_row(name, by_group(x, of, statistic=f, level=level, seed=seed)) for name, x, f in columns]
+
+
+def score_columns(
+    q: np.ndarray, counts: np.ndarray, *, ids: Sequence[str], m: int, seed: int = 0, rows: np.ndarray | None = None
+) -> list[tuple[str, np.ndarray, Literal["mean"] | OfTotals]]:
+    """What `score_table` takes intervals of: (metric, rows [U] or [U, S], statistic), as `by_group` wants them.
+
+    The same q and counts may hold an utterance several times, against other votes each time.
+    """
+    classes, labels = reference_classes(counts), counts.shape[1]
+    if rows is not None:
+        q, counts, ids = q[rows], counts[rows], np.asarray(ids, dtype=object)[rows].tolist()
+    confusion = confusion_rows(q, counts).reshape(len(q), -1)
+    columns: list[tuple[str, np.ndarray, Literal["mean"] | OfTotals]] = [
+        (name, x, "mean") for name, x in row_scores(q, counts, m, ids, seed).items()
+    ]
     for name, of_confusion in (("uar", uar_of), ("macro_f1", macro_f1_of)):
-        interval = by_group(
-            confusion,
-            of,
-            statistic=lambda t, f=of_confusion: f(t.reshape(*t.shape[:-1], *shape), classes),
-            level=level,
-            seed=seed,
+        columns.append(
+            (name, confusion, lambda t, f=of_confusion: f(t.reshape(*t.shape[:-1], labels, labels), classes))
         )
-        table.append(score_row(name, interval))
-    return table
+    return columns
 
 
 def paired_table(

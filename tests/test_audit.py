@@ -3,18 +3,25 @@
 import csv
 import json
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from serann.annotator.audit import audit, baselines, open_panel
+from serann.annotator.audit.answers import answer_in_words, nearest_human_votes
+from serann.annotator.audit.methods import methods
 from serann.annotator.audit.reference import build_reference, choose_votes_scored
+from serann.annotator.audit.report import render
 from serann.annotator.cli import app
 from serann.annotator.runs import open_run, panel_distribution
 from serann.data.corpus import write_corpus
 from serann.data.errors import CorpusError, LabelError, OptionError, RunError
 from serann.data.holdout import hold_out, write_division
 from serann.data.labels import LABEL_SETS, LabelSet
+from serann.data.proper_scores import sq_unbiased
 from serann.data.tables import UTTERANCES, VOTES, from_rows
 from serann.data.votes import count_votes
 from simulated import biased, shuffled, simulated_corpus, simulated_run, simulated_truth
@@ -89,12 +96,15 @@ def test_figures_equal_a_naive_computation(world, found):
     q = np.mean([panel_distribution(runs["biased"], [u])[0] for u in ref.ids], axis=0)
     assert found.panels[1].labels[0].panel.value == pytest.approx(q[0], abs=0.01)
     kept = [i for i, u in enumerate(ref.ids) if u not in ("u0003", "u0100")]
+    panel_distribution_of = dict(zip(ref.ids, panel_distribution(runs["biased"], ref.ids), strict=True))
     rows = []
-    for i in kept:
-        p = panel_distribution(runs["biased"], [ref.ids[i]])[0]
-        votes = np.repeat(np.arange(6), ref.scored[i].astype(int))
-        agree = np.mean([votes[a] == votes[b] for a in range(4) for b in range(4) if a != b])
-        rows.append(np.sum(p**2) - 2 * np.mean(p[votes]) + agree)
+    assert found.settings["draws"] == 20
+    for draw in map(ref.redrawn, range(20)):
+        for i in kept:
+            p = panel_distribution_of[ref.ids[i]]
+            votes = np.repeat(np.arange(6), draw.scored[i].astype(int))
+            agree = np.mean([votes[a] == votes[b] for a in range(4) for b in range(4) if a != b])
+            rows.append(np.sum(p**2) - 2 * np.mean(p[votes]) + agree)
     assert value(found.system("panel", "biased"), "sq_unbiased") == pytest.approx(np.mean(rows), abs=1e-6)
 
 
@@ -166,7 +176,7 @@ def test_thirds_are_cut_by_other_votes_so_the_low_third_is_not_won_by_chance(fou
 def test_the_answer_says_it_in_words(found):
     assert "the gap between the two" in found.answers[0]
     assert "hears something in the single utterance" in found.answers[0]
-    assert "no better than the constant" in found.answers[2]
+    assert "worse than answering without listening" in found.answers[2]
     assert "is not shown" in found.answers[2]
 
 
@@ -253,6 +263,160 @@ def test_one_speaker_has_no_intervals_and_it_is_said(tmp_path):
     assert 0 < found.panels[0].gap.value <= 120
 
 
+def test_a_run_over_one_speaker_of_many_is_audited_by_utterance(world, tmp_path):
+    """`annotate --limit` takes the first utterances, often of one speaker: alone, and beside a whole run."""
+    corpus, truth, runs = world
+    speakers = corpus.column("speaker")
+    for heard in (["sp00"], ["sp03", "sp07"]):
+        missing = [u for u, s in zip(corpus.ids, speakers, strict=True) if s not in heard]
+        part = open_run(simulated_run(tmp_path / heard[0], corpus, truth, missing=missing))
+        for chosen in ([part], [runs["biased"], part]):
+            found = audit(corpus, chosen)
+            assert found.reference["speakers"] == len(heard)
+            assert found.panels[-1].covered == 20 * len(heard)
+            assert found.settings["folds_of"] == ("utterances" if len(heard) == 1 else "speakers")
+            one = any("one speaker" in note and "no interval" in note for note in found.notes)
+            assert one == (len(heard) == 1)
+            assert np.isnan(found.panels[0].over_shuffled.low) == one
+
+
+def test_two_speakers_that_shared_a_fold_are_told_apart(world, tmp_path):
+    corpus, truth, _ = world
+    ref = build_reference(corpus)
+    together = sorted({g for g, f in zip(ref.groups, ref.folds, strict=True) if f == 0})[:2]
+    missing = [u for u, s in zip(corpus.ids, corpus.column("speaker"), strict=True) if s not in together]
+    found = audit(corpus, [open_run(simulated_run(tmp_path / "r", corpus, truth, missing=missing))])
+    assert found.settings["folds"] == 2
+
+
+def test_a_single_utterance_is_refused_in_a_sentence(world, tmp_path):
+    corpus, truth, _ = world
+    run = simulated_run(tmp_path / "r", corpus, truth, missing=corpus.ids[1:])
+    with pytest.raises(RunError, match=r"only 1 utterance .* an audit needs two or more"):
+        audit(corpus, [open_run(run)])
+
+
+def test_another_human_panel_of_one_speaker_has_a_finite_log_score(tmp_path):
+    truth = simulated_truth(120, 6, 6, 5)
+    corpus, _ = simulated_corpus(tmp_path / "heard", utterances=120, speakers=6, truth=truth)
+    panel, _ = simulated_corpus(tmp_path / "seen", utterances=120, speakers=6, truth=truth, seed=9, votes=6, seen=None)
+    first = {u for u, s in zip(panel.ids, panel.column("speaker"), strict=True) if s == "sp00"}
+    kept = [v["utterance_id"] in first for v in panel.votes.to_pylist()]
+    table = write_corpus(
+        tmp_path / "part",
+        name="part",
+        labels=panel.labels,
+        utterances=panel.utterances,
+        votes=panel.votes.filter(kept),
+        licence="CC0-1.0",
+        provenance={},
+    )
+    assert np.isfinite(value(audit(corpus, [table]).system("panel", "part"), "log_score"))
+
+
+def test_one_draw_of_votes_moves_a_score_more_than_the_mean_of_many(world):
+    """Over seeds, with independent draws the mean of 16 spreads a quarter as much as one."""
+    corpus, truth, _ = world
+    q, spread = biased(truth), {}
+    for draws in (1, 16):
+        found = []
+        for seed in range(20):
+            ref = build_reference(corpus, seed=seed)
+            found.append(np.mean([sq_unbiased(q, ref.redrawn(draw).scored).mean() for draw in range(draws)]))
+        spread[draws] = np.std(found)
+    assert spread[16] < 0.45 * spread[1]
+
+
+def test_a_redraw_keeps_all_votes_and_leaves_the_seen_ones_alone(world):
+    corpus, _, _ = world
+    ref = build_reference(corpus)
+    seen = count_votes(corpus.votes, corpus.ids, corpus.labels, part="seen")[ref.rows]
+    for draw in range(3):
+        other = ref.redrawn(draw)
+        np.testing.assert_array_equal(other.scored + other.other, ref.scored + ref.other)
+        assert (other.other >= seen).all()
+        assert (other.scored.sum(axis=1) == ref.m).all()
+        assert (draw == 0) == (other.scored == ref.scored).all()
+
+
+def unanimous(path, *, label="happy"):
+    """A corpus whose every vote is the same label: the constant is all but perfect, and one raw vote is perfect."""
+    corpus, _ = simulated_corpus(path, utterances=48, seen=None, raters=GOOD)
+    votes = corpus.votes.to_pylist()
+    for row in votes:
+        row["label"] = label
+    same = write_corpus(
+        path.parent / f"{path.name}-same",
+        name="simulated",
+        labels=corpus.labels,
+        utterances=corpus.utterances,
+        votes=from_rows([{k: v for k, v in row.items() if k != "part"} for row in votes], VOTES, labels=corpus.labels),
+        licence="CC0-1.0",
+        provenance={},
+        simulated=True,
+    )
+    return write_division(same, hold_out(same, seen=2), None)
+
+
+def test_a_panel_worse_than_the_constant_matches_no_human_votes(tmp_path):
+    """Raw frequencies of a vote or two are worse than a constant, so beating them is nothing to praise."""
+    truth = 0.4 * simulated_truth(120, 12, 6, 5) + 0.1
+    corpus, _ = simulated_corpus(tmp_path / "c", truth=truth, raters=GOOD)
+    vague = audit(corpus, [open_run(simulated_run(tmp_path / "vague", corpus, shuffled(truth), spread=0.01))])
+    panel, words = vague.panels[0], vague.answers[0]
+    raw = [p.scores[0].value for p in vague.curve if p.kind == "raw"]
+    assert value(vague.system("constant"), "sq_unbiased") < value(vague.system("panel", "vague"), "sq_unbiased")
+    assert value(vague.system("panel", "vague"), "sq_unbiased") < raw[0]
+    assert nearest_human_votes(vague, panel) == "0"
+    assert "worse than answering without listening" in words
+    assert "no larger than" not in words
+    assert "raw" not in words
+
+
+def test_without_a_gap_it_is_still_said_whether_the_panel_is_worse(tmp_path):
+    corpus = unanimous(tmp_path / "c")
+    flat = np.full((len(corpus.ids), 6), 1 / 6)
+    found = audit(corpus, [open_run(simulated_run(tmp_path / "r", corpus, flat, spread=0.01))])
+    constant = found.system("constant").score("sq_unbiased")
+    for level in (constant.value, -0.055):
+        row = constant._replace(value=level)
+        panel = replace(found.panels[0], gap=found.panels[0].gap._replace(value=np.nan))
+        changed = replace(found, systems=[replace(found.systems[0], scores=[row]), *found.systems[1:]])
+        words = answer_in_words(changed, panel)
+        assert "leaves no gap to close" in words
+        assert "worse than answering without listening, by 0.8" in words
+        assert nearest_human_votes(changed, panel) == "0"
+
+
+def test_the_human_votes_matched_are_smoothed_ones_and_stop_at_the_first_that_is_better(found):
+    true, biased_run, _ = found.panels
+    smooth = [p.scores[0].value for p in found.curve if p.kind == "smoothed" and p.n]
+    error = value(found.system("panel", "biased"), "sq_unbiased")
+    assert nearest_human_votes(found, true) == f"{len(smooth)}+"
+    assert nearest_human_votes(found, biased_run) == str(sum(e >= error for e in smooth))
+    assert "smoothed" in found.answers[0]
+    assert ". That " not in found.answers[0]
+
+
+def test_little_mass_on_the_labels_is_warned_of_loudly(world, tmp_path):
+    corpus, truth, _ = world
+    path = simulated_run(tmp_path / "r", corpus, truth)
+    run = open_run(path)
+    low = run.scores["log_mass"].to_numpy() * 0 + np.log(0.12)
+    place = run.scores.column_names.index("log_mass")
+    scores = run.scores.set_column(place, "log_mass", pa.array(low, pa.float32()))
+    warned = audit(corpus, [replace(run, scores=scores)])
+    assert warned.panels[0].label_mass == pytest.approx(0.12, abs=1e-6)
+    assert "Warning: on average only 12.0 % of the model's probability fell on any label" in warned.answers[0]
+    assert "12.0 %" in methods(warned)
+    assert "<strong>Warning: on average only 12.0 %" in render(warned, corpus)
+    calm = audit(corpus, [run])
+    assert calm.panels[0].label_mass == pytest.approx(np.exp(-0.01), abs=1e-6)
+    assert "Warning" not in calm.answers[0]
+    assert "On average 99.0 % of the probability of r fell on a label" in methods(calm)
+    assert calm.to_json()["panels"][0]["label_mass"] == pytest.approx(0.990, abs=1e-3)
+
+
 def test_a_corpus_that_is_not_divided_is_refused(tmp_path):
     corpus, truth = simulated_corpus(tmp_path / "c", utterances=20, seen=None)
     with pytest.raises(CorpusError, match="serann corpus holdout"):
@@ -292,6 +456,8 @@ def test_options_out_of_range_are_refused(world):
         audit(corpus, [runs["deaf"]], level=95)
     with pytest.raises(OptionError, match="needs a run"):
         audit(corpus, [])
+    with pytest.raises(OptionError, match="number of draws is 0"):
+        audit(corpus, [runs["deaf"]], draws=0)
 
 
 def test_the_command_prints_the_table_and_writes_the_report(world, tmp_path):
@@ -302,8 +468,19 @@ def test_the_command_prints_the_table_and_writes_the_report(world, tmp_path):
     assert "358 utterances of 18 speakers, 4 held-out human votes each (simulated corpus)" in done.stdout
     assert f"report: {tmp_path / 'report.html'}" in done.stdout
     assert json.loads((tmp_path / "report.json").read_text())["settings"]["votes_scored"] == 4
-    as_json = CliRunner().invoke(app, ["audit", *paths, "--json", "--votes-scored", "3"])
-    assert json.loads(as_json.stdout)["settings"]["votes_scored"] == 3
+    assert done.stdout.isascii()
+    assert max(map(len, done.stdout.splitlines()[:-1])) <= 100
+    assert re.search(r"^true +-?0\.\d{3} \[-0\.\d{3}, 0\.\d{3}\] +-\d\.\d{3} \[-\d\.\d{3}, -", done.stdout, flags=re.M)
+    assert re.search(r"\d+ \[\d+, \d+\] % \(low\)", done.stderr)
+    as_json = CliRunner().invoke(app, ["audit", *paths, "--json", "--votes-scored", "3", "--draws", "2"])
+    settings = json.loads(as_json.stdout)["settings"]
+    assert (settings["votes_scored"], settings["draws"]) == (3, 2)
+
+
+def test_a_report_of_another_kind_is_refused_before_anything_is_read(tmp_path):
+    done = CliRunner().invoke(app, ["audit", str(tmp_path / "nowhere"), "r", "-o", str(tmp_path / "rep.pdf")])
+    assert isinstance(done.exception, OptionError)
+    assert "rep.pdf does not end in .html" in str(done.exception)
 
 
 LETTERS = {"N": "neutral", "H": "happy", "A": "angry", "S": "sad", "F": "fear", "D": "disgust"}

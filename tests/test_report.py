@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -11,6 +12,7 @@ import pytest
 import soundfile
 from serann.annotator.audit import audit, write_report
 from serann.annotator.audit.answers import figure
+from serann.annotator.audit.pictures import ambiguity_by_thirds
 from serann.annotator.audit.players import player
 from serann.annotator.audit.svg import nice_ticks, spread_labels, tag
 from serann.annotator.runs import open_run
@@ -145,6 +147,19 @@ def test_a_report_is_html(made, tmp_path):
     with pytest.raises(OptionError, match=r"report\.pdf does not end in \.html"):
         write_report(made[1], tmp_path / "report.pdf", made[0])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_names_of_thirds_keep_apart_where_the_points_are_close(made):
+    result = made[1]
+    near = [
+        replace(s, human_ambiguity=s.human_ambiguity._replace(value=0.5 + 0.01 * i))
+        for i, s in enumerate(result.panels[0].strata)
+    ]
+    close = replace(result, panels=[replace(panel, strata=near) for panel in result.panels])
+    root = ElementTree.fromstring(ambiguity_by_thirds(close))
+    at = {t.text: float(t.get("x")) for t in root.iter("text") if t.text in ("low", "medium", "high")}
+    assert list(at) == ["low", "medium", "high"]
+    assert min(np.diff(list(at.values()))) >= 50
 
 
 def test_figures_in_words():

@@ -2,7 +2,7 @@
 
 from .alignment import audit
 from .panels import open_panel
-from .report import write_report
+from .report import report_path, write_report
 from .result import AuditResult
 
-__all__ = ["AuditResult", "audit", "open_panel", "write_report"]
+__all__ = ["AuditResult", "audit", "open_panel", "report_path", "write_report"]

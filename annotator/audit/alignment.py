@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from ...data.bootstrap import group_codes
 from ...data.corpus import Corpus, corpus_fingerprint
 from ...data.divergences import as_distribution
 from ...data.errors import OptionError, RunError
@@ -15,12 +17,17 @@ from ...data.scoring import THIRDS, ScoreRow, score_row, strata_thirds
 from ...data.votes import count_votes, frequencies
 from ..runs import Run
 from . import baselines
-from .answers import answer_in_words, count
+from .answers import answer_in_words
 from .examples import choose_examples
+from .notes import notes
 from .panels import Panel, line_up
-from .reference import FOLDS, Reference, build_reference
+from .reference import build_reference
 from .result import AuditResult, CurvePoint, LabelRow, PanelResult, Rows, StratumRow, System
 from .scorer import Scorer, panel_ambiguity
+
+MOST_DRAWS = 20
+# draws times utterances: what a large corpus may cost in time and memory
+MOST_ROWS = 200_000
 
 
 def audit(
@@ -28,6 +35,7 @@ def audit(
     runs: Sequence[Run | Corpus],
     *,
     m: int | None = None,
+    draws: int | None = None,
     seed: int = 0,
     level: float = 0.95,
     progress: Callable[[int, int], None] | None = None,
@@ -35,44 +43,62 @@ def audit(
     """Score panels (runs, or other human panels as corpora) against a divided corpus's held-out human votes.
 
     m held-out votes an utterance are scored (default 4, lowered to what is available); the others serve strata,
-    baselines and the human curve. Every system meets the same utterances: those that have m held-out votes and a
-    distribution of every panel; what a panel lacks is counted. Intervals are over speakers.
+    baselines and the human curve. Which m those are is drawn `draws` times; every figure is the mean over the draws
+    (default 20, fewer for more than 10,000 utterances, whose number evens the luck of a draw out). Every system meets
+    the same utterances: those that have m held-out votes and a distribution of every panel; what a panel lacks is
+    counted. Intervals are over speakers.
 
-    Raises CorpusError (not divided, fewer than two held-out votes), LabelError (other labels), RunError (no common
-    utterance), OptionError (no panel, m or level out of range).
+    Raises CorpusError (not divided, fewer than two held-out votes), LabelError (other labels), RunError (fewer than
+    two common utterances), OptionError (no panel; m, draws or level out of range).
     """
     if not runs:
         raise OptionError("an audit needs a run or another panel's corpus to measure; give one or more")
     if not 0 < level < 1:
         raise OptionError(f"the level of intervals is {level}; expected a number between 0 and 1, such as 0.95")
+    if draws is not None and draws < 1:
+        raise OptionError(f"the number of draws is {draws}; expected 1 or more")
     whole = build_reference(corpus, m=m, seed=seed)
     panels = line_up(runs, corpus, whole)
     common = np.all([panel.covers for panel in panels], axis=0)
     if not common.any():
         raise RunError("no utterance has a distribution of every panel given; audit these panels one by one")
-    reference, parts = whole.part(common), [_part(panel, common) for panel in panels]
+    reference = whole.part(common)
+    parts = [panel.part(common, reference) for panel in panels]
     steps = _counter(progress, len(panels) + 2)
-    scorer, fit = Scorer(reference, level=level), _Baselines(reference)
+    draws = draws or max(1, min(MOST_DRAWS, MOST_ROWS // len(reference.ids)))
+    scorer = Scorer([reference.redrawn(draw) for draw in range(draws)], level=level)
+    fit = _Baselines(scorer)
     systems = _baseline_systems(scorer, fit)
     steps()
-    curve = [CurvePoint(kind, n, scorer.table(q)) for kind, n, q in baselines.curve_predictions(reference, fit.alpha)]
+    curve = [CurvePoint(kind, n, scorer.table(q)) for kind, n, q in _curve(scorer, fit)]
     steps()
     results = []
     for panel, before in zip(parts, panels, strict=True):
         systems += _panel_systems(scorer, panel)
         results.append(_panel_result(scorer, fit, panel, ~before.covers, corpus))
         steps()
-    return _assemble(corpus, reference, level, systems, curve, results, parts, fit)
+    return _assemble(corpus, scorer, systems, curve, results, parts, fit)
 
 
 class _Baselines:
-    """What is fitted once for all panels."""
+    """What is fitted once for all panels, in every draw on the votes that are not scored there; [R * U] rows."""
 
-    def __init__(self, reference: Reference):
-        self.constant = baselines.constant(reference)
-        self.alpha = baselines.prior(reference)
-        self.sq_constant = sq_unbiased(self.constant, reference.scored)
-        self.thirds = strata_thirds(reference.other, reference.ids, reference.seed)
+    def __init__(self, scorer: Scorer):
+        self.constant = scorer.each(baselines.constant)
+        self.alpha = scorer.each(baselines.prior)
+        self.sq_constant = sq_unbiased(self.constant, scorer.scored)
+        self.thirds = scorer.each(lambda draw: strata_thirds(draw.other, draw.ids, draw.seed))
+
+    def alphas(self, scorer: Scorer) -> list[np.ndarray]:
+        """alpha [U, K] of each draw."""
+        return np.split(self.alpha, len(scorer.draws))
+
+
+def _curve(scorer: Scorer, fit: _Baselines) -> list[tuple[str, int, np.ndarray]]:
+    """`curve_predictions` of every draw, one after another: a point's predictions are [R * U, K]."""
+    pairs = zip(scorer.draws, fit.alphas(scorer), strict=True)
+    points = [baselines.curve_predictions(draw, alpha) for draw, alpha in pairs]
+    return [(same[0][0], same[0][1], np.concatenate([q for *_, q in same])) for same in zip(*points, strict=True)]
 
 
 def _counter(progress: Callable[[int, int], None] | None, total: int) -> Callable[[], None]:
@@ -87,26 +113,13 @@ def _counter(progress: Callable[[int, int], None] | None, total: int) -> Callabl
     return step
 
 
-def _part(panel: Panel, keep: np.ndarray) -> Panel:
-    def cut(rows: np.ndarray | None) -> np.ndarray | None:
-        return None if rows is None else rows[keep]
-
-    return Panel(
-        name=panel.name,
-        kind=panel.kind,
-        path=panel.path,
-        q=panel.q[keep],
-        q_log=cut(panel.q_log),
-        sampled=cut(panel.sampled),
-        failures=panel.failures,
-        about=panel.about,
-    )
-
-
 def _baseline_systems(scorer: Scorer, fit: _Baselines) -> list[System]:
-    perfect = baselines.perfect(scorer.reference, fit.alpha)
+    each = math.ceil(baselines.POSTERIOR_DRAWS / len(scorer.draws))
+    pairs = zip(scorer.draws, fit.alphas(scorer), strict=True)
+    found = [baselines.perfect(draw, alpha, draws=each) for draw, alpha in pairs]
+    perfect = {name: np.concatenate([scores[name] for scores in found]) for name in found[0]}
     floor = [score_row(name, scorer.mean(x)) for name, x in perfect.items()]
-    floor[0] = ScoreRow("sq_unbiased", 0.0, 0.0, 0.0, "by construction", len(fit.constant), 0, floor[0].groups)
+    floor[0] = ScoreRow("sq_unbiased", 0.0, 0.0, 0.0, "by construction", len(scorer.reference.ids), 0, floor[0].groups)
     votes = baselines.evidence(scorer.reference)[1]
     return [
         System("constant", "constant", None, scorer.table(fit.constant), f"class marginal of {votes}: 0 %"),
@@ -125,21 +138,27 @@ def _panel_systems(scorer: Scorer, panel: Panel) -> list[System]:
     note = None
     if panel.q_log is not None:
         note = "raw vote frequencies; the log score is of their Dirichlet-multinomial posterior mean, cross-fitted"
-    systems = [System(panel.name, "panel", panel.name, scorer.table(panel.q, q_log=panel.q_log), note)]
+    q = scorer.repeat(panel.q)
+    q_log = None if panel.q_log is None else scorer.repeat(panel.q_log)
+    systems = [System(panel.name, "panel", panel.name, scorer.table(q, q_log=q_log), note)]
     if panel.sampled is not None:
         each = panel.sampled.sum(axis=1)
         name = f"{panel.name}, {np.median(each[each > 0]):.0f} sampled votes"
-        systems.append(System(name, "sampled", panel.name, scorer.table(frequencies(panel.sampled))))
-    moved = baselines.shuffled(panel.q, scorer.reference)
-    moved_log = None if panel.q_log is None else baselines.shuffled(panel.q_log, scorer.reference)
+        systems.append(System(name, "sampled", panel.name, scorer.table(scorer.repeat(frequencies(panel.sampled)))))
+    moved = _shuffled(scorer, panel.q)
+    moved_log = None if panel.q_log is None else _shuffled(scorer, panel.q_log)
     systems.append(System(f"{panel.name}, shuffled", "shuffled", panel.name, scorer.table(moved, q_log=moved_log)))
     return systems
 
 
+def _shuffled(scorer: Scorer, q: np.ndarray) -> np.ndarray:
+    return scorer.each(lambda draw: baselines.shuffled(q, draw))
+
+
 def _panel_result(scorer: Scorer, fit: _Baselines, panel: Panel, lacking: np.ndarray, corpus: Corpus) -> PanelResult:
-    ref = scorer.reference
-    sq = sq_unbiased(panel.q, ref.scored)
-    sq_shuffled = sq_unbiased(baselines.shuffled(panel.q, ref), ref.scored)
+    q = scorer.repeat(panel.q)
+    sq = sq_unbiased(q, scorer.scored)
+    sq_shuffled = sq_unbiased(_shuffled(scorer, panel.q), scorer.scored)
     return PanelResult(
         name=panel.name,
         kind=panel.kind,
@@ -148,33 +167,34 @@ def _panel_result(scorer: Scorer, fit: _Baselines, panel: Panel, lacking: np.nda
         covered=int((~lacking).sum()),
         skipped=int(lacking.sum()),
         failures=panel.failures,
+        label_mass=panel.label_mass,
         gap=scorer.gap(sq, fit.sq_constant),
         over_constant=scorer.mean(fit.sq_constant - sq),
         over_shuffled=scorer.mean(sq_shuffled - sq),
-        confusion=_confusion(panel.q, ref),
-        labels=_labels(scorer, fit, panel),
+        confusion=_confusion(q, scorer.scored),
+        labels=_labels(scorer, fit, q),
         strata=_strata(scorer, fit, panel, sq),
-        examples=choose_examples(corpus, ref, panel.q),
+        examples=choose_examples(corpus, scorer.reference, panel.q),
     )
 
 
-def _confusion(q: np.ndarray, ref: Reference) -> list[list[float | None]]:
+def _confusion(q: np.ndarray, scored: np.ndarray) -> list[list[float | None]]:
     """Mean panel mass on each label (column), weighted by the human mass on each label (row)."""
     said = ~np.isnan(q).any(axis=1)
-    human = as_distribution(ref.scored)[said]
+    human = as_distribution(scored)[said]
     mass, total = human.T @ as_distribution(q)[said], human.sum(axis=0)
     return [[float(x) for x in row / t] if t > 0 else [None] * len(row) for row, t in zip(mass, total, strict=True)]
 
 
-def _human_confusion(ref: Reference) -> list[list[float | None]] | None:
+def _human_confusion(scorer: Scorer) -> list[list[float | None]] | None:
     """The same for the other human votes: what a perfect panel would show. None without other votes."""
-    return _confusion(frequencies(ref.other), ref) if ref.other.any() else None
+    other = scorer.each(lambda draw: draw.other)
+    return _confusion(frequencies(other), scorer.scored) if other.any() else None
 
 
-def _labels(scorer: Scorer, fit: _Baselines, panel: Panel) -> list[LabelRow]:
-    ref = scorer.reference
-    human, q = as_distribution(ref.scored), as_distribution(panel.q)
-    error, error_constant = (sq_unbiased_by_label(x, ref.scored) for x in (panel.q, fit.constant))
+def _labels(scorer: Scorer, fit: _Baselines, q: np.ndarray) -> list[LabelRow]:
+    human, q = as_distribution(scorer.scored), as_distribution(q)
+    error, error_constant = (sq_unbiased_by_label(x, scorer.scored) for x in (q, fit.constant))
     return [
         LabelRow(
             label=label,
@@ -184,14 +204,15 @@ def _labels(scorer: Scorer, fit: _Baselines, panel: Panel) -> list[LabelRow]:
             sq_unbiased=scorer.mean(error[:, c]),
             sq_constant=scorer.mean(error_constant[:, c]),
         )
-        for c, label in enumerate(ref.labels)
+        for c, label in enumerate(scorer.reference.labels)
     ]
 
 
 def _strata(scorer: Scorer, fit: _Baselines, panel: Panel, sq: np.ndarray) -> list[StratumRow]:
     """Each third's scores, and its ambiguity by the scored votes (not by those that cut it: those are selected)."""
-    ref, found = scorer.reference, []
-    ambiguity = unbiased_ambiguity(ref.scored)
+    found: list[StratumRow] = []
+    q, q_log = scorer.repeat(panel.q), None if panel.q_log is None else scorer.repeat(panel.q_log)
+    ambiguity, own = unbiased_ambiguity(scorer.scored), panel_ambiguity(q)
     for third, name in enumerate(THIRDS):
         part = fit.thirds == third
         if not part.any():
@@ -199,11 +220,11 @@ def _strata(scorer: Scorer, fit: _Baselines, panel: Panel, sq: np.ndarray) -> li
         found.append(
             StratumRow(
                 third=name,
-                utterances=int(part.sum()),
+                utterances=round(part.sum() / len(scorer.draws)),
                 human_ambiguity=scorer.mean(ambiguity, part),
-                panel_ambiguity=scorer.mean(panel_ambiguity(panel.q), part),
+                panel_ambiguity=scorer.mean(own, part),
                 gap=scorer.gap(sq, fit.sq_constant, part),
-                scores=scorer.table(panel.q, q_log=panel.q_log, rows=part),
+                scores=scorer.table(q, q_log=q_log, rows=part),
                 constant=scorer.table(fit.constant, rows=part),
             )
         )
@@ -212,35 +233,42 @@ def _strata(scorer: Scorer, fit: _Baselines, panel: Panel, sq: np.ndarray) -> li
 
 def _assemble(
     corpus: Corpus,
-    ref: Reference,
-    level: float,
+    scorer: Scorer,
     systems: list[System],
     curve: list[CurvePoint],
     results: list[PanelResult],
     panels: list[Panel],
     fit: _Baselines,
 ) -> AuditResult:
+    ref, thirds = scorer.reference, fit.thirds[: len(scorer.reference.ids)]
     result = AuditResult(
         corpus=_about_corpus(corpus),
-        settings={"votes_scored": ref.m, "seed": ref.seed, "level": level, "folds": FOLDS},
+        settings={
+            "votes_scored": ref.m,
+            "draws": len(scorer.draws),
+            "seed": ref.seed,
+            "level": scorer.level,
+            "folds": len(np.unique(ref.folds)),
+            "folds_of": "speakers" if group_codes(ref.groups)[1] >= 2 else "utterances",
+        },
         reference={
             "utterances": len(ref.ids),
-            "speakers": len(set(ref.groups.tolist())),
+            "speakers": group_codes(ref.groups)[1],
             "votes_scored": int(ref.scored.sum()),
             "other_votes": int(ref.other.sum()),
             "left_out": ref.left_out,
-            "thirds_undefined": int((fit.thirds < 0).sum()),
-            "confusion": _human_confusion(ref),
+            "thirds_undefined": int((thirds < 0).sum()),
+            "confusion": _human_confusion(scorer),
         },
         answers=[],
         systems=systems,
         curve=curve,
         panels=results,
-        notes=_notes(ref, fit, results, systems),
+        notes=notes(ref, thirds, results, systems),
         rows=Rows(
             ids=ref.ids,
             human_ambiguity=unbiased_ambiguity(ref.scored + ref.other),
-            thirds=fit.thirds,
+            thirds=thirds,
             panel_ambiguity={panel.name: panel_ambiguity(panel.q) for panel in panels},
         ),
     )
@@ -261,31 +289,3 @@ def _about_corpus(corpus: Corpus) -> dict[str, Any]:
         "division": corpus.info.division.model_dump() if corpus.info.division else None,
         "fingerprint": corpus_fingerprint(corpus),
     }
-
-
-def _notes(ref: Reference, fit: _Baselines, results: list[PanelResult], systems: list[System]) -> list[str]:
-    notes = list(ref.notes)
-    for reason, number in ref.left_out.items():
-        notes.append(f"{number} of the corpus's utterances are left out: {reason}.")
-    for panel in results:
-        if panel.skipped:
-            why = "; ".join(f"{number} x {reason}" for reason, number in panel.failures.items())
-            notes.append(
-                f"{panel.name} has no distribution for {count(panel.skipped, 'utterance')} that could be scored, "
-                f"left out for every system{f' ({why})' if why else ''}."
-            )
-    undefined = int((fit.thirds < 0).sum())
-    if undefined:
-        notes.append(
-            f"{count(undefined, 'utterance')} with fewer than two votes beside the scored ones: in no ambiguity third."
-        )
-    for system in systems:
-        row = system.score("log_score")
-        if row is not None and row.value == -np.inf:
-            notes.append(
-                f"The log score of '{system.name}' is minus infinity: it gives no chance at all to a label that "
-                "somebody voted for."
-            )
-    if 2 <= len(set(ref.groups.tolist())) < 10:
-        notes.append("Fewer than ten speakers: intervals are wide and their coverage is not assured.")
-    return notes

@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 
 from ...data.bootstrap import Interval
+from ...data.scoring import ScoreRow
 from .result import AuditResult, PanelResult, StratumRow
+
+# below this mean mass on the labels, what a run says about them is mostly made by scaling up
+LOW_MASS = 0.5
 
 
 def figure(value: float, low: float | None = None, high: float | None = None, *, digits: int = 3) -> str:
@@ -37,30 +41,60 @@ def answer_in_words(result: AuditResult, panel: PanelResult) -> str:
     assert row is not None
     assert constant is not None
     sentences = [
-        f"Against {result.settings['votes_scored']} held-out human votes for each of {row.utterances} utterances of "
-        f"{result.reference['speakers']} speakers, the distributions of {panel.name} have a squared error of "
-        f"{figure(row.value, row.low, row.high)}; a constant has {figure(constant.value)}, a perfect prediction 0.",
-        _gap_sentence(panel),
+        mass_warning(panel),
+        f"Against {result.settings['votes_scored']} held-out human votes for each of "
+        f"{count(row.utterances, 'utterance')} of {count(result.reference['speakers'], 'speaker')}, the distributions "
+        f"of {panel.name} have a squared error of {figure(row.value, row.low, row.high)}; a constant has "
+        f"{figure(constant.value)}, a perfect prediction 0.",
+        _gap_sentence(panel, constant),
         _shuffle_sentence(panel),
-        _curve_sentence(result, row.value),
+        _curve_sentence(result, panel),
         _strata_sentence(panel.strata),
         _label_sentence(panel),
     ]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
-def _gap_sentence(panel: PanelResult) -> str:
+def mass_warning(panel: PanelResult) -> str:
+    """A warning where the labels got less than half of the model's probability: the rest never enters a figure."""
+    if panel.label_mass is None or panel.label_mass >= LOW_MASS:
+        return ""
+    return (
+        f"Warning: on average only {mass_figure(panel.label_mass)} of the model's probability fell on any label. Its "
+        "distributions are what is left of answers that were mostly something else, scaled up to 1: do not rely on "
+        "them; try another question, panel or model."
+    )
+
+
+def mass_figure(mass: float) -> str:
+    """A share of probability in percent; never rounded to 100 % or 0 % where it is neither."""
+    percent = 100 * mass
+    return f"{percent:.1f} %" if 0.05 <= percent < 99.95 or mass in (0, 1) else f"{percent:.3g} %"
+
+
+def _gap_sentence(panel: PanelResult, constant: ScoreRow) -> str:
+    better, worse = panel.over_constant, panel.over_constant.value < 0
+    sentence = ""
     if math.isnan(panel.gap.value):
-        return "The constant leaves no gap to close, so no percentage can be given."
-    closed = f"{interval_figure(panel.gap, digits=0)} %"
-    if panel.gap.value <= 0:
-        return f"It is no better than the constant ({closed} of the gap closed): do not use it uncalibrated."
-    return f"That closes {closed} of the gap between the two."
+        sentence = f"The constant leaves no gap to close ({figure(constant.value)}), so no percentage can be given. "
+    if worse:
+        loss = figure(-better.value, -better.high, -better.low)
+        sure = "" if better.high < 0 else ", though the interval leaves room for the opposite"
+        if math.isnan(better.high):
+            sure = " (no interval)"
+        percent = "" if sentence else f" ({interval_figure(panel.gap, digits=0)} % of the gap closed)"
+        return (
+            f"{sentence}It is worse than that constant, that is, worse than answering without listening, by "
+            f"{loss}{sure}{percent}: do not use it uncalibrated."
+        )
+    if sentence:
+        return f"{sentence}The panel is no worse than it: better by {interval_figure(better)}."
+    return f"The panel closes {interval_figure(panel.gap, digits=0)} % of the gap between the two."
 
 
 def _shuffle_sentence(panel: PanelResult) -> str:
     better = panel.over_shuffled
-    text = f"Dealt to the wrong utterances it loses {interval_figure(better)}"
+    text = f"Dealt to the wrong utterances, the panel loses {interval_figure(better)}"
     if math.isnan(better.low):
         return f"{text} (no interval)."
     if better.low > 0:
@@ -68,44 +102,67 @@ def _shuffle_sentence(panel: PanelResult) -> str:
     return f"{text}: that it hears anything in the single utterance is not shown."
 
 
-def _raw_curve(result: AuditResult) -> list[tuple[int, float]]:
-    return [
-        (point.n, row.value)
+def _smoothed_curve(result: AuditResult) -> dict[int, float]:
+    """Squared error of n = 1, 2, … other human votes as the best use of them without a panel: smoothed."""
+    return {
+        point.n: row.value
         for point in result.curve
-        if point.kind == "raw"
+        if point.kind == "smoothed" and point.n
         for row in point.scores
         if row.metric == "sq_unbiased"
-    ]
+    }
 
 
-def nearest_human_votes(result: AuditResult, value: float) -> str:
-    """How many raw human votes a squared error matches or beats: "0", "2", or "4+" at the curve's end."""
-    raw = _raw_curve(result)
-    beaten = [n for n, error in raw if value <= error]
-    if not raw:
-        return "–"
-    return "0" if not beaten else f"{max(beaten)}{'+' if max(beaten) == raw[-1][0] else ''}"
+def _matched(result: AuditResult, panel: PanelResult) -> int:
+    """The n up to which the panel's squared error is no larger than that of n smoothed human votes.
+
+    0 for a panel that is worse than the constant, whatever the curve does.
+    """
+    row = result.system("panel", panel.name).score("sq_unbiased")
+    matched = 0
+    if row is None or panel.over_constant.value < 0:
+        return 0
+    for n, error in sorted(_smoothed_curve(result).items()):
+        if not row.value <= error:
+            break
+        matched = n
+    return matched
 
 
-def _curve_sentence(result: AuditResult, value: float) -> str:
-    """Where the panel's error lies between the errors of n raw human votes (no calibration, so no panel's worth)."""
-    raw = _raw_curve(result)
-    if not raw:
+def nearest_human_votes(result: AuditResult, panel: PanelResult) -> str:
+    """How many smoothed human votes a panel matches or beats: "0", "2", or "4+" at the curve's end."""
+    curve = _smoothed_curve(result)
+    if not curve:
+        return "0" if panel.over_constant.value < 0 else "–"
+    matched = _matched(result, panel)
+    return f"{matched}{'+' if matched == max(curve) else ''}"
+
+
+def _curve_sentence(result: AuditResult, panel: PanelResult) -> str:
+    """Where the panel's error lies between those of n smoothed human votes; it is not calibrated, they are."""
+    curve = _smoothed_curve(result)
+    if not curve:
         return "No human curve can be drawn: too few votes are left beside the scored ones."
-    beaten = [n for n, error in raw if value <= error]
-    if not beaten:
-        return f"A single other human vote, taken as a distribution, has a smaller error ({figure(raw[0][1])})."
-    best = max(beaten)
-    end = ", where the curve ends" if best == raw[-1][0] else ""
-    votes = count(best, "other human vote")
-    return f"That is no worse than the raw frequencies of {votes} ({figure(dict(raw)[best])}){end}."
+    if panel.over_constant.value < 0:
+        return ""
+    matched = _matched(result, panel)
+    if not matched:
+        return (
+            "A single other human vote, smoothed towards what utterances are like in general, has a smaller squared "
+            f"error ({figure(curve[1])})."
+        )
+    end = ", where the curve ends" if matched == max(curve) else ""
+    return (
+        f"The panel's squared error is no larger than that of {count(matched, 'other human vote')}, smoothed towards "
+        f"what utterances are like in general ({figure(curve[matched])}){end}."
+    )
 
 
 def _strata_sentence(strata: list[StratumRow]) -> str:
     known = [s for s in strata if not math.isnan(s.gap.value)]
     if len(known) < 2:
         return ""
-    parts = ", ".join(f"{figure(s.gap.value, digits=0)} % ({s.third})" for s in known)
+    parts = ", ".join(f"{interval_figure(s.gap, digits=0)} % ({s.third})" for s in known)
     return f"By ambiguity, as cut by votes that are not scored, it closes {parts}."
 
 

@@ -22,15 +22,15 @@ POSTERIOR_DRAWS = 50
 
 
 def evidence(reference: Reference) -> tuple[np.ndarray, str]:
-    """The votes [U, K] that baselines are fitted on, and their name: the others, or else other speakers' scored votes.
+    """The votes [U, K] that baselines are fitted on, and their name: the others, or else other folds' scored votes.
 
     Other votes are wanted; where no fold's complement has an utterance with two of them, the scored votes of the
-    other folds stand in: still never an utterance's own, nor its speaker's.
+    other folds stand in: still never an utterance's own, nor (where folds are of speakers) its speaker's.
     """
     enough = reference.other.sum(axis=1) >= 2
     if all((enough & (reference.folds != fold)).any() for fold in np.unique(reference.folds)):
-        return reference.other, "votes that are not scored, of other speakers"
-    return reference.scored, "the scored votes of other speakers (too few utterances have two further votes)"
+        return reference.other, "votes that are not scored, of the other folds"
+    return reference.scored, "the scored votes of the other folds (too few utterances have two further votes)"
 
 
 def constant(reference: Reference) -> np.ndarray:
@@ -64,7 +64,7 @@ def smoothed(counts: np.ndarray, reference: Reference) -> np.ndarray:
 def shuffled(q: np.ndarray, reference: Reference) -> np.ndarray:
     """The rows of q dealt to other utterances by the seed: as good overall, deaf to the single utterance."""
     by_id = np.argsort(reference.ids)
-    order = rng_from("shuffled run", reference.seed).permutation(len(q))
+    order = rng_from("shuffled run", reference.seed, reference.draw).permutation(len(q))
     dealt = np.empty_like(q)
     dealt[by_id] = q[by_id][order]
     return dealt
@@ -72,7 +72,7 @@ def shuffled(q: np.ndarray, reference: Reference) -> np.ndarray:
 
 def human_votes(reference: Reference, n: int) -> np.ndarray:
     """n of the other human votes of each utterance, [U, K], nested in n; NaN rows where there are fewer."""
-    return draw_counts(reference.other, n, reference.ids, "human curve", reference.seed)
+    return draw_counts(reference.other, n, reference.ids, "human curve", reference.seed, reference.draw)
 
 
 def curve_length(reference: Reference) -> int:
@@ -103,7 +103,7 @@ def perfect(reference: Reference, alpha: np.ndarray, *, draws: int = POSTERIOR_D
     m = reference.m
     by_id = np.argsort(reference.ids)
     shape = (alpha + reference.other)[by_id]
-    rng = rng_from("posterior draws", reference.seed)
+    rng = rng_from("posterior draws", reference.seed, reference.draw)
     names = (f"jsd_bits@{m}", f"bhattacharyya@{m}", f"total_variation@{m}", "log_score")
     sums = {name: np.zeros(len(shape)) for name in names}
     for _ in range(draws):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from .answers import count, mass_figure
 from .result import AuditResult
 
 REFERENCES = (
@@ -34,12 +35,14 @@ def methods(result: AuditResult) -> str:
 
 
 def _reference(result: AuditResult) -> str:
-    m, seed = result.settings["votes_scored"], result.settings["seed"]
+    m, seed, draws = (result.settings[name] for name in ("votes_scored", "seed", "draws"))
     return (
         f"<b>Reference.</b> Of each utterance's held-out human votes, {m} are drawn (by seed {seed} and the "
         "utterance's id) and scored; primary votes only. All others, held out or seen, serve strata, baselines "
-        "and the human curve. Nothing that is scored is used to cut or to predict. Utterances with fewer held-out "
-        "votes are left out, and every prediction meets the same utterances."
+        f"and the human curve. This is done {count(draws, 'time')}, with new draws and everything fitted anew, and "
+        "every figure is the mean: which votes happen to be scored would move it else. Within a draw nothing that is "
+        "scored for an utterance is used to cut or to predict there. Utterances with fewer held-out votes are left "
+        "out, and every prediction meets the same utterances and votes."
     )
 
 
@@ -59,17 +62,20 @@ def _scores(result: AuditResult) -> str:
 
 
 def _baselines(result: AuditResult) -> str:
-    folds = result.settings["folds"]
+    folds, of = result.settings["folds"], result.settings["folds_of"]
+    own = "speaker" if of == "speakers" else "fold"
     note = result.system("constant").note or ""
     return (
-        f"<b>Baselines.</b> All fitted in {folds} folds of speakers, never on an utterance's own speaker. "
+        f"<b>Baselines.</b> All fitted in {folds} folds of {of}, never on an utterance's own {own}. "
         f"<i>Constant</i>: {escape(note)} (with half a vote added to each label). <i>Percent of the gap</i>: 100 "
         "(constant − panel) / constant, of squared errors. <i>n human votes, raw</i>: frequencies of n of the "
         "votes that are not scored. <i>Smoothed</i>: posterior mean (votes + α)/(n + Σα) of a "
         "Dirichlet-multinomial, α by maximum likelihood. <i>Perfect prediction</i>: distributions drawn from the "
         "fitted posterior, scored against votes drawn from them; the floor that sampling noise sets. "
-        "<i>Shuffled</i>: the panel's rows dealt to other utterances. A curve of raw votes is no measure of a "
-        "panel's worth in votes: that needs calibration and the best model without a panel."
+        "<i>Shuffled</i>: the panel's rows dealt to other utterances. How many votes a panel matches is read off the "
+        "smoothed curve, up to its first point that the panel does not reach, and is 0 for a panel worse than the "
+        "constant. The raw curve is no measure: frequencies of a vote or two may be worse than a constant. Nor is the "
+        "number yet what a panel is worth in votes: that needs calibration and the best model without a panel."
     )
 
 
@@ -83,12 +89,20 @@ def _strata() -> str:
 
 
 def _intervals(result: AuditResult) -> str:
-    methods_used = sorted({row.method for s in result.systems for row in s.scores if not row.method.startswith("none")})
+    methods_used = sorted(
+        {
+            row.method
+            for s in result.systems
+            for row in s.scores
+            if not row.method.startswith(("none", "by construction"))
+        }
+    )
     return (
         f"<b>Intervals.</b> {100 * result.settings['level']:.0f} %, over speakers: from 60 speakers on a "
         "percentile bootstrap of whole speakers (1,000 resamples), below that the delete-one-speaker jackknife "
         "with Student's t, which covers where the bootstrap does not. Used here: "
-        f"{escape(', '.join(methods_used) or 'none')}."
+        f"{escape(', '.join(methods_used) or 'none')}. A jackknife interval is symmetric and nothing is clipped, so "
+        "that of a bounded quantity may reach beyond its bounds."
     )
 
 
@@ -100,6 +114,12 @@ def _panels(result: AuditResult) -> str:
             "A run is scored by the unweighted mean of its listeners' exact answer distributions; its sampled votes' "
             "frequencies stand beside it."
         )
+        words += [
+            f"On average {mass_figure(panel.label_mass)} of the probability of {escape(panel.name)} fell on a label, "
+            "and its distributions are shares of that."
+            for panel in result.panels
+            if panel.label_mass is not None
+        ]
     if "humans" in kinds:
         words.append(
             "Another human panel is scored by its raw vote frequencies; its log score is that of their smoothed form "

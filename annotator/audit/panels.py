@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute
 
 from ...data.corpus import Corpus, corpus_fingerprint, open_corpus
 from ...data.errors import CorpusError, LabelError, RunError
@@ -18,13 +20,17 @@ from ..runs import Run, open_run, panel_distribution, synthetic_counts
 from .baselines import smoothed
 from .reference import Reference
 
+# pyarrow makes its compute functions at import, so type checkers do not know them.
+pc: Any = pyarrow.compute
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
     """A panel lined up with the reference's utterances and labels; NaN rows of `q` where it says nothing.
 
     `q` is what is scored; `q_log`, where given, stands in for it in the log score (raw frequencies give zeros).
-    `sampled` are its votes [U, K], if it drew any.
+    `sampled` are a run's votes [U, K], if it drew any; `people` those of a human panel. `label_mass` is the mean share
+    of the model's probability that fell on any label at all.
     """
 
     name: str
@@ -33,6 +39,8 @@ class Panel:
     q: np.ndarray
     q_log: np.ndarray | None = None
     sampled: np.ndarray | None = None
+    people: np.ndarray | None = None
+    label_mass: float | None = None
     failures: dict[str, int]
     about: dict[str, Any]
 
@@ -40,6 +48,12 @@ class Panel:
     def covers(self) -> np.ndarray:
         """Mask [U] of the utterances the panel has a distribution for."""
         return np.asarray(~np.isnan(self.q).any(axis=1))
+
+    def part(self, keep: np.ndarray, reference: Reference) -> Panel:
+        """The panel on the utterances of `reference`, those kept; what is smoothed is fitted in its folds."""
+        sampled, people = (None if votes is None else votes[keep] for votes in (self.sampled, self.people))
+        q_log = None if people is None else _smoothed(people, reference)
+        return replace(self, q=self.q[keep], q_log=q_log, sampled=sampled, people=people)
 
 
 def open_panel(path: str | Path) -> Run | Corpus:
@@ -90,8 +104,21 @@ def _run_panel(name: str, run: Run, columns: list[int], corpus: Corpus, referenc
         q=panel_distribution(run, reference.ids)[:, columns],
         sampled=counts if counts.sum() else None,
         failures=_failures(run, reference),
+        label_mass=_label_mass(run, reference),
         about=_about_run(run),
     )
+
+
+def _label_mass(run: Run, reference: Reference) -> float | None:
+    """Mean over the audited utterances' answers of the probability that fell on any label.
+
+    None where answers were texts: no probability was read off, so nothing could miss the labels.
+    """
+    if run.info["identity"].get("mode") != "exact":
+        return None
+    heard = run.scores.filter(pc.is_in(run.scores["utterance_id"], value_set=pa.array(reference.ids, pa.string())))
+    mass = np.exp(heard["log_mass"].to_numpy().astype(np.float64))
+    return float(mass.mean()) if len(mass) else None
 
 
 def _human_panel(name: str, panel: Corpus, columns: list[int], corpus: Corpus, reference: Reference) -> Panel:
@@ -107,7 +134,7 @@ def _human_panel(name: str, panel: Corpus, columns: list[int], corpus: Corpus, r
         kind="humans",
         path=str(panel.path),
         q=frequencies(counts),
-        q_log=_smoothed(counts, reference),
+        people=counts,
         failures={},
         about={
             "panel of people": panel.name,

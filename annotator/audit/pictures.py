@@ -91,13 +91,28 @@ def ambiguity_by_thirds(result: AuditResult) -> str:
         for human, own, third in points:
             body += _cross(plot, human, own, f"whisker {cls}")
             body.append(plot.dot(human.value, own.value, cls=f"mark {cls}", r=5, title=f"{panel.name}, {third} third"))
-            if i == 0:
-                body.append(text(plot.x(human.value) + 9, plot.y(own.value) + 16, third, cls="label", anchor="start"))
             said.append(f"{panel.name} {third}: humans {figure(human.value)}, panel {figure(own.value)}")
         body.append(
             text(plot.left + 8, plot.top + 14 + 15 * i, _cut(panel.name, 30), cls=f"label {cls}", anchor="start")
         )
+    body += _third_names(plot, result)
     return picture(390, 312, body, title="Ambiguity of panel and humans by thirds", description="; ".join(said))
+
+
+def _third_names(plot: Plot, result: AuditResult) -> list[str]:
+    """The thirds' names side by side at the frame's foot, each led to its lowest point: all panels share their x."""
+    by_third: dict[str, list[tuple[float, float]]] = {}
+    for panel in result.panels:
+        for s in panel.strata:
+            point = (plot.x(s.human_ambiguity.value), plot.y(s.panel_ambiguity.value))
+            by_third.setdefault(s.third, []).append(point)
+    lowest = {third: max(points, key=lambda point: point[1]) for third, points in by_third.items()}
+    places = spread_labels([x for x, _ in lowest.values()], least=56, top=plot.left + 26, bottom=plot.right - 26)
+    found = []
+    for at, (third, (x, y)) in zip(places, lowest.items(), strict=True):
+        found.append(tag("line", cls="leader", x1=at, x2=x, y1=plot.bottom - 20, y2=y + 6))
+        found.append(text(at, plot.bottom - 8, third, cls="label"))
+    return found
 
 
 def _cross(plot: Plot, human: Interval, own: Interval, cls: str) -> list[str]:

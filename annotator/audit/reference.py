@@ -2,18 +2,19 @@
 
 Each utterance's held-out human votes are cut in two by a draw seeded with its id: m votes that everything is scored
 against, and the others. The others, with the seen votes, serve the strata, the baselines and the human curve, so
-nothing that is scored is used to cut or to predict.
+nothing that is scored is used to cut or to predict. A single such draw moves a score by chance, so an audit averages
+over several (`redrawn`); within each of them the two parts stay apart.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...data.bootstrap import group_codes
 from ...data.corpus import Corpus, require_division
-from ...data.errors import CorpusError, OptionError
+from ...data.errors import CorpusError, OptionError, RunError
 from ...data.folds import group_folds
 from ...data.labels import LabelSet
 from ...data.votes import count_votes, split_counts
@@ -29,8 +30,9 @@ class Reference:
     """The utterances that are audited (rows, in the corpus's order) and their human votes.
 
     `rows` [U] are places in the corpus; `scored` [U, K] has m votes a row, `other` [U, K] all the other human votes
-    outside the reference (held out or seen). `groups` [U] are speakers, `folds` [U] their folds. `left_out` maps a
-    reason to the number of the corpus's utterances that are not audited.
+    outside the reference (held out or seen), `heldout` [U, K] are the votes the scored ones were drawn from in this
+    `draw`. `groups` [U] are speakers, `folds` [U] their folds. `left_out` maps a reason to the number of the corpus's
+    utterances that are not audited.
     """
 
     labels: LabelSet
@@ -38,28 +40,44 @@ class Reference:
     rows: np.ndarray
     scored: np.ndarray
     other: np.ndarray
+    heldout: np.ndarray
     groups: np.ndarray
     folds: np.ndarray
     m: int
     seed: int
     left_out: dict[str, int]
     notes: list[str]
+    draw: int = 0
 
     def part(self, keep: np.ndarray) -> Reference:
-        """The reference of some of its utterances; folds stay as they are."""
-        return Reference(
-            labels=self.labels,
-            ids=[name for name, kept in zip(self.ids, keep, strict=True) if kept],
+        """The reference of some of its utterances, dealt to folds anew: what is left may be few speakers, or one.
+
+        Raises RunError if a single utterance is left: nothing can be fitted on others then.
+        """
+        ids = [name for name, kept in zip(self.ids, keep, strict=True) if kept]
+        if len(ids) < 2:
+            raise RunError(
+                f"only {len(ids)} utterance with {self.m} held-out human votes has a distribution of every panel; "
+                "baselines are fitted on other utterances than they predict, so an audit needs two or more: annotate "
+                "more of the corpus"
+            )
+        groups, folds, notes = _speakers(self.groups[keep], ids, self.seed)
+        return replace(
+            self,
+            ids=ids,
             rows=self.rows[keep],
             scored=self.scored[keep],
             other=self.other[keep],
-            groups=self.groups[keep],
-            folds=self.folds[keep],
-            m=self.m,
-            seed=self.seed,
-            left_out=self.left_out,
-            notes=self.notes,
+            heldout=self.heldout[keep],
+            groups=groups,
+            folds=folds,
+            notes=notes,
         )
+
+    def redrawn(self, draw: int) -> Reference:
+        """The same utterances and folds with other m votes scored; draw 0 is `build_reference`'s own."""
+        scored, _ = split_counts(self.heldout, self.m, self.ids, "votes scored", self.seed, draw)
+        return replace(self, scored=scored, other=self.scored + self.other - scored, draw=draw)
 
 
 def build_reference(corpus: Corpus, *, m: int | None = None, seed: int = 0) -> Reference:
@@ -85,7 +103,7 @@ def build_reference(corpus: Corpus, *, m: int | None = None, seed: int = 0) -> R
     kept = held >= m
     rows = np.flatnonzero(kept)
     ids = [corpus.ids[i] for i in rows]
-    scored, rest = split_counts(heldout[rows], m, ids, "votes scored", seed)
+    scored, rest = split_counts(heldout[rows], m, ids, "votes scored", seed, 0)
     groups, folds, notes = _speakers(corpus.column("speaker")[rows], ids, seed)
     return Reference(
         labels=corpus.labels,
@@ -93,6 +111,7 @@ def build_reference(corpus: Corpus, *, m: int | None = None, seed: int = 0) -> R
         rows=rows,
         scored=scored,
         other=rest + seen[rows],
+        heldout=heldout[rows],
         groups=groups,
         folds=folds,
         m=m,
@@ -150,7 +169,7 @@ def _speakers(speakers: np.ndarray, ids: list[str], seed: int) -> tuple[np.ndarr
             notes.append("Utterances without a named speaker count as one speaker.")
         return speakers, group_folds(speakers, folds=FOLDS, seed=seed), notes
     note = (
-        "All utterances are of one speaker (or none is named): no interval can be given, since the unit of "
+        "All audited utterances are of one speaker (or none is named): no interval can be given, since the unit of "
         "resampling is the speaker, and what is cross-fitted is so by utterance."
     )
     return speakers, group_folds(ids, folds=FOLDS, seed=seed), [note]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 from importlib.metadata import version
@@ -13,7 +14,7 @@ from ...data.errors import OptionError
 from ...data.files import atomic_file, write_json
 from ...data.scoring import ScoreRow
 from . import pictures
-from .answers import figure, nearest_human_votes
+from .answers import count, figure, mass_figure, mass_warning, nearest_human_votes
 from .html_table import bounds, cell, table
 from .methods import methods
 from .players import player
@@ -40,13 +41,19 @@ def write_report(result: AuditResult, path: str | Path, corpus: Corpus) -> Path:
     Sounds are taken from the corpus; one that cannot be heard leaves its reason. Raises OptionError for a path that
     does not end in .html, OutputError where it cannot be written.
     """
-    path = Path(path)
-    if path.suffix.casefold() not in (".html", ".htm"):
-        raise OptionError(f"a report is one HTML file; {path} does not end in .html")
+    path = report_path(path)
     page = render(result, corpus)
     with atomic_file(path) as partial:
         partial.write_text(page, encoding="utf-8")
     write_json(path.with_suffix(".json"), result.to_json())
+    return path
+
+
+def report_path(path: str | Path) -> Path:
+    """The path of a report; OptionError where it does not end in .html, to be known before anything is computed."""
+    path = Path(path)
+    if path.suffix.casefold() not in (".html", ".htm"):
+        raise OptionError(f"a report is one HTML file; {path} does not end in .html")
     return path
 
 
@@ -82,19 +89,22 @@ def _header(result: AuditResult, names: str) -> str:
     )
     return (
         f'<header><p class="kicker">serann audit</p><h1>How far may {escape(names)} stand beside human listeners?</h1>'
-        f'<p class="sub">Corpus {escape(result.corpus["name"])}: {ref["utterances"]} utterances of {ref["speakers"]} '
-        f"speakers audited, {ref['votes_scored']} held-out human votes scored, {ref['other_votes']} others for strata "
-        f"and baselines.</p>{banner if simulated else ''}</header>\n"
+        f'<p class="sub">Corpus {escape(result.corpus["name"])}: {count(ref["utterances"], "utterance")} of '
+        f"{count(ref['speakers'], 'speaker')} audited, {ref['votes_scored']} held-out human votes scored, "
+        f"{ref['other_votes']} others for strata and baselines, in each of "
+        f"{count(result.settings['draws'], 'draw')}.</p>{banner if simulated else ''}</header>\n"
     )
 
 
 def _answers(result: AuditResult) -> str:
     blocks = []
     for i, (panel, words) in enumerate(zip(result.panels, result.answers, strict=True)):
+        warning = mass_warning(panel)
+        loud = f"<strong>{escape(warning)}</strong>" if warning else ""
         tiles = "".join(_tile(*facts) for facts in _facts(result, panel))
         blocks.append(
             f'<div class="answer panel-{i % 5}"><h3>{escape(panel.name)}</h3><div class="tiles">{tiles}</div>'
-            f"<p>{escape(words)}</p></div>"
+            f"<p>{loud}{escape(words.removeprefix(warning))}</p></div>"
         )
     return f"<section><h2>The answer</h2>{''.join(blocks)}{_note_list(result.notes)}</section>\n"
 
@@ -104,12 +114,13 @@ def _facts(result: AuditResult, panel: PanelResult) -> list[tuple[str, str, str]
     sq, log = system.score("sq_unbiased"), system.score("log_score")
     assert sq is not None
     assert log is not None
-    best = nearest_human_votes(result, sq.value)
+    best = nearest_human_votes(result, panel)
+    closed = "–" if math.isnan(panel.gap.value) else f"{figure(panel.gap.value, digits=0)} %"
     return [
-        (f"{figure(panel.gap.value, digits=0)} %", bounds(panel.gap, 0), "of the gap from constant to perfect closed"),
+        (closed, bounds(panel.gap, 0), "of the gap from constant to perfect closed"),
         (figure(sq.value), bounds(sq), "squared error, without the votes' noise (0 is perfect)"),
         (figure(log.value), bounds(log), "log score, nats per human vote (higher is better)"),
-        (best, "", "other human votes whose raw frequencies it matches or beats"),
+        (best, "", "other human votes, smoothed, that it matches or beats"),
     ]
 
 
@@ -138,8 +149,8 @@ def _headline(result: AuditResult) -> str:
     level = f"{100 * result.settings['level']:.0f} %"
     caption = (
         f"Table 1. Every prediction against the same {result.settings['votes_scored']} held-out human votes an "
-        f"utterance. In brackets: {level} intervals by speaker. The two columns to judge by come first; what "
-        "stands @m depends on m."
+        f"utterance, mean over {count(result.settings['draws'], 'draw')} of them. In brackets: {level} intervals by "
+        "speaker. The two columns to judge by come first; what stands @m depends on m."
     )
     body = table(caption, head, [*rows[:1], *human, *rows[1:]])
     return f"<section><h2>Scores</h2>{body}</section>\n"
@@ -293,6 +304,8 @@ def _provenance(result: AuditResult) -> str:
     ]
     for panel in result.panels:
         about = {**panel.about, "utterances covered": panel.covered, "utterances lacking": panel.skipped}
+        if panel.label_mass is not None:
+            about["mean probability on labels"] = mass_figure(panel.label_mass)
         facts.append((panel.name, about))
     body = "".join(f"<dt>{escape(str(name))}</dt><dd>{escape(_words(value))}</dd>" for name, value in facts)
     return f"<section><h2>Provenance</h2><dl>{body}</dl></section>\n"

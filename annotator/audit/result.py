@@ -85,6 +85,7 @@ class Example:
 class PanelResult:
     """One audited panel: how far it may be trusted, where, and against what.
 
+    `label_mass` is the mean share of a run's probability that fell on any label (None where none was read off).
     `gap` is the percent of the closable gap (0 = constant, 100 = sq_unbiased 0); `over_shuffled` and
     `over_constant` are differences of squared error (positive: the panel is better); `confusion` [K][K] is the mean
     panel mass (second index) given human mass on a label (first), rows None where humans never chose the label.
@@ -97,6 +98,7 @@ class PanelResult:
     covered: int
     skipped: int
     failures: dict[str, int]
+    label_mass: float | None
     gap: Interval
     over_constant: Interval
     over_shuffled: Interval

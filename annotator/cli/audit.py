@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+# of the table's first column, so that the table stays below 100 columns
+LONGEST_NAME = 30
+
 
 def audit(
     corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="A divided corpus, or 'demo'.", show_default=False)],
@@ -24,6 +27,10 @@ def audit(
         int | None,
         typer.Option(help="Held-out human votes an utterance that are scored; 4, or fewer where there are fewer."),
     ] = None,
+    draws: Annotated[
+        int | None,
+        typer.Option(help="Seeded draws of the scored votes to average over; 20, or fewer for a large corpus."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the draws of votes.")] = 0,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -38,13 +45,15 @@ def audit(
     """
     from ...data.corpus import open_corpus
     from ..audit import audit as run_audit
-    from ..audit import open_panel, write_report
+    from ..audit import open_panel, report_path, write_report
     from .console import note, print_json, progress
 
+    if output is not None:
+        report_path(output)
     opened = open_corpus(corpus)
     sources = [open_panel(path) for path in panels]
     with progress("audit") as step:
-        result = run_audit(opened, sources, m=votes_scored, seed=seed, level=level, progress=step)
+        result = run_audit(opened, sources, m=votes_scored, draws=draws, seed=seed, level=level, progress=step)
     if output is not None:
         write_report(result, output, opened)
     if as_json:
@@ -52,36 +61,57 @@ def audit(
         return
     _print(result)
     for sentence in (*result.answers, *result.notes):
-        note(sentence)
+        note(_ascii(sentence))
     if output is not None:
         print(f"report: {output}")
 
 
 def _print(result) -> None:
+    """Five columns, to fit a terminal: intervals of the two scores to judge by; the rest is in report and JSON."""
+    from ..audit.answers import count
     from .console import print_table
 
     m = result.settings["votes_scored"]
-    metrics = ["sq_unbiased", "log_score", f"jsd_bits@{m}", f"bhattacharyya@{m}", f"total_variation@{m}"]
     gaps = {panel.name: panel.gap for panel in result.panels}
     rows = []
     for system in result.systems:
-        by_name = {row.metric: row for row in system.scores}
-        gap = gaps.get(system.panel) if system.kind == "panel" else None
-        rows.append([system.name, *(_figure(by_name.get(name), 3) for name in metrics), _figure(gap, 0)])
+        gap = gaps[system.panel] if system.kind == "panel" else None
+        rows.append(_line(_name(system), system.scores, m, gap))
     for point in result.curve:
-        by_name = {row.metric: row for row in point.scores}
-        name = f"{point.n} human vote{'' if point.n == 1 else 's'}, {point.kind}"
-        rows.append([name, *(_figure(by_name.get(metric), 3) for metric in metrics), "-"])
+        rows.append(_line(f"{count(point.n, 'human vote')}, {point.kind}", point.scores, m, None))
     ref = result.reference
     print_table(
-        f"{ref['utterances']} utterances of {ref['speakers']} speakers, {m} held-out human votes each"
+        f"{count(ref['utterances'], 'utterance')} of {count(ref['speakers'], 'speaker')}, {m} held-out human votes each"
         + (" (simulated corpus)" if result.corpus["simulated"] else ""),
-        ["prediction", *metrics, "% of the gap"],
+        ["prediction", "sq_unbiased", "log_score", f"jsd_bits@{m}", "gap %"],
         rows,
     )
 
 
-def _figure(row, digits: int) -> str:
+def _line(name: str, scores, m: int, gap) -> list[str]:
+    by_name = {row.metric: row for row in scores}
+    judged = [_figure(by_name.get(metric), 3) for metric in ("sq_unbiased", "log_score")]
+    return [name, *judged, _figure(by_name.get(f"jsd_bits@{m}"), 3, bounds=False), _figure(gap, 0, bounds=False)]
+
+
+def _name(system) -> str:
+    """The system's name, a long panel's own part cut so that what it is stays readable."""
+    own = system.panel or ""
+    rest = system.name.removeprefix(own)
+    most = LONGEST_NAME - len(rest)
+    return (own if len(own) <= most else f"...{own[3 - most :]}") + rest
+
+
+def _figure(row, digits: int, *, bounds: bool = True) -> str:
     from ..audit.answers import figure
 
-    return "-" if row is None else figure(row.value, row.low, row.high, digits=digits)
+    if row is None:
+        return "-"
+    return _ascii(figure(row.value, *(row.low, row.high) if bounds else (), digits=digits))
+
+
+def _ascii(words: str) -> str:
+    """Signs that every terminal shows and every script reads as numbers."""
+    for sign, plain in (("−", "-"), ("–", "-"), ("∞", "inf")):
+        words = words.replace(sign, plain)
+    return words
