@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import approx_fprime
 from scipy.special import gammaln
 from scipy.stats import dirichlet_multinomial
-from serann.annotator.fusion import fit_empirical_bayes, posterior
+from serann.annotator.fusion import calibrated_prior, fit_empirical_bayes, posterior
 from serann.annotator.fusion.calibrated_prior import (
     _objective,
     _Votes,
@@ -246,3 +246,16 @@ def test_on_real_votes_the_table_of_the_design_is_reproduced():
 
 def mean_score(score, p: np.ndarray, heldout: np.ndarray) -> float:
     return float(np.nanmean(score(p, heldout)))
+
+
+def test_fewer_votes_sharpen_the_temperature_as_heavier_pseudo_votes_do(monkeypatch):
+    """Why the folds' temperatures lie below that of all speakers: the confusion map's pseudo-votes blur a small fit."""
+    counts, q, _ = drawn_votes(3, rows=500, strength=20.0, most=2)
+    whole = fit_empirical_bayes(counts, q).temperature
+    kept = [np.random.default_rng(i).permutation(len(q))[:250] for i in range(12)]
+    halves = np.mean([fit_empirical_bayes(counts[k], q[k]).temperature for k in kept])
+    for name in ("MARGINAL_VOTES", "DIAGONAL_VOTES"):
+        monkeypatch.setattr(calibrated_prior, name, 2 * getattr(calibrated_prior, name))
+    heavier = fit_empirical_bayes(counts, q).temperature
+    assert halves < whole - 0.01
+    assert heavier == pytest.approx(halves, abs=0.02)

@@ -37,6 +37,9 @@ def test_the_default_is_empirical_bayes_and_prints_shares_and_parameters(place, 
         "log score a seen vote",
         "seen votes",
         "neutral",
+        "strength: how many human votes the panel counts for",
+        "temperature: above 1 flattens the panel",
+        "the folds' values may all lie to one side of it",
     ):
         assert text in result.stdout
     assert open_fused(tmp_path / "fused").info.strategy == "empirical-bayes"
@@ -83,6 +86,7 @@ def test_warnings_go_to_stderr(place, tmp_path):
     result = call(place, "corpus", "run", "--strategy", "human", "-o", str(tmp_path / "fused"))
     assert "warning: runs that were given and not used: 1" in result.stderr
     assert "warning:" not in result.stdout
+    assert "temperature" not in result.stdout  # nothing was fitted, so nothing is explained
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,13 @@ def test_runs_that_do_not_fit_are_refused(simulated, tmp_path):
     strange, _ = simulated_corpus(tmp_path / "strange", prefix="x")
     with pytest.raises(RunError, match=r"holds none of the 120 utterances of .*strange: it is a run of another corpus"):
         fuse(strange, [run], out=tmp_path / "fused")
+    # the same ids and labels, other sounds: nothing but the corpus's name tells
+    other, _ = simulated_corpus(tmp_path / "other", name="other", seed=1)
+    with pytest.raises(RunError, match=r"run is a run over the corpus 'simulated', not over 'other' \(.*other\); utt"):
+        fuse(other, [run], out=tmp_path / "fused")
+    assert not (tmp_path / "fused").exists()
+    nameless = replace(run, info={**run.info, "identity": {}})
+    assert fuse(other, [nameless], out=tmp_path / "accepted").info.strategy == "empirical-bayes"
     four, _ = simulated_corpus(tmp_path / "four", labels=LABEL_SETS["iemocap4"])
     with pytest.raises(LabelError, match="its labels are neutral, happy, angry, sad, fear, surprise; the corpus's are"):
         fuse(four, [run], out=tmp_path / "fused")

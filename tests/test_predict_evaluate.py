@@ -1,10 +1,13 @@
 """Prediction and evaluation: the same answer in any batch, unseen human votes alone, the same reference for all."""
 
 import json
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import soundfile
 from serann.annotator.cli import app
@@ -14,9 +17,12 @@ from serann.data.errors import CorpusError, LabelError, ModelError, OptionError,
 from serann.data.labels import LABEL_SETS
 from serann.data.metrics import ccc, macro_f1
 from serann.data.proper_scores import log_score, sq_unbiased
+from serann.data.scoring import THIRDS, strata_thirds
+from serann.data.seeds import seed_from
 from serann.data.tables import DISTRIBUTIONS, RATINGS, distribution_array, read_table, table_labels
 from serann.data.votes import count_votes, split_counts
 from serann.trainer import evaluate, open_model, predict, read_model_info, read_prediction, train
+from serann.trainer.ambiguity import redraw, score_thirds
 from serann.trainer.evaluate import CONSTANT, check_fit
 from serann.trainer.predict import predict_corpus
 from simulated import simulated_corpus
@@ -118,13 +124,76 @@ def test_thirds_are_scored_by_votes_that_do_not_cut(place):
     found = evaluate(place / "model", corpus, device="cpu")
     rows = np.flatnonzero(corpus.in_split("test"))
     counts = count_votes(corpus.votes, corpus.ids, corpus.labels)[rows]
-    ids = [corpus.ids[row] for row in rows]
-    scored, _ = split_counts(counts, 4, ids, "evaluate", 0)
+    ids, speakers = [corpus.ids[row] for row in rows], corpus.column("speaker")[rows]
     q = read_prediction(place / "prediction").distributions[rows]
-    by_third = [found.value("sq_unbiased", stratum=stratum) for stratum in ("low", "medium", "high")]
-    sizes = [row.score.utterances for row in found.rows if row.system == "model" and row.score.metric == "sq_unbiased"]
-    assert sizes == [12, 4, 4, 4]
-    assert np.mean(by_third) == pytest.approx(sq_unbiased(q, scored).mean(), abs=1e-5)
+    values, naive = {}, {name: [] for name in THIRDS}
+    for number in range(50):
+        scored, others = split_counts(counts, 4, ids, "evaluate", 0, number)
+        np.testing.assert_array_equal(scored + others, counts)
+        thirds = strata_thirds(others, ids, seed_from("evaluate", 0, number))
+        for third, name in enumerate(THIRDS):
+            naive[name] += list(zip(speakers[thirds == third], sq_unbiased(q, scored)[thirds == third], strict=True))
+    by_third = {
+        row.stratum: row.score for row in found.rows if row.system == "model" and row.score.metric == "sq_unbiased"
+    }
+    assert list(by_third) == ["all", *THIRDS]
+    assert [score.utterances for score in by_third.values()] == [12, 4, 4, 4]
+    for name in THIRDS:
+        values[name] = np.mean([value for _, value in naive[name]])
+        assert by_third[name].value == pytest.approx(values[name], abs=1e-5)
+        # the jackknife over the 4 speakers by hand: leave one out of every draw at once
+        without = [np.mean([v for s, v in naive[name] if s != left]) for left in sorted(set(speakers))]
+        half = 3.1824 * np.sqrt(3 / 4 * ((without - np.mean(without)) ** 2).sum())  # t(.975, 3)
+        assert by_third[name].high - by_third[name].value == pytest.approx(half, rel=1e-3)
+    # every subset of the votes is as likely, so their unbiased scores average to that of all votes
+    assert np.mean(list(values.values())) == pytest.approx(found.value("sq_unbiased"), abs=0.015)
+    assert "drawn anew 50 times" in found.to_json()["thirds"]
+    assert {"low", "high", "method"} <= set(found.to_json()["scores"][-1])
+
+
+def test_a_third_is_what_it_is_whatever_the_seed():
+    """A clear model on clear and vague utterances: the order of its thirds is that of the truth for every seed."""
+    rng = np.random.default_rng(0)
+    clear = np.arange(90) % 3
+    truth = np.full((90, 6), 1 / 6) * clear[:, None] / 2 + np.eye(6)[0] * (1 - clear[:, None] / 2)
+    counts = np.array([rng.multinomial(12, p) for p in truth]).astype(float)
+    ids, groups = [f"u{i}" for i in range(90)], np.array([f"s{i % 15}" for i in range(90)], object)
+    q, common = np.tile(np.eye(6)[0] * 0.9 + 0.1 / 6, (90, 1)), {"labels": LABEL_SETS["demo6"], "ids": ids}
+    for seed in range(6):
+        draws = redraw(counts, ids, m=4, seed=seed)
+        table = score_thirds(q, counts, draws, **common, groups=groups, m=4, seed=seed)
+        values = [next(row for row in table[name] if row.metric == "sq_unbiased") for name in THIRDS]
+        assert values[0].value < values[1].value < values[2].value
+        assert all(row.low < row.value < row.high and row.utterances == 30 for row in values)
+
+
+def test_the_votes_scored_fit_the_votes_there_are(place, tmp_path):
+    three, _ = simulated_corpus(tmp_path / "three", utterances=60, speakers=20, votes=3, name="three")
+    found = evaluate(place / "prediction", three)
+    assert found.votes_scored == 3
+    assert np.isfinite(found.value("jsd_bits@3"))
+    assert found.thirds is None
+    assert any(note.startswith("3 votes an utterance are scored") for note in found.notes)
+    assert evaluate(place / "prediction", three, votes_scored=2).votes_scored == 2
+    asked = evaluate(place / "prediction", three, votes_scored=4)  # an explicit number is obeyed
+    assert np.isnan(asked.value("jsd_bits@4"))
+    assert not any("votes an utterance are scored" in note for note in asked.notes)
+    assert evaluate(place / "prediction", open_corpus(place / "corpus")).votes_scored == 4
+
+
+def test_a_speaker_who_was_trained_on_is_named(place):
+    corpus = open_corpus(place / "corpus")
+    assert evaluate(place / "prediction", corpus).warnings == []
+    speakers = ["sp16" if s == "sp00" else s for s in corpus.column("speaker")]  # sp16 is a test speaker
+    at = corpus.utterances.column_names.index("speaker")
+    both = replace(corpus, utterances=corpus.utterances.set_column(at, "speaker", pa.array(speakers)))
+    assert evaluate(place / "prediction", both).warnings == [
+        "1 of the 4 speakers of the split 'test' were trained on (sp16): these scores are too good for a voice that "
+        "the model has not heard"
+    ]
+    assert (
+        "trained on the utterances of this split" in evaluate(place / "prediction", corpus, split="train").warnings[0]
+    )
 
 
 def test_a_prediction_scores_as_its_model(place):
@@ -209,9 +278,13 @@ def test_the_commands_print_one_document_and_exit_by_what_happened(place, tmp_pa
     done = run("predict", place / "model", sound, tmp_path / "empty.wav", "-o", tmp_path / "out", "--device", "cpu")
     assert done.exit_code == 1
     assert "neutral" in done.stdout
+    assert "valence (1-5)" in done.stdout
     done = run("evaluate", place / "model", place / "corpus", "--split", "train", "--device", "cpu")
     assert done.exit_code == 0
-    assert all(word in done.stdout for word in ("sq_unbiased", "constant", "By ambiguity (4 votes scored"))
+    for word in ("sq_unbiased", "constant", "By ambiguity (4 votes scored", "low (n = 12)", "drawn anew 50 times"):
+        assert word in done.stdout
+    assert re.search(r"log_score +−\d\.\d{3} \[−\d\.\d{3}, −\d\.\d{3}\]", done.stdout)
+    assert "warning: the model was trained on the utterances of this split" in done.stderr
 
 
 def test_every_help_has_an_example_that_parses():

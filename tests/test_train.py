@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 import torch
+from serann.annotator.cli import app
 from serann.annotator.fusion import fuse
 from serann.data.corpus import open_corpus
 from serann.data.errors import CorpusError, ModelError, OptionError, OutputError, SerannError
@@ -27,6 +30,7 @@ from serann.trainer.targets import (
     mean_ratings,
     rated_dimensions,
     seen_marginal,
+    shared_speakers,
     to_unit,
     training_examples,
     validation_examples,
@@ -34,6 +38,7 @@ from serann.trainer.targets import (
 from serann.trainer.validation import best_epoch, has_stalled
 from simulated import simulated_corpus
 from small_encoders import make_encoder_checkpoint
+from typer.testing import CliRunner
 
 QUICK = {"from_scratch": True, "epochs": 2, "batch_seconds": 3.0, "device": "cpu"}
 
@@ -232,8 +237,12 @@ def test_killed_it_goes_on_to_the_same_bits(place, tmp_path):
 
 def test_an_output_that_is_no_unfinished_training_is_kept(place, trained, tmp_path):
     options = {**QUICK, "model": str(place / "encoder")}
-    with pytest.raises(OutputError, match="holds a finished model; choose another output or pass --overwrite"):
-        train(place / "fused", out=trained, **options)
+    before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in trained.iterdir()}
+    with pytest.raises(OutputError, match=r"finished model of another training \(choose .*\): 2 problems") as caught:
+        train(place / "fused", out=trained, **{**options, "epochs": 3}, seed=1)
+    assert "epochs was 2, now 3\n  - seed was 0, now 1" in str(caught.value)
+    assert train(place / "fused", out=trained, **options) == trained  # the same options: it is finished
+    assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in trained.iterdir()} == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
     for overwrite in (False, True):
@@ -242,6 +251,45 @@ def test_an_output_that_is_no_unfinished_training_is_kept(place, trained, tmp_pa
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
     with pytest.raises(OutputError, match="'constant' is the baseline's name"):
         train(place / "fused", out=tmp_path / "constant", **options)
+
+
+def test_weights_can_be_read_by_others(trained):
+    modes = {path.name: path.stat().st_mode & 0o777 for path in trained.iterdir()}
+    assert set(modes.values()) == {0o644}, modes
+
+
+def test_the_command_names_its_figures_and_is_calm_about_a_finished_model(place, trained):
+    words = ["train", place / "fused", "--model", place / "encoder", "-o", trained, "--from-scratch"]
+    words += ["--epochs", 2, "--batch-seconds", 3, "--device", "cpu"]
+    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    assert f"{trained} is finished already: nothing was done" in done.stderr
+    kept = read_model_info(trained).best_epoch
+    assert f"kept epoch {kept} of 2, best by log_score on the development split" in done.stdout
+    for name in (
+        "train loss (mean of",
+        "train dimensional loss, 1 - CCC (mini",
+        "development log_score",
+        "t ccc_valence",
+    ):
+        assert name in done.stdout
+
+
+def test_without_ratings_no_dimensional_row_is_shown(place, tmp_path):
+    words = ["train", place / "fused", "--model", place / "encoder", "-o", tmp_path / "m", "--from-scratch"]
+    words += ["--epochs", 1, "--batch-seconds", 3, "--device", "cpu", "--dimensional-weight", 0]
+    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    assert "kept epoch 1 of 1" in done.stdout
+    assert "dimensional" not in done.stdout
+    assert "finished already" not in done.stderr
+
+
+def test_a_path_without_a_fused_corpus_says_how_to_make_one(place, tmp_path):
+    with pytest.raises(CorpusError, match=r"no fused corpus at .*absent: nothing is there; make one with 'serann fuse"):
+        train(tmp_path / "absent", model=str(place / "encoder"), out=tmp_path / "m", **QUICK)
+    with pytest.raises(CorpusError, match=r"no fusion\.json here, so this is not a fused corpus"):
+        train(place / "corpus", model=str(place / "encoder"), out=tmp_path / "m", **QUICK)
 
 
 def test_a_sound_that_cannot_be_heard_is_listed_and_left_out(place, tmp_path):
@@ -298,6 +346,27 @@ def test_a_corpus_without_development_or_with_a_speaker_on_both_sides_is_refused
         CorpusError, match="1 speakers are in the train and in the development split, 'sp06' among them"
     ):
         validation_examples(changed("speaker", ["sp06" if s == "sp00" else s for s in speakers]), [])
+    assert shared_speakers(corpus) == []
+    both = changed("speaker", ["sp08" if s == "sp00" else s for s in speakers])  # sp08 is a test speaker
+    assert shared_speakers(both) == [
+        "speakers of the split 'test' who are trained on: 1, 'sp08' among them; scores on their utterances will be too "
+        "good: give each speaker one split"
+    ]
+
+
+def test_a_test_speaker_who_is_trained_on_is_a_warning(place, tmp_path):
+    shutil.copytree(place / "fused", tmp_path / "fused")
+    file = tmp_path / "fused" / "utterances.parquet"
+    table = pyarrow.parquet.read_table(file)
+    speakers = ["sp08" if s == "sp00" else s for s in table["speaker"].to_pylist()]
+    at = table.column_names.index("speaker")
+    pyarrow.parquet.write_table(table.set_column(at, table.field("speaker"), pa.array(speakers)), file)
+    words = ["train", tmp_path / "fused", "--model", place / "encoder", "-o", tmp_path / "m", "--from-scratch"]
+    words += ["--epochs", 1, "--batch-seconds", 3, "--device", "cpu"]
+    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    assert "warning: speakers of the split 'test' who are trained on: 1, 'sp08' among them" in done.stderr
+    assert len(read_model_info(tmp_path / "m").warnings) == 1
 
 
 def test_sounds_too_short_for_the_encoder_are_a_reason_not_a_crash(place):

@@ -96,6 +96,7 @@ class ModelInfo(BaseModel):
     best_epoch: int | None = None
     best: dict[str, float | None] = Field(default_factory=dict)
     failures: list[dict[str, Any]] = Field(default_factory=list)
+    warnings: list[str] = Field(default_factory=list)
     software: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -191,6 +192,7 @@ def save_weights(network: EmotionModel, path: Path) -> None:
 
     with atomic_file(path) as partial:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}, partial)
+        partial.chmod(0o644)  # safetensors puts a file of its own in its place, which only its owner may read
 
 
 def load_weights(network: EmotionModel, path: Path) -> None:
@@ -210,10 +212,10 @@ def load_weights(network: EmotionModel, path: Path) -> None:
 
 
 def claim(out: Path, *, overwrite: bool) -> ModelInfo | None:
-    """Take an output directory: return what an unfinished training left there, None for a fresh one.
+    """Take an output directory: return the model, finished or not, that lies there, None for a fresh one.
 
-    Raises OutputError for a finished model or for anything else that lies there, unless `overwrite`, which
-    replaces a model directory and nothing else.
+    Raises OutputError for anything else that lies there. With `overwrite` a model directory is replaced, and
+    nothing else.
     """
     if out.name == CONSTANT:
         raise OutputError(
@@ -223,8 +225,6 @@ def claim(out: Path, *, overwrite: bool) -> ModelInfo | None:
         found = read_model_info(out) if (out / "model.json").is_file() else None
         if found is None:
             raise OutputError(f"{out} exists and is no model directory; choose another output")
-        if found.finished and not overwrite:
-            raise OutputError(f"{out} holds a finished model; choose another output or pass --overwrite to replace it")
         if not overwrite:
             return found
         shutil.rmtree(out)
@@ -232,9 +232,7 @@ def claim(out: Path, *, overwrite: bool) -> ModelInfo | None:
 
 
 def refuse_changes(found: ModelInfo, asked: ModelInfo, out: Path) -> None:
-    """Raise OutputError naming whatever differs between the unfinished training in `out` and the one that is
-    asked for.
-    """
+    """Raise OutputError naming whatever differs between the training in `out` and the one that is asked for."""
     before, now = found.options.model_dump(), asked.options.model_dump()
     problems = [f"{name} was {before[name]!r}, now {now[name]!r}" for name in now if before[name] != now[name]]
     if found.fused.fingerprint != asked.fused.fingerprint:
@@ -243,8 +241,11 @@ def refuse_changes(found: ModelInfo, asked: ModelInfo, out: Path) -> None:
     if built[0] != built[1] and not problems:
         problems.append("the encoder's configuration has changed")
     if problems:
-        advice = "run the former command to go on with it, choose another output, or pass --overwrite"
-        raise OutputError(list_problems(f"{out} holds an unfinished training of another kind ({advice})", problems))
+        held, advice = "an unfinished training of another kind", "run the former command to go on with it, "
+        if found.finished:
+            held, advice = "a finished model of another training", ""
+        advice += "choose another output, or pass --overwrite to replace it"
+        raise OutputError(list_problems(f"{out} holds {held} ({advice})", problems))
 
 
 def save_state(out: Path, state: Mapping[str, Any]) -> None:

@@ -10,13 +10,23 @@ from ..data.bootstrap import by_group
 from ..data.corpus import Corpus
 from ..data.errors import CorpusError, LabelError, OptionError
 from ..data.metrics import ccc_of, ccc_rows
-from ..data.scoring import THIRDS, ScoreRow, score_row, score_table, strata_thirds
-from ..data.votes import count_votes, split_counts
+from ..data.scoring import THIRDS, ScoreRow, score_row, score_table
+from ..data.votes import count_votes
+from .ambiguity import (
+    REDRAWS,
+    VOTES_SCORED,
+    Draw,
+    about_thirds,
+    choose_votes_scored,
+    concordance_in_third,
+    cuttable,
+    redraw,
+    score_thirds,
+)
 from .checkpoint import CONSTANT, ModelInfo, open_model
 from .predict import Prediction, Progress, is_prediction, predict_corpus, read_prediction
-from .targets import from_unit, mean_ratings
+from .targets import from_unit, heard_speakers, mean_ratings
 
-VOTES_SCORED = 4
 OVERALL = "all"
 
 
@@ -35,7 +45,10 @@ class EvaluationRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Every score of a model and of the constant baseline on one split, and what they rest on."""
+    """Every score of a model and of the constant baseline on one split, and what they rest on.
+
+    `thirds` says what the scores by ambiguity are and why they do not add up to those of all; None without them.
+    """
 
     model: ModelInfo
     corpus: str
@@ -44,6 +57,8 @@ class Evaluation:
     utterances: int
     speakers: int
     rows: list[EvaluationRow]
+    thirds: str | None
+    warnings: list[str]
     notes: list[str]
     failures: dict[str, str]
 
@@ -66,6 +81,9 @@ class Evaluation:
             "utterances": self.utterances,
             "speakers": self.speakers,
             "scores": [row.to_json() for row in self.rows],
+            "redraws": REDRAWS if self.thirds else 0,
+            "thirds": self.thirds,
+            "warnings": self.warnings,
             "notes": self.notes,
             "failures": [{"utterance_id": name, "reason": reason} for name, reason in self.failures.items()],
         }
@@ -76,7 +94,7 @@ def evaluate(
     corpus: Corpus,
     *,
     split: str = "test",
-    votes_scored: int = VOTES_SCORED,
+    votes_scored: int | None = None,
     seed: int = 0,
     device: str = "auto",
     progress: Progress | None = None,
@@ -84,16 +102,16 @@ def evaluate(
     """Score a model directory, or a prediction directory, on a split's human votes.
 
     The reference is every human vote in test and development and the held-out ones in train, the same for
-    every system. Divergences are taken at `votes_scored` votes (`jsd_bits@4`). Ambiguity thirds are cut by
-    votes that are not scored: in them a seeded draw of `votes_scored` votes an utterance is scored and the
-    rest cuts. Ratings are compared with the mean human rating (CCC). Intervals are over speakers. Beside the
-    model stands the best it could do without listening: `constant`, the shares of the labels among the train
-    split's seen votes.
+    every system. Divergences are taken at `votes_scored` votes (`jsd_bits@4`): 4, or fewer where there are
+    fewer (`choose_votes_scored`). Ambiguity thirds are cut by votes that are not scored: `votes_scored` votes
+    an utterance are scored and the rest cuts, drawn anew and averaged (`ambiguity.py`). Ratings are
+    compared with the mean human rating (CCC). Intervals are over speakers. Beside the model stands the best it
+    could do without listening: `constant`, the shares of the labels among the train split's seen votes.
 
     Raises CorpusError for a corpus whose votes are divided otherwise than the model's, or that has none to
     score, LabelError for another label set.
     """
-    if votes_scored < 2:
+    if votes_scored is not None and votes_scored < 2:
         raise OptionError(
             f"--votes-scored is {votes_scored}; expected 2 or more, for two votes are needed to score one"
         )
@@ -105,7 +123,14 @@ def evaluate(
     if trained is not None:
         prediction = predict_corpus(trained, corpus, rows=rows, device=device, progress=progress)
     assert prediction is not None
-    return score(prediction, corpus, rows, counts, split=split, m=votes_scored, seed=seed)
+    chosen = choose_votes_scored(counts.sum(axis=1)) if votes_scored is None else votes_scored
+    found = score(prediction, corpus, rows, counts, split=split, m=chosen, seed=seed)
+    if votes_scored is None and chosen < VOTES_SCORED:
+        found.notes.append(
+            f"{chosen} votes an utterance are scored in divergences and thirds: too few have {VOTES_SCORED} and two "
+            "more to cut by (--votes-scored chooses)"
+        )
+    return found
 
 
 def check_fit(info: ModelInfo, corpus: Corpus) -> None:
@@ -160,9 +185,7 @@ def score(
     m: int,
     seed: int,
 ) -> Evaluation:
-    """Score a prediction, and the constant, on the corpus's utterances at `rows` with the reference counts
-    [U, K].
-    """
+    """Score a prediction, and the constant, on the corpus's utterances at `rows` with the reference counts [U, K]."""
     info = prediction.model
     ids = [corpus.ids[row] for row in rows]
     speakers = corpus.column("speaker")[rows]
@@ -170,23 +193,20 @@ def score(
     # The constant is scored where the model is: an utterance that the model could not hear is left out of both.
     unheard = np.isnan(distributions).any(axis=1, keepdims=True)
     systems = {info.name: distributions, CONSTANT: np.where(unheard, np.nan, np.array(info.marginal))}
-    scored, others = split_counts(np.rint(counts), m, ids, "evaluate", seed)
-    thirds = strata_thirds(others, ids, seed)
+    draws = redraw(counts, ids, m=m, seed=seed)
     human = mean_ratings(corpus, info.dimensions, part="heldout" if split == "train" else None)[rows]
     if corpus.info.scale is not None:
         human = from_unit(human, corpus.info.scale)
     table = []
     for system, q in systems.items():
         common = {"labels": corpus.labels, "ids": ids, "groups": speakers, "m": m, "seed": seed}
+        mine = system == info.name  # a constant rates nothing
         found = score_table(q, counts, **common)
-        found += _concordances(rated, human, info, speakers, seed) if system == info.name else []
+        found += _concordances(rated, human, info, speakers, seed) if mine else []
         table += [EvaluationRow(system, OVERALL, row) for row in found]
-        for third, stratum in enumerate(THIRDS):
-            inside = thirds == third
-            if not inside.any():
-                continue
-            found = score_table(q, scored, **common, rows=inside)
-            found += _concordances(rated, human, info, speakers, seed, inside) if system == info.name else []
+        for stratum, found in score_thirds(q, counts, draws, **common).items():
+            third = THIRDS.index(stratum)
+            found += _concordances(rated, human, info, speakers, seed, draws, third) if mine else []
             table += [EvaluationRow(system, stratum, row) for row in found]
     asked = {name: reason for name, reason in prediction.failures.items() if name in set(ids)}
     return Evaluation(
@@ -197,7 +217,9 @@ def score(
         utterances=len(ids),
         speakers=len(set(speakers)),
         rows=table,
-        notes=_notes(corpus, info, counts, thirds, m),
+        thirds=about_thirds(counts, m),
+        warnings=_warnings(corpus, info, split, speakers),
+        notes=_notes(corpus, info, counts, m),
         failures=asked,
     )
 
@@ -225,29 +247,52 @@ def _concordances(
     info: ModelInfo,
     speakers: np.ndarray,
     seed: int,
-    inside: np.ndarray | None = None,
+    draws: list[Draw] | None = None,
+    third: int = 0,
 ) -> list[ScoreRow]:
-    """CCC of each dimension whose human ratings are there, with an interval over speakers."""
-    part = np.ones(len(human), dtype=bool) if inside is None else inside
+    """CCC of each dimension whose human ratings are there, with an interval over speakers: of all utterances, or of
+    the draws' utterances of a third.
+    """
     rows = []
     for d, dimension in enumerate(info.dimensions):
-        if np.isnan(human[part, d]).all():
+        columns = ccc_rows(rated[:, d], human[:, d])
+        if np.isnan(columns).all():
             continue
-        interval = by_group(ccc_rows(rated[part, d], human[part, d]), speakers[part], statistic=ccc_of, seed=seed)
-        rows.append(score_row(f"ccc_{dimension}", interval))
+        name = f"ccc_{dimension}"
+        if draws is None:
+            rows.append(score_row(name, by_group(columns, speakers, statistic=ccc_of, seed=seed)))
+            continue
+        interval, scored, skipped = concordance_in_third(columns, draws, third, groups=speakers, seed=seed)
+        rows.append(score_row(name, interval)._replace(utterances=scored, skipped=skipped))
     return rows
 
 
-def _notes(corpus: Corpus, info: ModelInfo, counts: np.ndarray, thirds: np.ndarray, m: int) -> list[str]:
+def _warnings(corpus: Corpus, info: ModelInfo, split: str, speakers: np.ndarray) -> list[str]:
+    """Whoever the model has heard in training; another corpus (of another name) has other speakers."""
+    if corpus.name != info.fused.name:
+        return []
+    if split == "train":
+        return ["the model was trained on the utterances of this split; only the votes scored are new to it"]
+    heard = heard_speakers(corpus, split)
+    if not heard:
+        return []
+    named = ", ".join(heard[:5]) + (", …" if len(heard) > 5 else "")
+    return [
+        f"{len(heard)} of the {len(set(speakers))} speakers of the split '{split}' were trained on ({named}): these "
+        "scores are too good for a voice that the model has not heard"
+    ]
+
+
+def _notes(corpus: Corpus, info: ModelInfo, counts: np.ndarray, m: int) -> list[str]:
     notes = []
     if corpus.info.simulated:
         notes.append(f"{corpus.name} is simulated: programs made its voices and votes, so its scores are no evidence")
     if corpus.name != info.fused.name:
         notes.append(f"the model learnt from {info.fused.name}: another corpus, other raters")
-    if (thirds < 0).any():
+    uncut = int((~cuttable(counts, m)).sum())
+    if uncut:
         notes.append(
-            f"{int((thirds < 0).sum())} of {len(thirds)} utterances are in no third: {m} votes are scored, "
-            "and two more are needed to cut"
+            f"{uncut} of {len(counts)} utterances are in no third: {m} votes are scored, and two more are needed to cut"
         )
     few = int((counts.sum(axis=1) < m).sum())
     if few:

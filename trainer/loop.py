@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.errors import AudioError, ModelError, OptionError, SerannError
+from ..data.errors import AudioError, CorpusError, ModelError, OptionError, SerannError
 from ..data.files import finite
 from ..data.fused import Fused, open_fused
 from .checkpoint import (
@@ -36,7 +36,14 @@ from .encoders import fresh_encoder, load_encoder
 from .heads import EmotionModel
 from .losses import joint_loss
 from .schedule import make_optimiser, make_scheduler
-from .targets import Examples, rated_dimensions, seen_marginal, training_examples, validation_examples
+from .targets import (
+    Examples,
+    rated_dimensions,
+    seen_marginal,
+    shared_speakers,
+    training_examples,
+    validation_examples,
+)
 from .validation import best_epoch, has_stalled, validate
 
 if TYPE_CHECKING:
@@ -92,19 +99,22 @@ def train(
     CCC) to the seen raters' mean ratings; keeps the epoch that is best by `best_by` on the development
     split's human votes. `options` are fields of TrainOptions; those left out take DEFAULTS. Killed and called
     again the same way it goes on after its last whole epoch, and on a CPU ends in the same weights: nothing
-    is drawn from a state that lives longer than a batch. `progress(done, total)` counts steps.
+    is drawn from a state that lives longer than a batch. Finished and called again the same way, it returns
+    `out` and does nothing. `progress(done, total)` counts steps.
 
-    An utterance that cannot be heard is left out and listed in `failures` of model.json. Raises SerannError
-    for a broken input, an output that is finished or of another training, and a loss that is no number
-    (naming the batch's utterances).
+    An utterance that cannot be heard is left out and listed in `failures` of model.json; `warnings` there says
+    what makes its scores on other splits too good. Raises SerannError for a broken input, an output of another
+    training (naming what differs), and a loss that is no number (naming the batch's utterances).
     """
     chosen = check_options({**DEFAULTS[from_scratch], **options, "model": model, "from_scratch": from_scratch})
     pick_device(device)
-    fused, out = open_fused(fused_dir), Path(out)
+    fused, out = open_existing(fused_dir), Path(out)
     with own_generator():
         training, found = _prepare(fused, chosen, out, device=device, workers=workers, overwrite=overwrite)
         if found is not None:
             refuse_changes(found, training.info, out)
+            if found.finished:
+                return out
             _resume(training)
         else:
             write_model_info(out, training.info)
@@ -115,6 +125,15 @@ def train(
                 shutil.rmtree(out, ignore_errors=True)
             raise
     return _finish(training)
+
+
+def open_existing(fused_dir: str | Path) -> Fused:
+    """Open a fused corpus; CorpusError that says how to make one where nothing lies."""
+    if not Path(fused_dir).exists():
+        raise CorpusError(
+            f"no fused corpus at {fused_dir}: nothing is there; make one with 'serann fuse CORPUS RUN -o {fused_dir}'"
+        )
+    return open_fused(fused_dir)
 
 
 def _prepare(
@@ -176,6 +195,7 @@ def _describe(
         ),
         division=corpus.info.division,
         marginal=seen_marginal(fused).tolist(),
+        warnings=shared_speakers(corpus),
         software=software(),
     )
 

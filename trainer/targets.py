@@ -67,14 +67,34 @@ def validation_examples(corpus: Corpus, dimensions: Sequence[str]) -> Examples:
             f"{corpus.path}: no utterance of split 'development' has human votes; training needs some to choose its "
             "best epoch: give some speakers' utterances that split"
         )
-    speakers = corpus.column("speaker")
-    both = sorted({s for s in speakers[rows] if s is not None} & set(speakers[corpus.in_split("train")]))
+    both = heard_speakers(corpus, "development", rows)
     if both:
         raise CorpusError(
             f"{corpus.path}: {len(both)} speakers are in the train and in the development split, {both[0]!r} among "
             "them; give each speaker one split"
         )
     return Examples(corpus, rows, counts[rows], mean_ratings(corpus, dimensions)[rows], _seconds(corpus, rows))
+
+
+def heard_speakers(corpus: Corpus, split: str, rows: np.ndarray | None = None) -> list[str]:
+    """Named speakers of a split (or of its utterances at `rows`) who speak in the train split too, sorted."""
+    speakers = corpus.column("speaker")
+    inside = speakers[corpus.in_split(split) if rows is None else rows]
+    return sorted({s for s in inside if s is not None} & set(speakers[corpus.in_split("train")]))
+
+
+def shared_speakers(corpus: Corpus) -> list[str]:
+    """A warning for every split besides development, where it is an error, whose speakers are trained on too."""
+    names = {str(s) for s in corpus.column("split") if s not in ("train", "development", None)}
+    found = []
+    for split in sorted({"test" if name.startswith("test") else name for name in names}):
+        both = heard_speakers(corpus, split)
+        if both:
+            found.append(
+                f"speakers of the split {split!r} who are trained on: {len(both)}, {both[0]!r} among them; scores on "
+                "their utterances will be too good: give each speaker one split"
+            )
+    return found
 
 
 def rated_dimensions(corpus: Corpus) -> list[str]:

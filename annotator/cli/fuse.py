@@ -92,6 +92,13 @@ SHARE_COLUMNS = {
     "augmented_dominant": "dominant, augmented",
 }
 
+# The lower temperatures of folds were measured: with 600 train utterances .938 on all, .927 on 80 % of them, and .928
+# on all with the pseudo-votes of the confusion map raised by 1 / .8.
+ABOUT_PARAMETERS = """\
+strength: how many human votes the panel counts for; temperature: above 1 flattens the panel, below 1 sharpens it.
+The value is that of all train speakers. A fold is fitted without its own speakers, so on fewer votes, where the fit's
+pseudo-votes and weak priors (strength 4, temperature 1) weigh more: the folds' values may all lie to one side of it."""
+
 
 def _print_report(fused) -> None:
     from .console import note, print_table
@@ -103,6 +110,8 @@ def _print_report(fused) -> None:
     parameters = _parameter_rows(info.parameters)
     if parameters:
         print_table("\nParameters", ["parameter", "value", "folds, lowest", "folds, highest"], parameters)
+        if any(name == "temperature" for name, *_ in parameters):
+            print(ABOUT_PARAMETERS)
     columns = [name for name in SHARE_COLUMNS if name in info.shares]
     print_table(
         "\nShares in the train split",

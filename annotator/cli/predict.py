@@ -72,4 +72,6 @@ def _show(found) -> None:
     ]
     shown = rows[:20]
     title = f"{found.path}: {len(rows)} utterances" + (f", the first {len(shown)}" if len(rows) > len(shown) else "")
-    print_table(title, ["utterance", *labels, *found.model.dimensions], shown)
+    scale = found.model.scale
+    rated = [f"{dimension} ({scale[0]:g}-{scale[1]:g})" for dimension in found.model.dimensions]
+    print_table(title, ["utterance", *labels, *rated], shown)

@@ -50,16 +50,18 @@ def train(
     """Train a speech encoder on a fused corpus: soft-label KL, and 1 - CCC on the ratings.
 
     The best epoch on the development split's human votes is kept. The same
-    command again goes on where it was stopped, to the same weights. An utterance
-    that cannot be heard is left out and listed, and the exit code is then 1.
+    command again goes on where it was stopped, to the same weights; a finished
+    one is left as it is. An utterance that cannot be heard is left out and
+    listed, and the exit code is then 1.
 
     Example: serann train fused --model wavlm --from-scratch --epochs 2 -o model
     """
     from ...data.files import read_json
     from ...trainer import read_model_info
     from ...trainer import train as run_training
-    from .console import note, print_json, print_table, progress
+    from .console import note, print_json, progress
 
+    there = (output / "model.json").is_file() and not overwrite and read_model_info(output).finished
     asked = {
         "epochs": epochs,
         "batch_seconds": batch_seconds,
@@ -89,11 +91,33 @@ def train(
     if as_json:
         print_json({"model": str(path), **read_json(path / "model.json", what="trained model's description")})
     else:
-        title = f"{path}: best of its epochs by {best_by}: {info.best_epoch}"
-        print_table(
-            title, ["development split", "value"], [[k, v] for k, v in info.best.items() if k != "learning_rate"]
-        )
+        _show(path, info)
+    if there:
+        note(f"{path} is finished already: nothing was done")
+    for warning in info.warnings:
+        note(f"warning: {warning}")
     for failure in info.failures:
         note(f"failed: {failure['utterance_id']}: {failure['reason']}")
     if info.failures:
         raise typer.Exit(1)
+
+
+# Means over the mini-batches of the epoch, while the weights moved: 1 - CCC of a few utterances is no split's CCC.
+TRAIN_ROWS = {
+    "loss": "train loss (mean of mini-batches)",
+    "categorical_loss": "train categorical loss, KL (mini-batches)",
+    "dimensional_loss": "train dimensional loss, 1 - CCC (mini-batches)",
+}
+
+
+def _show(path: Path, info) -> None:
+    """The kept epoch's figures: of the train split's mini-batches, then of the development split."""
+    from .console import print_table
+
+    epochs = len((path / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    left_out = {"learning_rate"} if info.dimensions else {"learning_rate", "dimensional_loss"}
+    print_table(
+        f"{path}: kept epoch {info.best_epoch} of {epochs}, best by {info.options.best_by} on the development split",
+        ["figure", "value"],
+        [[TRAIN_ROWS.get(k, f"development {k}"), v] for k, v in info.best.items() if k not in left_out],
+    )

@@ -101,8 +101,8 @@ def source_column(*named: tuple[str, np.ndarray]) -> np.ndarray:
 def gather(corpus: Corpus, runs: Sequence[Run], *, seed: int = 0, strength: float | None = None) -> Evidence:
     """Collect the evidence of a divided corpus and its runs.
 
-    Raises CorpusError for an undivided corpus, LabelError for a run over other labels, RunError for a run that holds
-    none of the corpus's utterances, OptionError for a corpus that holds augmented utterances.
+    Raises CorpusError for an undivided corpus, LabelError for a run over other labels, RunError for a run over another
+    corpus or that holds none of this one's utterances, OptionError for a corpus that holds augmented utterances.
     """
     require_division(corpus)
     refuse_augmented(corpus)
@@ -134,11 +134,20 @@ def refuse_augmented(corpus: Corpus) -> None:
 
 
 def line_up(run: Run, corpus: Corpus) -> RunEvidence:
-    """Line a run's distributions and votes up with the corpus's utterances."""
+    """Line a run's distributions and votes up with the corpus's utterances.
+
+    A run names the corpus it was made over; equal ids in another corpus are other sounds, so such a run is refused.
+    """
     if tuple(run.labels) != tuple(corpus.labels):
         raise LabelError(
             f"{run.path}: its labels are {', '.join(run.labels)}; the corpus's are {', '.join(corpus.labels)}; "
             "annotate the corpus with its own labels, in its own order"
+        )
+    made_from = run.info.get("identity", {}).get("corpus", corpus.name)
+    if made_from != corpus.name:
+        raise RunError(
+            f"{run.path} is a run over the corpus '{made_from}', not over '{corpus.name}' ({corpus.path}); "
+            "utterances of the same id may be other sounds there: give a run of this corpus"
         )
     p = panel_distribution(run, corpus.ids)
     p /= p.sum(axis=1, keepdims=True)  # stored as float32, so a row's sum is off by a few 1e-8
