@@ -15,6 +15,9 @@ from .proper_scores import log_score, sq_unbiased, unbiased_ambiguity, votes_at
 from .seeds import uniforms
 
 THIRDS = ("low", "medium", "high")
+# Votes of an utterance that are scored, and the share of utterances that must have them for it to be the default.
+VOTES_SCORED = 4
+KEPT = 0.9
 
 
 class ScoreRow(NamedTuple):
@@ -126,6 +129,24 @@ def paired_table(
     """
     first, second = (row_scores(np.asarray(x, dtype=np.float64), counts, m, ids, seed) for x in (q, other))
     return [score_row(name, by_group(first[name] - second[name], groups, level=level, seed=seed)) for name in first]
+
+
+def choose_votes_scored(held: np.ndarray, seen: np.ndarray | int = 0) -> int:
+    """The largest of 4, 3, 2 that at least 90 % of the utterances with two held-out votes have.
+
+    Where it can be had with 2 or more, as many also keep two other votes (seen ones count), so that ambiguity can be
+    cut by votes that are not scored. `held` and `seen` [U] are numbers of votes.
+
+    >>> [choose_votes_scored(np.full(10, n)) for n in (8, 6, 5, 4, 3, 2, 1)]
+    [4, 4, 3, 2, 3, 2, 2]
+    """
+    usable = held >= 2
+    held, total = held[usable], (held + seen)[usable]
+    for spare in (2, 0):
+        for m in range(VOTES_SCORED, 1, -1):
+            if len(held) and ((held >= m) & (total >= m + spare)).mean() >= KEPT:
+                return m
+    return 2
 
 
 def strata_thirds(counts: np.ndarray, ids: Sequence[str], seed: int = 0) -> np.ndarray:

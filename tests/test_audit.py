@@ -13,7 +13,7 @@ import pytest
 from serann.annotator.audit import audit, baselines, open_panel
 from serann.annotator.audit.answers import answer_in_words, nearest_human_votes
 from serann.annotator.audit.methods import methods
-from serann.annotator.audit.reference import build_reference, choose_votes_scored
+from serann.annotator.audit.reference import build_reference
 from serann.annotator.audit.report import render
 from serann.annotator.cli import app
 from serann.annotator.runs import open_run, panel_distribution
@@ -22,6 +22,7 @@ from serann.data.errors import CorpusError, LabelError, OptionError, RunError
 from serann.data.holdout import hold_out, write_division
 from serann.data.labels import LABEL_SETS, LabelSet
 from serann.data.proper_scores import sq_unbiased
+from serann.data.scoring import choose_votes_scored
 from serann.data.tables import UTTERANCES, VOTES, from_rows
 from serann.data.votes import count_votes
 from simulated import biased, shuffled, simulated_corpus, simulated_run, simulated_truth

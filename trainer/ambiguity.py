@@ -21,9 +21,6 @@ from ..data.scoring import THIRDS, ScoreRow, row_scores, score_row, strata_third
 from ..data.seeds import seed_from
 from ..data.votes import split_counts
 
-VOTES_SCORED = 4
-# A number of votes is the default where this share of the utterances have so many.
-KEPT = 0.9
 # The squared error of a third of 120 utterances of 8 speakers, between seeds: standard deviation .026 to .040 with one
 # draw, .006 to .013 with 20, .003 to .007 with 50. Fifty draws of ten thousand utterances take 5 s.
 REDRAWS = 50
@@ -42,23 +39,6 @@ class Sums(NamedTuple):
 
     columns: np.ndarray
     times: np.ndarray
-
-
-def choose_votes_scored(votes: np.ndarray) -> int:
-    """The largest of 4, 3, 2 that at least 90 % of the utterances with two votes have; as in `serann audit`.
-
-    Where it can be had with 2 or more, as many also keep two others, so that ambiguity can be cut by votes that are
-    not scored. `votes` [U] are the numbers of votes.
-
-    >>> [choose_votes_scored(np.full(10, n)) for n in (8, 6, 5, 4, 3, 2, 1)]
-    [4, 4, 3, 2, 3, 2, 2]
-    """
-    usable = votes[votes >= 2]
-    for spare in (2, 0):
-        for m in range(VOTES_SCORED, 1, -1):
-            if len(usable) and (usable >= m + spare).mean() >= KEPT:
-                return m
-    return 2
 
 
 def cuttable(counts: np.ndarray, m: int) -> np.ndarray:

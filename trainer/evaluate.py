@@ -10,19 +10,9 @@ from ..data.bootstrap import by_group
 from ..data.corpus import Corpus
 from ..data.errors import CorpusError, LabelError, OptionError
 from ..data.metrics import ccc_of, ccc_rows
-from ..data.scoring import THIRDS, ScoreRow, score_row, score_table
+from ..data.scoring import THIRDS, VOTES_SCORED, ScoreRow, choose_votes_scored, score_row, score_table
 from ..data.votes import count_votes
-from .ambiguity import (
-    REDRAWS,
-    VOTES_SCORED,
-    Draw,
-    about_thirds,
-    choose_votes_scored,
-    concordance_in_third,
-    cuttable,
-    redraw,
-    score_thirds,
-)
+from .ambiguity import REDRAWS, Draw, about_thirds, concordance_in_third, cuttable, redraw, score_thirds
 from .checkpoint import CONSTANT, ModelInfo, open_model
 from .predict import Prediction, Progress, is_prediction, predict_corpus, read_prediction
 from .targets import from_unit, heard_speakers, mean_ratings

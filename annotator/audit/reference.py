@@ -17,12 +17,10 @@ from ...data.corpus import Corpus, require_division
 from ...data.errors import CorpusError, OptionError, RunError
 from ...data.folds import group_folds
 from ...data.labels import LabelSet
+from ...data.scoring import choose_votes_scored
 from ...data.votes import count_votes, split_counts
 
-VOTES_SCORED = 4
 FOLDS = 5
-# a default m must leave this share of the utterances with two held-out votes or more in the audit
-KEPT = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,21 +121,6 @@ def build_reference(corpus: Corpus, *, m: int | None = None, seed: int = 0) -> R
 
 def _whole(counts: np.ndarray) -> np.ndarray:
     return np.isclose(counts, np.rint(counts))
-
-
-def choose_votes_scored(held: np.ndarray, seen: np.ndarray) -> int:
-    """The largest m up to 4 that at least 90 % of the utterances with two held-out votes have.
-
-    Where it can be had with m of at least 2, as many also keep two other votes (seen ones count), so that
-    ambiguity can be cut by votes that are not scored.
-    """
-    usable = held >= 2
-    held, total = held[usable], (held + seen)[usable]
-    for spare in (2, 0):
-        for m in range(VOTES_SCORED, 1, -1):
-            if ((held >= m) & (total >= m + spare)).mean() >= KEPT:
-                return m
-    return 2
 
 
 def _checked(m: int, held: np.ndarray, corpus: Corpus) -> int:

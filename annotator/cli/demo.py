@@ -166,8 +166,8 @@ def evaluate_all(predictions: dict[str, Path], corpus: "Corpus", seed: int) -> d
 
 def difference(predictions: dict[str, Path], target: str, corpus: "Corpus", seed: int) -> list[dict[str, Any]]:
     """Paired differences of one model's scores less those of the model of human votes alone."""
-    from ...data.scoring import paired_table
-    from ...trainer.evaluate import VOTES_SCORED, reference
+    from ...data.scoring import VOTES_SCORED, paired_table
+    from ...trainer.evaluate import reference
     from ...trainer.predict import read_prediction
 
     rows, counts = reference(corpus, "test")
