@@ -2,37 +2,31 @@
 
 import os
 import platform
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from ..data.audio import utterance_audio
 from ..data.corpus import Corpus, open_corpus
 from ..data.errors import OptionError
 from ..data.files import fingerprint, read_json, write_json
-from ..prompts.loader import Rendered, load_panel, panel_fingerprint
-from .batching import Heard, heard_batches, plan_batches
-from .compaction import read_answers, write_tables
-from .engines.base import Engine, EngineSpec, Scores, make_engine
-from .ledger import FORMAT, RUN_FILE, Ledger, check_identity, check_place, remove_run
-from .models.label_tree import normalise
-from .panel import ListeningPanel, asks_anything
+from ..prompts.loader import load_panel, panel_fingerprint
+from .answering import MODES, panel_for
+from .attributes import Attributes, attributes_for
+from .compaction import read_results, write_tables
+from .engines.base import Engine, EngineSpec, make_engine
+from .few_shot import listening_panel
+from .ledger import FORMAT, RUN_FILE, Info, Ledger, check_identity, check_place, remove_run
+from .panel import ListeningPanel
+from .planning import Estimate, Reading, estimate, find_budget, read_only
+from .results import Results
 from .runs import Run, open_run
-
-MODES = ("exact",)
-# An utterance that failed this often is listed and left alone.
-MAX_ATTEMPTS = 3
-# On a CPU larger batches pad more and gain nothing; a GPU wants work.
-BATCH_SIZE = {"cpu": 8, "gpu": 32}
-NOT_A_NUMBER = "the model gave log-probabilities that are no numbers (NaN); try --dtype float32"
+from .selfcheck import FROM_UTTERANCES, SAMPLE, Monitor, canary_answers, check_batching, check_canaries
+from .session import Options, Session, Status, Watch
 
 Progress = Callable[[int, int], None]
+ENVIRONMENT = "environment.json"
 
 
 def annotate(
@@ -44,6 +38,8 @@ def annotate(
     votes: int = 20,
     engine: str | Engine = "transformers",
     mode: str = "exact",
+    reason: bool = False,
+    attributes: Sequence[str] = (),
     limit: int | None = None,
     seed: int = 0,
     revision: str | None = None,
@@ -51,55 +47,200 @@ def annotate(
     dtype: str = "auto",
     batch_size: int | None = None,
     workers: int = 2,
+    max_hours: float | None = None,
+    selfcheck: bool | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Run:
     """Annotate the first `limit` utterances of a corpus (all, if None) into the run directory `out`.
 
     A run that is already there is continued if it has the same identity (corpus, labels, engine, model, weights,
-    dtype, mode, panel, seed): finished utterances are not asked again, failed ones are tried again, at most three
-    times in all, and more utterances or votes extend it. `progress(done, total)` is called after each batch. One
+    dtype, mode, seed, and a panel with all the run's listeners): what is answered is not asked again, failures are
+    tried again, at most three times in all, and more utterances, votes or listeners extend it. An utterance whose sound
+    has changed on disk is asked anew. What was planned and interrupted is finished first. After `max_hours` it stops,
+    and the same call goes on.
+
+    Mode `sample` writes texts and reads a label from each (with `reason`, after a reasoning), `verbalized` asks for the
+    distribution in words; the texts are in `answers.parquet`. `attributes` (valence, arousal, dominance) are rated
+    besides, on the corpus's scale, into `ratings.parquet`.
+
+    The self-check (on by default above 1,000 utterances) compares batch with single answers on a sample, compares
+    three fixed sounds with earlier sessions, and stops the run with `RunError` when answers are degenerate.
+
+    `progress(done, total)` is called after each batch, and `watch(status)` with rate, remaining time and failures. One
     utterance that cannot be heard is one row of `Run.failures`; the rest goes on.
     Raises `OptionError`, `OutputError` (the place is taken, by what, and how it differs), `ModelError`, `PromptError`,
     `CorpusError`.
     """
-    _check_options(votes, mode, limit, batch_size)
-    corpus = corpus if isinstance(corpus, Corpus) else open_corpus(corpus)
-    listening = ListeningPanel(load_panel(panel), corpus.labels)
+    _check_options(votes, mode, limit, batch_size, max_hours)
     path = Path(out)
-    former = None if overwrite and _is_run(path) else check_place(path)
-    running = make_engine(EngineSpec(engine, model, revision, device, dtype)) if isinstance(engine, str) else engine
-    try:
-        identity = run_identity(corpus, listening, running, engine, mode=mode, seed=seed)
-        if former is not None:
-            check_identity(path, former["identity"], identity)
-        elif overwrite and _is_run(path):
+    replaces = overwrite and _is_run(path)
+    if not replaces:
+        check_place(path)
+    asking = Asking(model, panel, engine, mode, reason, tuple(attributes), seed, revision, device, dtype)
+    with prepared(corpus, asking) as ready:
+        if replaces:
             remove_run(path)
-        votes = max(votes, former["votes"] if former else 0)
-        info = {"format": FORMAT, "run": run_name(identity), "identity": identity, "votes": votes}
-        info["labels"] = corpus.labels.to_json()
-        session = _Session(corpus, listening, running, batch_size or _default_batch(running), workers, progress)
+        wanted = _run_info(ready.identity, ready.listening, votes, limit)
         ledger = Ledger(
             path,
-            info,
-            labels=len(corpus.labels),
-            raters=len(listening.raters),
-            former=lambda: read_answers(path, listening),
+            lambda former: _joined(path, former, wanted),
+            labels=len(ready.corpus.labels),
+            raters=[item.rater for item in ready.listening.raters],
+            read=lambda results: read_results(path, ready.listening, results),
         )
         with ledger:
+            options = Options(
+                mode=mode,
+                votes=ledger.info["votes"],
+                seed=seed,
+                batch_size=batch_size,
+                workers=workers,
+                max_hours=max_hours,
+                attributes=ready.attributes,
+            )
+            watching = _watching(progress, watch)
+            session = Session(ready.corpus, ready.listening, ready.engine, options, watch=watching)
+            if selfcheck or (selfcheck is None and session.extent(ledger, limit) > FROM_UTTERANCES):
+                session.monitor = Monitor()
+                look_first(ledger, session, ready.listening, ready.engine, limit)
+            session.batch_seconds = find_budget(session, ledger, limit)
             session.run(ledger, limit)
-            silent = session.silent(limit)
-            write_tables(path, ledger.answers, listening, votes=votes, seed=seed, run=info["run"], silent=silent)
-            ledger.clear_segments()
-            record_session(path, session.record())
-    finally:
-        if isinstance(engine, str):
-            running.close()
+            compact(ledger, session, ready.listening, options)
     return open_run(path)
 
 
+def plan_annotation(
+    corpus: Corpus | str | Path,
+    model: str,
+    *,
+    out: str | Path | None = None,
+    panel: str | Path = "crossed",
+    votes: int = 20,
+    engine: str | Engine = "transformers",
+    mode: str = "exact",
+    reason: bool = False,
+    attributes: Sequence[str] = (),
+    limit: int | None = None,
+    seed: int = 0,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_size: int | None = None,
+) -> Estimate:
+    """What `annotate` with the same arguments would still have to do, and cost: measured on a few utterances.
+
+    Writes nothing. If `out` is a run already, what it holds is not counted; it is refused if it is another run.
+    """
+    _check_options(votes, mode, limit, batch_size, None)
+    asking = Asking(model, panel, engine, mode, reason, tuple(attributes), seed, revision, device, dtype)
+    with prepared(corpus, asking) as ready:
+        reading = Reading(Results(len(ready.listening.raters), len(ready.corpus.labels)))
+        if out is not None:
+            wanted = _run_info(ready.identity, ready.listening, votes, limit)
+            reading = read_only(Path(out), wanted, ready.listening)
+        options = Options(mode=mode, votes=votes, seed=seed, batch_size=batch_size, attributes=ready.attributes)
+        session = Session(ready.corpus, ready.listening, ready.engine, options)
+        session.batch_seconds = find_budget(session, reading, limit)
+        return estimate(session, reading, limit)
+
+
+class Asking(NamedTuple):
+    """Who is asked, what, and how: all that makes a run's identity beside the corpus."""
+
+    model: str
+    panel: str | Path
+    engine: str | Engine
+    mode: str
+    reason: bool
+    attributes: tuple[str, ...]
+    seed: int
+    revision: str | None
+    device: str
+    dtype: str
+
+
+class Ready(NamedTuple):
+    """Everything loaded."""
+
+    corpus: Corpus
+    listening: ListeningPanel
+    attributes: Attributes | None
+    engine: Engine
+    identity: dict[str, Any]
+
+
+@contextmanager
+def prepared(corpus: Corpus | str | Path, asking: Asking) -> Iterator[Ready]:
+    """Open the corpus, load panel and model, and close the engine at the end (unless the caller brought it)."""
+    corpus = corpus if isinstance(corpus, Corpus) else open_corpus(corpus)
+    panel = panel_for(load_panel(asking.panel), asking.mode, reason=asking.reason)
+    listening = listening_panel(panel, corpus)
+    rated = None
+    if asking.attributes:
+        rated = attributes_for(listening, scale=corpus.info.scale, dimensions=asking.attributes)
+    engine = asking.engine
+    if isinstance(engine, str):
+        running = make_engine(EngineSpec(engine, asking.model, asking.revision, asking.device, asking.dtype))
+    else:
+        running = engine
+    try:
+        identity = run_identity(
+            corpus, listening, running, engine, mode=asking.mode, seed=asking.seed, attributes=rated
+        )
+        yield Ready(corpus, listening, rated, running, identity)
+    finally:
+        if isinstance(engine, str):
+            running.close()
+
+
+def look_first(ledger: Ledger, session: Session, listening: ListeningPanel, engine: Engine, limit: int | None) -> None:
+    """The self-check before anything is asked: batch against single, and the canaries against earlier sessions."""
+    ids, waves, questions = session.sample(ledger, limit, SAMPLE)
+    if waves:
+        check_batching(engine, waves, questions, ids)
+    if not listening.examples:
+        found = canary_answers(engine, listening)
+        former = ledger.info.get("canaries", {})
+        check_canaries(engine, found, former, ledger.info["versions"])
+        ledger.note(canaries={**found, **former})
+
+
+def compact(ledger: Ledger, session: Session, listening: ListeningPanel, options: Options) -> None:
+    """Replace the run's tables by those of everything that is known now, unless they hold just that already."""
+    info, silent = ledger.info, session.silent(ledger.info["limit"])
+    holds = fingerprint({"votes": info["votes"], "run": info["run"], "silent": silent, "plans": info.get("plans", 0)})
+    record = {**session.record(), **environment()}
+    file = ledger.path / ENVIRONMENT
+    former = read_json(file, what="environment record")["sessions"] if file.exists() else []
+    if info.get("tables") == holds and not ledger.resumed and not session.changed:
+        write_json(file, {"sessions": [*former, record]})
+        return
+    with ledger.commit(tables=holds) as staged:
+        write_tables(
+            staged,
+            ledger.results,
+            listening,
+            votes=info["votes"],
+            seed=options.seed,
+            run=info["run"],
+            mode=options.mode,
+            silent=silent,
+            attributes=options.attributes,
+        )
+        write_json(staged / ENVIRONMENT, {"sessions": [*former, record]})
+
+
 def run_identity(
-    corpus: Corpus, listening: ListeningPanel, running: Engine, engine: str | Engine, *, mode: str, seed: int
+    corpus: Corpus,
+    listening: ListeningPanel,
+    running: Engine,
+    engine: str | Engine,
+    *,
+    mode: str,
+    seed: int,
+    attributes: Attributes | None = None,
 ) -> dict[str, Any]:
     """What may not change while a run is continued: everything that decides its numbers, but no machine or time."""
     return {
@@ -112,6 +253,7 @@ def run_identity(
         "panel": listening.panel.name,
         "panel_fingerprint": panel_fingerprint(listening.panel),
         "seed": seed,
+        **(attributes.identity if attributes is not None else {}),
     }
 
 
@@ -121,132 +263,74 @@ def run_name(identity: Mapping[str, Any]) -> str:
     return f"{identity['model']}/{identity['panel']}/{digest}"
 
 
-class _Session:
-    """One sitting of `annotate`: asks what is not yet answered, batch by batch, into the ledger."""
-
-    def __init__(
-        self,
-        corpus: Corpus,
-        listening: ListeningPanel,
-        engine: Engine,
-        batch_size: int,
-        workers: int,
-        progress: Progress | None,
-    ):
-        self._corpus, self._listening, self._engine = corpus, listening, engine
-        self._batch_size, self._workers, self._progress = batch_size, workers, progress
-        self._transcripts = corpus.utterances["transcript"].to_pylist()
-        self._started, self._clock = datetime.now(UTC), time.perf_counter()
-        self._asked, self._model_seconds = 0, 0.0
-
-    def run(self, ledger: Ledger, limit: int | None) -> None:
-        """Ask every utterance that needs it; each batch is durable before it is counted."""
-        ids = self._corpus.ids
-        rows = [row for row in self._rows(limit) if asks_anything(self._questions(row))]
-        pending = {row for row in rows if _needs_asking(ledger, ids[row])}
-        durations = np.asarray(self._corpus.utterances["duration"].to_numpy(zero_copy_only=False), dtype=float)
-        # Planned over all rows and then thinned, so that a resumed run asks its open batches in the same company.
-        planned = plan_batches(rows, durations, self._batch_size)
-        batches = [kept for batch in planned if (kept := [row for row in batch if row in pending])]
-        done = len(rows) - len(pending)
-        self._report(done, len(rows))
-        with closing(heard_batches(batches, self._load, workers=self._workers)) as coming:
-            for heard in coming:
-                self._finish(ledger, heard)
-                done += len(heard.rows) + len(heard.failures)
-                self._report(done, len(rows))
-
-    def silent(self, limit: int | None) -> list[str]:
-        """Utterances on which the whole panel abstains."""
-        return [self._corpus.ids[row] for row in self._rows(limit) if not asks_anything(self._questions(row))]
-
-    def record(self) -> dict[str, Any]:
-        """What belongs beside the run and not into its identity."""
-        seconds = time.perf_counter() - self._clock
-        return {
-            "started": self._started.isoformat(timespec="seconds"),
-            "seconds": round(seconds, 2),
-            "utterances": self._asked,
-            "utterances_per_second": round(self._asked / seconds, 3),
-            "model_share": round(self._model_seconds / seconds, 3),
-            "batch_size": self._batch_size,
-            "device": self._engine.device,
-            "corpus": str(self._corpus.path),
-            **environment(),
-        }
-
-    def _rows(self, limit: int | None) -> range:
-        return range(len(self._corpus.ids))[:limit]
-
-    def _questions(self, row: int) -> list[Rendered | None]:
-        return self._listening.questions(self._transcripts[row])
-
-    def _load(self, row: int) -> np.ndarray:
-        return utterance_audio(
-            self._corpus, row, sample_rate=self._engine.sample_rate, max_seconds=self._engine.max_seconds
-        )
-
-    def _finish(self, ledger: Ledger, heard: Heard) -> None:
-        ids, questions = self._corpus.ids, [self._questions(row) for row in heard.rows]
-        clock = time.perf_counter()
-        scores = self._engine.score(heard.waves, questions) if heard.rows else []
-        self._model_seconds += time.perf_counter() - clock
-        self._asked += len(heard.rows)
-        failures = {ids[row]: reason for row, reason in heard.failures.items()}
-        good, logp, log_mass = [], [], []
-        for row, asked, found in zip(heard.rows, questions, scores, strict=True):
-            normalised = _checked(found, asked)
-            if normalised is None:
-                failures[ids[row]] = NOT_A_NUMBER
-            else:
-                good.append(ids[row])
-                logp.append(normalised[0])
-                log_mass.append(normalised[1])
-        ledger.finish(good, np.array(logp), np.array(log_mass), failures)
-
-    def _report(self, done: int, total: int) -> None:
-        if self._progress is not None:
-            self._progress(done, total)
+def _run_info(identity: Info, listening: ListeningPanel, votes: int, limit: int | None) -> Info:
+    rows = listening.table().drop_columns(["panel"]).to_pylist()
+    return {
+        "format": FORMAT,
+        "run": run_name(identity),
+        "identity": identity,
+        "votes": votes,
+        "limit": limit,
+        "labels": listening.labels.to_json(),
+        "listeners": {row["listener"]: fingerprint(row) for row in rows},
+        "versions": [],
+    }
 
 
-def _checked(scores: Scores, asked: Sequence[Rendered | None]) -> tuple[np.ndarray, np.ndarray] | None:
-    """log P1 [Q, K] and log mass [Q]; None if a question that was asked has an answer that is no number."""
-    logp, log_mass = normalise(scores.answer_logp)
-    expected = np.array([question is not None for question in asked])
-    sound = ~np.isnan(logp).any(axis=1) & np.isfinite(log_mass)
-    return (logp, log_mass) if (sound | ~expected).all() else None
+def _joined(path: Path, former: Info | None, wanted: Info) -> Info:
+    """run.json of a run that is continued: more of everything, never less. `OutputError` if it is another run."""
+    versions = engine_versions()
+    if former is None:
+        return {**wanted, "versions": [versions]}
+    check_identity(path, former, wanted)
+    first, second = former.get("limit"), wanted["limit"]
+    known = former.get("versions", [])
+    return {
+        **former,
+        **wanted,
+        "votes": max(former["votes"], wanted["votes"]),
+        "limit": None if first is None or second is None else max(first, second),
+        "versions": known if versions in known else [*known, versions],
+    }
 
 
-def _needs_asking(ledger: Ledger, utterance: str) -> bool:
-    failed = ledger.answers.failed.get(utterance)
-    return utterance not in ledger.answers.logp and (failed is None or failed.attempts < MAX_ATTEMPTS)
+def _watching(progress: Progress | None, watch: Watch | None) -> Watch:
+    def both(status: Status) -> None:
+        if progress is not None:
+            progress(status.done, status.total)
+        if watch is not None:
+            watch(status)
+
+    return both
+
+
+def engine_versions() -> dict[str, str]:
+    """Versions of what computes the answers: every answer of a run was given under one of those that run.json lists."""
+    return _versions(("serann", "torch", "transformers"))
 
 
 def environment() -> dict[str, Any]:
     """Software and hardware of this process."""
-    packages = {}
-    for name in ("serann", "torch", "transformers", "numpy", "soundfile", "soxr", "pyarrow"):
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return {
         "python": platform.python_version(),
         "system": platform.platform(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
-        "packages": packages,
+        "packages": _versions(("serann", "torch", "transformers", "numpy", "soundfile", "soxr", "pyarrow")),
     }
 
 
-def record_session(path: Path, record: Mapping[str, Any]) -> None:
-    """Append one sitting to the run's environment.json."""
-    file = path / "environment.json"
-    former = read_json(file, what="environment record")["sessions"] if file.exists() else []
-    write_json(file, {"sessions": [*former, dict(record)]})
+def _versions(names: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
-def _check_options(votes: int, mode: str, limit: int | None, batch_size: int | None) -> None:
+def _check_options(votes: int, mode: str, limit: int | None, batch_size: int | None, max_hours: float | None) -> None:
     if mode not in MODES:
         raise OptionError(f"unknown mode '{mode}'; expected one of {', '.join(MODES)}")
     if votes < 0:
@@ -255,11 +339,9 @@ def _check_options(votes: int, mode: str, limit: int | None, batch_size: int | N
         raise OptionError(f"a limit of {limit} utterances; expected at least 1")
     if batch_size is not None and batch_size < 1:
         raise OptionError(f"a batch of {batch_size} utterances; expected at least 1")
+    if max_hours is not None and not max_hours > 0:
+        raise OptionError(f"{max_hours:g} hours at most; expected more than 0")
 
 
 def _is_run(path: Path) -> bool:
     return (path / RUN_FILE).is_file()
-
-
-def _default_batch(engine: Engine) -> int:
-    return BATCH_SIZE["cpu" if engine.device in ("cpu", "none") else "gpu"]

@@ -1,64 +1,34 @@
-"""Which utterances are asked together, and their sounds, decoded before the model asks for them."""
+"""Which utterances are asked together: like with like, and no more sound at once than the memory holds."""
 
-from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 
-from ..data.errors import AudioError
+# What an utterance of unknown length is taken for.
+UNKNOWN_SECONDS = 30.0
 
 
-class Heard(NamedTuple):
-    """A batch after decoding: the corpus's rows that could be heard, their samples, and why others could not."""
+def plan_batches(
+    rows: Sequence[int], durations: np.ndarray, size: int, *, seconds: float | None = None, extra: float = 0.0
+) -> list[list[int]]:
+    """Cut `rows` into batches of similar length, longest first: at most `size` utterances, at most `seconds` of sound.
 
-    rows: list[int]
-    waves: list[np.ndarray]
-    failures: dict[int, str]
-
-
-def plan_batches(rows: Sequence[int], durations: np.ndarray, size: int) -> list[list[int]]:
-    """Cut `rows` into batches of at most `size` of similar length, longest first.
-
-    The longest come first so that a batch too large for the memory shows at once. `durations` [all utterances] in
-    seconds, NaN where unknown (those come last). Equal input gives equal batches, so an interrupted run is planned
-    as it was.
+    The longest come first so that a batch too large for the memory shows at once. Sound counts as it is computed: every
+    utterance of a batch as long as its longest, plus `extra` for its text. One utterance is always allowed. `durations`
+    [all utterances] in seconds, NaN where unknown (those come last). Equal input gives equal batches.
     """
     keys = np.nan_to_num(durations, nan=0.0)
-    ordered = sorted(rows, key=lambda row: (-keys[row], row))
-    return [ordered[start : start + size] for start in range(0, len(ordered), size)]
-
-
-def heard_batches(
-    batches: Sequence[Sequence[int]], load: Callable[[int], np.ndarray], *, workers: int, ahead: int = 3
-) -> Generator[Heard, None, None]:
-    """Decode batches in `workers` threads, at most `ahead` of them beyond the one in use, and yield them in order.
-
-    An `AudioError` is that utterance's failure; anything else is raised. (The decoders release the interpreter's lock.)
-    """
-    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="decode")
-    waiting: deque[list[tuple[int, Future[np.ndarray]]]] = deque()
-    coming = iter(batches)
-    try:
-        while True:
-            while len(waiting) <= ahead and (batch := next(coming, None)) is not None:
-                waiting.append([(row, pool.submit(load, row)) for row in batch])
-            if not waiting:
-                return
-            yield _collect(waiting.popleft())
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _collect(batch: Sequence[tuple[int, Future[np.ndarray]]]) -> Heard:
-    heard = Heard([], [], {})
-    for row, future in batch:
-        try:
-            wave = future.result()
-        except AudioError as error:
-            heard.failures[row] = str(error)
+    cost = np.nan_to_num(durations, nan=UNKNOWN_SECONDS) + extra
+    batches: list[list[int]] = []
+    longest = 0.0
+    for row in sorted(rows, key=lambda row: (-keys[row], row)):
+        batch = batches[-1] if batches else None
+        widest = max(longest, float(cost[row]))
+        full = batch is None or len(batch) >= size or (seconds is not None and widest * (len(batch) + 1) > seconds)
+        if batch is None or full:
+            batches.append([row])
+            longest = float(cost[row])
         else:
-            heard.rows.append(row)
-            heard.waves.append(wave)
-    return heard
+            batch.append(row)
+            longest = widest
+    return batches

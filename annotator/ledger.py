@@ -1,54 +1,47 @@
-"""The ledger of a run: what has been answered, durable batch by batch, and whose run it is.
+"""The ledger of a run: what has been answered, durable unit by unit, and whose run it is.
 
-Each session appends to a segment file of its own, `segments/NNNN.jsonl`, one line a finished batch, synced before the
-batch counts. A line that was cut by a crash is ignored, so its batch is asked again. When a session ends, everything is
-compacted into the run's tables, and only then the segments go.
+    RUN/run.json            identity, options, and the plan: the batches that are still to be asked, in their company
+    RUN/segments/           finished units that are not yet in the tables (`segments.py`)
+    RUN/*.parquet           the tables, replaced together (`commit`)
+    RUN/.ledger/            sounds.parquet (what the answers were given to), and the tables while they are being made
+
+A batch of the plan is the unit: it is durable before it is counted, and a batch that a crash caught is asked again in
+the same company. The tables are made beside the old ones, then a marker is written, then each takes its place, and
+only then the segments go: after a crash the next writer completes what the marker promised, and readers wait for it.
 """
 
-import base64
-import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-import numpy as np
-
 from ..data.errors import OutputError, RunError
 from ..data.files import read_json, write_json
+from .results import Results, Unit
+from .segments import SegmentWriter, read_segments, read_unit, unit_record
 
 FORMAT = 1
 RUN_FILE = "run.json"
 SEGMENTS = "segments"
+STATE = ".ledger"
+STAGED = "staged"
+MARKER = "commit.json"
+# What a panel decides; the rest of an identity may never change.
+PANEL_KEYS = ("question", "panel", "panel_fingerprint")
+
+Info = dict[str, Any]
 
 
-class Failed(NamedTuple):
-    """An utterance without an answer: the last reason, and how often it was tried."""
+class Batch(NamedTuple):
+    """Utterances that are asked together; `key` is plan/place, with a further place for each halving."""
 
-    reason: str
-    attempts: int
-
-
-@dataclass(slots=True)
-class Answers:
-    """All that is known: utterance id to log P1 [Q, K] and log mass [Q] (float32, NaN where a rater abstained)."""
-
-    logp: dict[str, np.ndarray] = field(default_factory=dict)
-    log_mass: dict[str, np.ndarray] = field(default_factory=dict)
-    failed: dict[str, Failed] = field(default_factory=dict)
-
-    def add(self, utterance: str, logp: np.ndarray, log_mass: np.ndarray) -> None:
-        self.logp[utterance], self.log_mass[utterance] = logp, log_mass
-        self.failed.pop(utterance, None)
-
-    def fail(self, utterance: str, reason: str) -> None:
-        attempts = self.failed[utterance].attempts if utterance in self.failed else 0
-        self.failed[utterance] = Failed(reason, attempts + 1)
+    key: str
+    ids: tuple[str, ...]
 
 
-def check_place(path: Path) -> dict[str, Any] | None:
+def check_place(path: Path) -> Info | None:
     """The `run.json` of the run at `path`, or None if a new run may be made there.
 
     Raises `OutputError` if something else is there, `RunError` if the run was made by a newer serann.
@@ -62,116 +55,269 @@ def check_place(path: Path) -> dict[str, Any] | None:
                     "upgrade serann"
                 )
             return info
-        if any(entry.name != ".lock" for entry in path.iterdir()):
+        # A run that was killed before its run.json was whole leaves these.
+        left = (".lock", STATE, SEGMENTS)
+        if any(entry.name not in left and not _is_partial(entry) for entry in path.iterdir()):
             raise OutputError(f"{path} exists and holds something that is not a run; choose another output folder")
     elif path.exists():
         raise OutputError(f"{path} is a file; expected a folder for the run, or a name that is free")
     return None
 
 
-def check_identity(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Refuse by name to continue a run as another one; `OutputError` says what differs."""
+def check_identity(path: Path, former: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuse by name to continue a run as another one; `OutputError` says what differs.
+
+    `former` and `wanted` are run.json's contents. A panel that holds all of the run's listeners, asked the same, is
+    no difference: it extends the run.
+    """
+    found, asked = former["identity"], wanted["identity"]
+    missing = _missing_listeners(former, wanted)
+    keys = [key for key in dict.fromkeys([*found, *asked]) if missing or key not in PANEL_KEYS]
     differing = [
-        f"{key} is {found.get(key)!r} there and {wanted.get(key)!r} here"
-        for key in dict.fromkeys([*found, *wanted])
-        if found.get(key) != wanted.get(key)
+        f"{key} is {found.get(key)!r} there and {asked.get(key)!r} here"
+        for key in keys
+        if found.get(key) != asked.get(key)
     ]
     if differing:
+        lacking = f"; a larger panel must keep the run's listeners, this one lacks {', '.join(missing[:5])}"
         raise OutputError(
-            f"{path} holds another run ({'; '.join(differing)}); choose another output folder, or pass --overwrite"
+            f"{path} holds another run ({'; '.join(differing)}{lacking if missing else ''}); "
+            "choose another output folder, or pass --overwrite"
         )
+
+
+def _missing_listeners(former: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Listeners of the run that the wanted panel does not have, or asks otherwise."""
+    if former["identity"].get("panel_fingerprint") == wanted["identity"].get("panel_fingerprint"):
+        return []
+    known = former.get("listeners") or {"any listener": None}
+    return [name for name, asked in known.items() if wanted["listeners"].get(name) != asked]
 
 
 class Ledger:
     """An open run directory. One process at a time; use it as a context manager.
 
-    If the directory was made by this session and it fails before any batch is finished, nothing is left behind.
+    If the directory was made by this session and it fails before anything is durable, nothing is left behind.
     """
 
     def __init__(
-        self, path: Path, info: Mapping[str, Any], *, labels: int, raters: int, former: Callable[[], Answers] = Answers
+        self,
+        path: Path,
+        join: Callable[[Info | None], Info],
+        *,
+        labels: int,
+        raters: Sequence[str],
+        read: Callable[[Results], None] = lambda results: None,
     ):
-        """`info` becomes run.json; `former` reads what earlier sessions compacted, once the lock is held."""
-        self.path, self.answers = path, Answers()
-        self._former = former
-        self._info, self._shape = dict(info), (raters, labels)
-        self._made, self._finished = False, 0
+        """`join` makes the new run.json from the former one, or refuses it; `read` fills in what the tables hold.
+
+        Both are called once the lock is held.
+        """
+        self.path, self.info = path, {}
+        self.raters = tuple(raters)
+        self.results = Results(len(self.raters), labels)
+        self.done: set[str] = set()
+        self.halvings: dict[str, tuple[int, int]] = {}
+        self.resumed = False
+        self._join, self._read = join, read
+        self._made, self._durable = False, False
         self._lock: IO[str] | None = None
-        self._segment: IO[str] | None = None
+        self._writer = SegmentWriter(path / SEGMENTS, self._count)
+        self._headed = False
 
     def __enter__(self) -> "Ledger":
         self._made = not (self.path / RUN_FILE).exists()
         try:
-            (self.path / SEGMENTS).mkdir(parents=True, exist_ok=True)
+            (self.path / STATE).mkdir(parents=True, exist_ok=True)
             self._lock = _locked(self.path)
         except OSError as error:
             raise OutputError(f"the run cannot be written to {self.path}: {error.strerror}") from None
         try:
-            self.answers = self._former()
-            write_json(self.path / RUN_FILE, self._info)
-            self._read_segments()
+            self._resume()
         except BaseException:
             self.__exit__(BaseException)
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._segment is not None:
-            self._segment.close()
-        if kind is not None and self._made and not self._finished:
+        self._writer.close()
+        if kind is not None and self._made and not self._durable:
             shutil.rmtree(self.path, ignore_errors=True)
         if self._lock is not None:
             self._lock.close()
 
-    def finish(self, ids: Sequence[str], logp: np.ndarray, log_mass: np.ndarray, failures: Mapping[str, str]) -> None:
-        """Make one batch durable: log P1 [B, Q, K], log mass [B, Q], and the failed utterances with their reasons."""
-        entry = {
-            "ids": list(ids),
-            "logp": _pack(logp),
-            "log_mass": _pack(log_mass),
-            "failures": dict(failures),
-        }
+    @property
+    def made(self) -> bool:
+        """Whether this session made the run."""
+        return self._made
+
+    def open_batches(self) -> list[Batch]:
+        """What the plan still holds, halved where memory did not suffice before."""
+        plan = self.info.get("plan") or {"number": 0, "batches": []}
+        whole = [Batch(f"{plan['number']}/{i}", tuple(ids)) for i, ids in enumerate(plan["batches"])]
+        return [part for batch in whole for part in self._parts(batch)]
+
+    def plan(self, batches: Sequence[Sequence[str]]) -> list[Batch]:
+        """Write the plan of what is to be asked next, before any of it is asked."""
+        self.flush()
+        number = self.info.get("plans", 0) + 1
+        self._write(plans=number, plan={"number": number, "batches": [list(ids) for ids in batches]})
+        return self.open_batches()
+
+    def halve(self, batch: Batch) -> list[Batch]:
+        """Split a batch that does not fit into memory, for good: a resumed run asks the halves."""
+        sizes = (len(batch.ids) // 2, len(batch.ids) - len(batch.ids) // 2)
+        self._put({"halved": batch.key, "sizes": sizes}, None)
+        self.flush()
+        self.halvings[batch.key] = sizes
+        return self._parts(batch)
+
+    def note(self, **info: Any) -> None:
+        """Write more into run.json."""
+        self._write(**info)
+
+    def finish(self, unit: Unit, counted: Callable[[Unit], None] = lambda unit: None) -> None:
+        """Hand a unit to the writer; once it is durable it is part of `results`, and `counted` is called with it."""
+        self._put(unit_record(unit), (unit, counted))
+
+    def drop(self, ids: Sequence[str]) -> None:
+        """Forget utterances whose sound has changed."""
+        self._put({"drop": list(ids)}, None)
+        self.flush()
+        self.results.drop(ids)
+
+    def flush(self) -> None:
+        """Wait until everything handed over is durable."""
+        with self._disk():
+            self._writer.flush()
+
+    @contextmanager
+    def commit(self, **info: Any) -> Iterator[Path]:
+        """Yield a folder for a complete set of tables; on success they and run.json (with `info`) replace the former.
+
+        The plan keeps the batches that are still open.
+        """
+        self.flush()
+        staged = self.path / STATE / STAGED
         try:
-            if self._segment is None:
-                self._segment = _new_segment(self.path / SEGMENTS)
-            self._segment.write(json.dumps(entry, ensure_ascii=False) + "\n")
-            self._segment.flush()
-            os.fsync(self._segment.fileno())
+            with self._disk():
+                shutil.rmtree(staged, ignore_errors=True)
+                staged.mkdir()
+            yield staged
+            open_batches = [list(batch.ids) for batch in self.open_batches()]
+            plans = self.info.get("plans", 0) + bool(open_batches)
+            plan = {"number": plans, "batches": open_batches} if open_batches else None
+            self.info |= {"plans": plans, "plan": plan, **info}
+            with self._disk():
+                write_json(staged / RUN_FILE, self.info)
+                names = sorted(str(path.relative_to(staged)) for path in staged.rglob("*") if path.is_file())
+                write_json(self.path / STATE / MARKER, {"files": names})
+        except BaseException:
+            if not (self.path / STATE / MARKER).exists():
+                shutil.rmtree(staged, ignore_errors=True)
+            raise
+        self._writer.close()
+        with self._disk():
+            complete_commit(self.path)
+        self.done, self.halvings, self._headed = set(), {}, False
+
+    def _resume(self) -> None:
+        promised = complete_commit(self.path)
+        shutil.rmtree(self.path / STATE / STAGED, ignore_errors=True)
+        for folder in (self.path, self.path / STATE):
+            for entry in filter(_is_partial, list(folder.iterdir())):
+                entry.unlink()
+        former = check_place(self.path)
+        self.info = self._join(former)
+        self._read(self.results)
+        recorded = self._read_segments()
+        self._durable = recorded
+        self.resumed = promised or recorded or bool(self.info.get("plan"))
+        self._write()
+
+    def _read_segments(self) -> bool:
+        """Take in what earlier sessions left; the raters of a segment stand in its first line."""
+        mine = {rater: i for i, rater in enumerate(self.raters)}
+        raters, found = None, False
+        for record in read_segments(self.path / SEGMENTS):
+            found = True
+            if "raters" in record:
+                raters = record["raters"]
+            elif "drop" in record:
+                self.results.drop(record["drop"])
+            elif "halved" in record:
+                self.halvings[record["halved"]] = tuple(record["sizes"])
+            elif raters is not None:
+                unit = read_unit(record, raters=len(raters), labels=self.results.labels)
+                self.results.apply(_placed(unit, [mine[rater] for rater in raters], len(mine)))
+                self.done.add(unit.key)
+        return found
+
+    def _parts(self, batch: Batch) -> list[Batch]:
+        if batch.key in self.done:
+            return []
+        if batch.key not in self.halvings:
+            return [batch]
+        first = self.halvings[batch.key][0]
+        halves = (Batch(f"{batch.key}.0", batch.ids[:first]), Batch(f"{batch.key}.1", batch.ids[first:]))
+        return [part for half in halves for part in self._parts(half)]
+
+    def _put(self, record: Mapping[str, Any], entry: Any) -> None:
+        with self._disk():
+            if not self._headed:
+                self._writer.put({"raters": self.raters, "run": self.info["run"]}, None)
+                self._headed = True
+            self._writer.put(record, entry)
+
+    def _count(self, entry: Any) -> None:
+        self._durable = True
+        if entry is not None:
+            unit, counted = entry
+            self.results.apply(unit)
+            self.done.add(unit.key)
+            counted(unit)
+
+    def _write(self, **info: Any) -> None:
+        self.info |= info
+        with self._disk():
+            write_json(self.path / RUN_FILE, self.info)
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise OutputError(
                 f"the run at {self.path} cannot be continued: {error.strerror}; "
                 "free some space and run the same command again, finished utterances are kept"
             ) from None
-        self._finished += 1
-        self._apply(entry)
 
-    def clear_segments(self) -> None:
-        """Drop the segments; only after everything in them has been written to the tables."""
-        if self._segment is not None:
-            self._segment.close()
-            self._segment = None
-        shutil.rmtree(self.path / SEGMENTS, ignore_errors=True)
 
-    def _read_segments(self) -> None:
-        for segment in sorted((self.path / SEGMENTS).glob("*.jsonl")):
-            with segment.open(encoding="utf-8", errors="replace") as lines:
-                for line in lines:
-                    try:
-                        entry = json.loads(line) if line.endswith("\n") else None
-                    except json.JSONDecodeError:
-                        entry = None
-                    if entry is not None:  # the last line of a killed session may be cut: it never counted
-                        self._apply(entry)
-            self._finished += 1
+def complete_commit(path: Path) -> bool:
+    """Do what a commit had promised, if it was interrupted: put every table in its place, then drop the segments."""
+    marker, staged = path / STATE / MARKER, path / STATE / STAGED
+    if not marker.is_file():
+        return False
+    for name in read_json(marker, what="commit")["files"]:
+        if (staged / name).exists():
+            os.replace(staged / name, path / name)
+    _sync(path)
+    shutil.rmtree(path / SEGMENTS, ignore_errors=True)
+    shutil.rmtree(staged, ignore_errors=True)
+    marker.unlink()
+    return True
 
-    def _apply(self, entry: Mapping[str, Any]) -> None:
-        raters, labels = self._shape
-        logp = _unpack(entry["logp"]).reshape(-1, raters, labels)
-        log_mass = _unpack(entry["log_mass"]).reshape(-1, raters)
-        for utterance, row, mass in zip(entry["ids"], logp, log_mass, strict=True):
-            self.answers.add(utterance, row, mass)
-        for utterance, reason in entry["failures"].items():
-            self.answers.fail(utterance, reason)
+
+def _placed(unit: Unit, places: Sequence[int], raters: int) -> Unit:
+    """A unit of a smaller panel, its raters put where the larger panel has them."""
+    import numpy as np
+
+    if unit.logp is None or unit.log_mass is None or list(places) == list(range(raters)):
+        return unit
+    logp = np.full((len(unit.logp), raters, unit.logp.shape[2]), np.nan, dtype=np.float32)
+    log_mass = np.full((len(unit.logp), raters), np.nan, dtype=np.float32)
+    logp[:, places], log_mass[:, places] = unit.logp, unit.log_mass
+    return unit._replace(logp=logp, log_mass=log_mass)
 
 
 def remove_run(path: Path) -> None:
@@ -195,15 +341,14 @@ def _locked(path: Path) -> IO[str]:
     return lock
 
 
-def _new_segment(folder: Path) -> IO[str]:
-    folder.mkdir(exist_ok=True)
-    number = 1 + max((int(path.stem) for path in folder.glob("*.jsonl")), default=0)
-    return (folder / f"{number:04d}.jsonl").open("x", encoding="utf-8")
+def _is_partial(path: Path) -> bool:
+    """Whether a kill left this half-written file of `data.files.atomic_file`."""
+    return path.name.startswith(".") and ".partial" in path.name and path.is_file()
 
 
-def _pack(values: np.ndarray) -> str:
-    return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode()
-
-
-def _unpack(text: str) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(text), dtype="<f4").astype(np.float32)
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

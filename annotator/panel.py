@@ -1,12 +1,14 @@
 """A panel at work: which distinct questions its listeners ask, and who they are in the run's table."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 
+from ..data.errors import OptionError
+from ..data.files import fingerprint as hash_of
 from ..data.labels import LabelSet
 from ..data.tables import LISTENERS, from_rows
 from ..prompts.loader import (
@@ -14,21 +16,32 @@ from ..prompts.loader import (
     Listener,
     Panel,
     Rendered,
+    Shown,
     clean_transcript,
     fingerprint,
     label_order,
     render,
 )
 
+IS_EXAMPLE = "the utterance is one of the panel's examples"
+
 
 @dataclass(frozen=True)
 class ListeningPanel:
-    """A panel over a label set. Listeners that differ in temperature alone are one rater and ask one question."""
+    """A panel over a label set. Listeners that differ in temperature alone are one rater and ask one question.
+
+    `examples` are heard before every utterance but those they were taken from, `example_ids`, on which the panel
+    abstains; `few_shot.listening_panel` finds both.
+    """
 
     panel: Panel
     labels: LabelSet
+    examples: tuple[Shown, ...] = ()
+    example_ids: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
+        if not self.examples and (self.panel.examples or self.panel.examples_per_label):
+            raise OptionError(f"panel {self.panel.name} has examples, which have to be loaded from a corpus")
         # A panel that cannot be asked (more labels than letters, say) is refused before anything is loaded or written.
         self.questions("a transcript")
 
@@ -54,19 +67,28 @@ class ListeningPanel:
         """[L] temperatures of `listeners`."""
         return np.array([item.temperature for item in self.listeners])
 
-    def questions(self, transcript: str | None) -> list[Rendered | None]:
-        """What each of `raters` is asked about an utterance; None for one that has to abstain."""
+    def questions(self, transcript: str | None, utterance: str | None = None) -> list[Rendered | None]:
+        """What each of `raters` is asked about an utterance (by id); None for one that has to abstain."""
+        if utterance in self.example_ids:
+            return [None] * len(self.raters)
         spoken = clean_transcript(transcript)
         return [
             None
-            if self.panel.question.focuses[item.focus].needs_transcript and not spoken
-            else render(self.panel.question, item, self.labels.labels, spoken)
+            if self.panel.focus_of(item).needs_transcript and not spoken
+            else replace(render(self.panel.question_of(item), item, self.labels.labels, spoken), examples=self.examples)
             for item in self.raters
         ]
 
-    def abstention(self, listener: Listener) -> str:
-        """Why a listener without scores for a scored utterance abstained."""
-        return NO_TRANSCRIPT if self.panel.question.focuses[listener.focus].needs_transcript else "not asked"
+    def abstention(self, listener: Listener, utterance: str | None = None) -> str:
+        """Why a listener without scores for an utterance abstained."""
+        if utterance in self.example_ids:
+            return IS_EXAMPLE
+        return NO_TRANSCRIPT if self.panel.focus_of(listener).needs_transcript else "not asked"
+
+    def fingerprint(self, listener: Listener) -> str:
+        """`sha256:…` of everything that a listener is asked, the examples included (a rater's name ends in theirs)."""
+        asked = fingerprint(self.panel.question_of(listener), listener)
+        return hash_of([asked, listener.rater.rpartition("/")[2]]) if self.examples else asked
 
     def table(self) -> pa.Table:
         """The run's `listeners` table."""
@@ -74,14 +96,14 @@ class ListeningPanel:
             {
                 "listener": item.listener,
                 "panel": self.panel.name,
-                "prompt": self.panel.question.name,
+                "prompt": self.panel.question_of(item).name,
                 "form": item.form,
                 "focus": item.focus,
                 "persona": item.persona or None,
                 "language": item.language,
                 "temperature": item.temperature,
                 "order": list(label_order(item.order, self.labels.labels)),
-                "prompt_fingerprint": fingerprint(self.panel.question, item),
+                "prompt_fingerprint": self.fingerprint(item),
                 "rater": item.rater,
             }
             for item in self.listeners

@@ -8,13 +8,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 
 from ..data.errors import RunError
 from ..data.files import read_json
 from ..data.labels import LabelSet
 from ..data.tables import FAILURES, LISTENERS, SCORES, VOTES, distribution_array, read_table
 from ..data.votes import count_votes
-from .ledger import FORMAT, RUN_FILE
+from .ledger import FORMAT, MARKER, RUN_FILE, STATE
+
+# pyarrow makes its compute functions at import, so type checkers do not know them.
+pc: Any = pyarrow.compute
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,8 @@ class Run:
     @cached_property
     def ids(self) -> list[str]:
         """Utterances that at least one listener answered, sorted."""
-        return sorted(set(self.scores["utterance_id"].to_pylist()))
+        voted = self.votes.filter(pc.is_valid(self.votes["label"]))["utterance_id"]
+        return sorted({*pc.unique(self.scores["utterance_id"]).to_pylist(), *pc.unique(voted).to_pylist()})
 
 
 def open_run(path: str | Path) -> Run:
@@ -53,10 +58,9 @@ def open_run(path: str | Path) -> Run:
             f"{path} was made by a newer serann (run format {info['format']}, this one reads up to {FORMAT}); "
             "upgrade serann"
         )
-    if not (path / "failures.parquet").is_file():
-        raise RunError(f"the run at {path} is unfinished; give the same serann annotate command again to go on")
     labels = LabelSet.from_json(info["labels"])
-    return Run(
+    before = _tables_there(path)
+    run = Run(
         path=path,
         info=info,
         labels=labels,
@@ -65,13 +69,29 @@ def open_run(path: str | Path) -> Run:
         votes=read_table(path / "votes.parquet", VOTES, labels=labels),
         failures=read_table(path / "failures.parquet", FAILURES),
     )
+    if _tables_there(path) != before:
+        raise RunError(f"the run at {path} was replaced while it was read; read it again")
+    return run
+
+
+def _tables_there(path: Path) -> list[tuple[int, int]]:
+    """Which files the tables are; `RunError` if there is no complete set of them."""
+    if not (path / "failures.parquet").is_file() or (path / STATE / MARKER).exists():
+        raise RunError(f"the run at {path} is unfinished; give the same serann annotate command again to go on")
+    there = [(path / f"{spec.name}.parquet").stat() for spec in (SCORES, LISTENERS, VOTES, FAILURES)]
+    return [(found.st_ino, found.st_mtime_ns) for found in there]
 
 
 def panel_distribution(run: Run, ids: Sequence[str]) -> np.ndarray:
     """The panel's distribution [U, K] float64: the unweighted mean of p over the listeners that answered.
 
-    NaN rows for utterances that the run does not hold, or that every listener abstained on.
+    NaN rows for utterances that the run does not hold, or that every listener abstained on. Sampled texts have no p:
+    there it is the share of the votes.
     """
+    if run.info["identity"].get("mode") == "sample":
+        counts = synthetic_counts(run, ids)
+        with np.errstate(invalid="ignore"):
+            return counts / counts.sum(axis=1, keepdims=True)
     place = {utterance: u for u, utterance in enumerate(ids)}
     rows = np.array([place.get(name, -1) for name in run.scores["utterance_id"].to_pylist()], dtype=int)
     total, count = np.zeros((len(ids), len(run.labels))), np.zeros(len(ids))

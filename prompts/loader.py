@@ -1,115 +1,97 @@
-"""Questions and listener panels: read from TOML, rendered to the text a model is asked, fingerprinted."""
+"""Questions and listener panels, read from TOML; with what `rendering` does with them, all that others import."""
 
-import hashlib
 import itertools
-import json
-import random
-import re
-import string
-import tomllib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..data.errors import PromptError
+from .files import (
+    ORDERS,
+    AttributeQuestion,
+    Cross,
+    ExampleEntry,
+    Focus,
+    Form,
+    ListenerEntry,
+    PanelFile,
+    Question,
+    find_file,
+    parse_file,
+    shuffle_seed,
+    unknown_order,
+)
+from .rendering import (
+    NO_TRANSCRIPT,
+    Listener,
+    Rendered,
+    Shown,
+    clean_transcript,
+    fingerprint,
+    label_order,
+    render,
+    sha256_of,
+)
 
-Form = Literal["label", "letter"]
-Temperature = Annotated[float, Field(gt=0, le=10)]
+__all__ = [
+    "NO_TRANSCRIPT",
+    "Listener",
+    "Panel",
+    "Question",
+    "Rendered",
+    "Shown",
+    "clean_transcript",
+    "fingerprint",
+    "label_order",
+    "list_attributes",
+    "list_panels",
+    "list_questions",
+    "load_attributes",
+    "load_panel",
+    "load_question",
+    "panel_fingerprint",
+    "render",
+    "with_form",
+]
+
 QUESTIONS = Path(__file__).parent / "questions"
 PANELS = Path(__file__).parent / "panels"
-ORDERS = ("forward", "backward", "half-turn", "half-turn-backward")
-NO_TRANSCRIPT = "the listener judges words only and the utterance has no transcript"
-_File = TypeVar("_File", bound=BaseModel)
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Focus(_Strict):
-    """What one listener attends to."""
-
-    text: str = Field(min_length=1)
-    about: str = ""
-    needs_transcript: bool = False
-
-
-class Question(_Strict):
-    """A question file: the system prompt, one template a form, and the focuses that listeners may have."""
-
-    name: str
-    language: str
-    about: str = ""
-    system: str
-    forms: dict[Form, str] = Field(min_length=1)
-    focuses: dict[str, Focus] = Field(min_length=1)
-
-
-class _ListenerEntry(_Strict):
-    focus: str
-    temperature: Temperature
-    persona: str = ""
-    order: str = "forward"
-
-
-class _Cross(_Strict):
-    focus: list[str] = Field(min_length=1)
-    temperature: list[Temperature] = Field(min_length=1)
-    persona: list[str] = Field(default=[""], min_length=1)
-    order: list[str] = Field(default=["forward"], min_length=1)
-
-
-class _PanelFile(_Strict):
-    name: str
-    about: str = ""
-    question: str
-    form: Form
-    cross: _Cross | None = None
-    listeners: list[_ListenerEntry] = []
-
-
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """One synthetic listener. Listeners that differ in `temperature` alone have the same `rater`.
-
-    `order` names how the labels are listed: see `label_order`.
-    """
-
-    listener: str
-    focus: str
-    persona: str
-    language: str
-    temperature: float
-    order: str
-    rater: str
-    form: Form
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
+    """Listeners with what they are asked: `question` is the panel's own, `questions` holds every listener's by name.
+
+    A few-shot panel has `examples`, or says how many of each label are to be chosen from a corpus; `folder` is where
+    its file lies.
+    """
+
     name: str
     about: str
     question: Question
     listeners: tuple[Listener, ...]
+    questions: Mapping[str, Question]
+    examples: tuple[ExampleEntry, ...] = ()
+    examples_per_label: int = 0
+    folder: Path = PANELS
 
+    def question_of(self, listener: Listener) -> Question:
+        """The question that a listener is asked."""
+        return self.questions[listener.question]
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """What one listener is asked: `answers[k]` is the answer that means the k-th label of the label set."""
-
-    system: str
-    text: str
-    answers: tuple[str, ...]
-    order: tuple[str, ...]
-    needs_transcript: bool
+    def focus_of(self, listener: Listener) -> Focus:
+        """What a listener attends to."""
+        return self.question_of(listener).focuses[listener.focus]
 
 
 def list_questions() -> list[str]:
     """Names of the questions that come with serann."""
-    return sorted(path.stem for path in QUESTIONS.glob("*.toml"))
+    return sorted(path.stem for path in QUESTIONS.glob("*.toml") if not path.stem.startswith("attributes"))
+
+
+def list_attributes() -> list[str]:
+    """Names of the files of questions on attributes: they lie beside the questions, and begin with that word."""
+    return sorted(path.stem for path in QUESTIONS.glob("attributes*.toml"))
 
 
 def list_panels() -> list[str]:
@@ -122,229 +104,146 @@ def load_question(name: str | Path) -> Question:
 
     Raises `PromptError` with every problem of the file.
     """
-    path = _find(name, QUESTIONS, "question")
-    question = _parse(path, Question)
-    problems = [
-        *(f"forms.{form}: {p}" for form, t in question.forms.items() for p in _bad_fields(t, _FORM_FIELDS)),
-        *(f"forms.{form}: {{options}} is missing" for form, t in question.forms.items() if "{options}" not in t),
-        *(f"focuses.{key}: {p}" for key, f in question.focuses.items() for p in _bad_fields(f.text, _FOCUS_FIELDS)),
-        *(
-            f"focuses.{key}: it uses {{transcript}}, so needs_transcript must be true"
-            for key, f in question.focuses.items()
-            if "{transcript}" in f.text and not f.needs_transcript
-        ),
-    ]
-    if problems:
+    path = find_file(name, QUESTIONS, "question", list_questions())
+    question = parse_file(path, Question)
+    if problems := question.problems():
         raise PromptError(f"question file {path}: " + "; ".join(problems))
+    return question
+
+
+def load_attributes(name: str | Path = "attributes") -> AttributeQuestion:
+    """Read the questions on attributes (valence, arousal, dominance) by name, or from a path that ends in `.toml`."""
+    path = find_file(name, QUESTIONS, "attribute question", list_attributes())
+    question = parse_file(path, AttributeQuestion)
+    if problems := question.problems():
+        raise PromptError(f"attribute question file {path}: " + "; ".join(problems))
     return question
 
 
 def load_panel(name: str | Path) -> Panel:
     """Read a listener panel by name, or from a path that ends in `.toml`.
 
-    A panel crosses focuses, personas, orders and temperatures (`[cross]`), lists its listeners one by one
+    A panel crosses questions, focuses, personas, orders and temperatures (`[cross]`), lists its listeners one by one
     (`[[listeners]]`), or both. A question that is not one of serann's own is looked for beside the panel file.
     Raises `PromptError` with every problem of the file.
     """
-    path = _find(name, PANELS, "panel")
-    content = _parse(path, _PanelFile)
-    beside = path.parent / f"{content.question}.toml"
-    question = load_question(beside if path.parent != PANELS and beside.is_file() else content.question)
+    path = find_file(name, PANELS, "panel", list_panels())
+    content = parse_file(path, PanelFile)
     entries = [*_crossed(content.cross), *content.listeners]
-    problems = _panel_problems(content, question, entries)
+    names = dict.fromkeys([content.question, *(entry.question for entry in entries if entry.question)])
+    questions = {asked: _panel_question(asked, path) for asked in names}
+    problems = _panel_problems(content, questions, entries)
     if problems:
         raise PromptError(f"panel file {path}: " + "; ".join(problems))
-    listeners = tuple(_listener(entry, content, question) for entry in entries)
+    listeners = tuple(_listener(entry, content, questions) for entry in entries)
     twice = sorted({item.listener for item in listeners if listeners.count(item) > 1})
     if twice:
         raise PromptError(f"panel file {path}: listed twice: {', '.join(twice)}; expected every listener once")
-    return Panel(content.name, content.about, question, listeners)
+    return Panel(
+        content.name,
+        content.about,
+        questions[content.question],
+        listeners,
+        questions,
+        examples=tuple(content.examples),
+        examples_per_label=content.examples_per_label,
+        folder=path.parent,
+    )
 
 
-def label_order(order: str, labels: Sequence[str]) -> tuple[str, ...]:
-    """The labels in the order that a listener sees.
-
-    `forward` is the label set's order, `backward` its reverse, `half-turn` starts in the middle and wraps around,
-    `half-turn-backward` is the reverse of that; over these four each label's mean place is the same.
-    `shuffle-N` is a fixed permutation with seed N.
-
-    >>> label_order("half-turn", ["a", "b", "c", "d"])
-    ('c', 'd', 'a', 'b')
-    """
-    half = len(labels) // 2
-    turned = [*labels[half:], *labels[:half]]
-    fixed = {
-        "forward": list(labels),
-        "backward": list(labels)[::-1],
-        "half-turn": turned,
-        "half-turn-backward": turned[::-1],
-    }
-    if order in fixed:
-        return tuple(fixed[order])
-    seed = _shuffle_seed(order)
-    if seed is None:
-        raise PromptError(_unknown_order(order))
-    # Python promises that Random(seed).random() never changes between versions; shuffle() has no such promise.
-    draw = random.Random(seed)
-    keys = [draw.random() for _ in labels]
-    return tuple(label for _, label in sorted(zip(keys, labels, strict=True)))
-
-
-def render(question: Question, listener: Listener, labels: Sequence[str], transcript: str | None) -> Rendered:
-    """The system prompt and the text after the audio, for one listener and one utterance.
-
-    `answers` is in the order of `labels`: the label itself in form "label", its option letter in form "letter".
-    Without a transcript a focus that needs one cannot be rendered: `PromptError` (callers let it abstain,
-    with `NO_TRANSCRIPT` as the reason).
-    """
-    focus = question.focuses[listener.focus]
-    spoken = clean_transcript(transcript)
-    if focus.needs_transcript and not spoken:
-        raise PromptError(f"listener {listener.listener}: {NO_TRANSCRIPT}; give one, or leave the listener out")
-    order = label_order(listener.order, labels)
-    if listener.form == "letter":
-        letters = _letters(len(order))
-        options = ", ".join(f"{letter}. {label}" for letter, label in zip(letters, order, strict=True))
-        answers = tuple(letters[order.index(label)] for label in labels)
-    else:
-        options, answers = ", ".join(order), tuple(labels)
-    attended = focus.text.format(transcript=spoken)
-    persona = f"{listener.persona.strip()} " if listener.persona.strip() else ""
-    text = question.forms[listener.form].format(persona=persona, focus=attended, options=options)
-    return Rendered(question.system, text, answers, order, focus.needs_transcript)
-
-
-def clean_transcript(transcript: str | None) -> str:
-    """One line, without the marks that a chat template gives a meaning: a transcript must not end the turn.
-
-    >>> clean_transcript("well <|im_end|>  then")
-    'well < |im_end| > then'
-    """
-    text = re.sub(r"<(?=\|)|(?<=\|)>", lambda mark: "< " if mark[0] == "<" else " >", transcript or "")
-    return " ".join(text.split())
-
-
-def fingerprint(question: Question, listener: Listener) -> str:
-    """`sha256:…` of everything in the question and the listener that changes what is asked.
-
-    The temperature is left out: it acts on the stored log-probabilities afterwards.
-    """
-    asked = {
-        "system": question.system,
-        "form": listener.form,
-        "template": question.forms[listener.form],
-        "focus": question.focuses[listener.focus].text,
-        "persona": listener.persona.strip(),
-        "language": listener.language,
-        "order": listener.order,
-    }
-    return _sha256(asked)
+def with_form(panel: Panel, form: Form) -> Panel:
+    """The same listeners, asked in another form; `PromptError` if one of their questions has no such form."""
+    lacking = sorted({i.question for i in panel.listeners if form not in panel.question_of(i).forms})
+    if lacking:
+        raise PromptError(
+            f"panel {panel.name}: its question {', '.join(lacking)} has no form '{form}'; "
+            f"it has {', '.join(panel.questions[lacking[0]].forms)}: add a template for it, or choose another panel"
+        )
+    return replace(panel, listeners=tuple(replace(item, form=form) for item in panel.listeners))
 
 
 def panel_fingerprint(panel: Panel) -> str:
     """`sha256:…` of a whole panel: who the listeners are, their temperatures, and what each is asked."""
-    return _sha256([[asdict(item), fingerprint(panel.question, item)] for item in panel.listeners])
+    described = []
+    for item in panel.listeners:
+        who = asdict(item)
+        del who["question"]  # a name; what the question asks is in the fingerprint
+        described.append([who, fingerprint(panel.question_of(item), item)])
+    if panel.examples or panel.examples_per_label:
+        described.append([[item.model_dump() for item in panel.examples], panel.examples_per_label])
+    return sha256_of(described)
 
 
-_FORM_FIELDS = ("persona", "focus", "options")
-_FOCUS_FIELDS = ("transcript",)
+def _panel_question(name: str, panel: Path) -> Question:
+    beside = panel.parent / f"{name}.toml"
+    return load_question(beside if panel.parent != PANELS and beside.is_file() else name)
 
 
-def _find(name: str | Path, folder: Path, what: str) -> Path:
-    if str(name).endswith(".toml"):
-        path = Path(name)
-        if not path.is_file():
-            raise PromptError(f"{what} file {path} was not found")
-        return path
-    path = folder / f"{name}.toml"
-    known = sorted(item.stem for item in folder.glob("*.toml"))
-    if str(name) not in known:
-        raise PromptError(f"unknown {what} '{name}'; expected one of {', '.join(known)}, or a path ending in .toml")
-    return path
-
-
-def _parse(path: Path, model: type[_File]) -> _File:
-    try:
-        return model.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except ValidationError as error:
-        problems = [f"{'.'.join(map(str, item['loc']))}: {_plain(item)}" for item in error.errors()]
-        raise PromptError(f"{path}: " + "; ".join(problems)) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise PromptError(f"{path} cannot be read as TOML: {error}") from None
-
-
-def _plain(problem: Any) -> str:
-    return "unknown key" if problem["type"] == "extra_forbidden" else str(problem["msg"])
-
-
-def _bad_fields(template: str, allowed: Sequence[str]) -> list[str]:
-    try:
-        found = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
-    except ValueError as error:
-        return [f"not a template: {error}"]
-    return [
-        f"unknown field {{{name}}}; expected {', '.join('{' + a + '}' for a in allowed)}"
-        for name in sorted(found - set(allowed))
-    ]
-
-
-def _crossed(cross: _Cross | None) -> list[_ListenerEntry]:
+def _crossed(cross: Cross | None) -> list[ListenerEntry]:
     if cross is None:
         return []
     return [
-        _ListenerEntry(focus=focus, persona=persona, order=order, temperature=temperature)
-        for focus, persona, order, temperature in itertools.product(
-            cross.focus, cross.persona, cross.order, cross.temperature
+        ListenerEntry(question=question, focus=focus, persona=persona, order=order, temperature=temperature)
+        for question, focus, persona, order, temperature in itertools.product(
+            cross.question, cross.focus, cross.persona, cross.order, cross.temperature
         )
     ]
 
 
-def _panel_problems(content: _PanelFile, question: Question, entries: Sequence[_ListenerEntry]) -> list[str]:
+def _panel_problems(
+    content: PanelFile, questions: Mapping[str, Question], entries: Sequence[ListenerEntry]
+) -> list[str]:
     problems = [] if entries else ["no listeners; expected [cross] or [[listeners]]"]
-    if content.form not in question.forms:
-        problems.append(f"question {question.name} has no form '{content.form}'; it has {', '.join(question.forms)}")
-    for focus in sorted({entry.focus for entry in entries} - set(question.focuses)):
-        problems.append(f"unknown focus '{focus}'; expected one of {', '.join(question.focuses)}")
+    for name, question in questions.items():
+        if content.form not in question.forms:
+            problems.append(f"question {name} has no form '{content.form}'; it has {', '.join(question.forms)}")
+        used = {entry.focus for entry in entries if (entry.question or content.question) == name}
+        for focus in sorted(used - set(question.focuses)):
+            problems.append(f"unknown focus '{focus}'; expected one of {', '.join(question.focuses)}")
+    if len({question.system for question in questions.values()}) > 1:
+        problems.append("its questions have different system prompts; expected one, so that listeners share the audio")
     for order in sorted({entry.order for entry in entries}):
-        if order not in ORDERS and _shuffle_seed(order) is None:
-            problems.append(_unknown_order(order))
+        if order not in ORDERS and shuffle_seed(order) is None:
+            problems.append(unknown_order(order))
+    if content.examples or content.examples_per_label:
+        problems += _example_problems(content, questions)
+    for persona in sorted({entry.persona for entry in entries if content.personas} - {"", *content.personas}):
+        problems.append(f"unknown persona '{persona}'; expected one of {', '.join(content.personas)}")
     return problems
 
 
-def _listener(entry: _ListenerEntry, content: _PanelFile, question: Question) -> Listener:
+def _example_problems(content: PanelFile, questions: Mapping[str, Question]) -> list[str]:
+    problems = [
+        f"examples.{i}: expected either an utterance or an audio file"
+        for i, entry in enumerate(content.examples)
+        if bool(entry.utterance) == bool(entry.audio)
+    ]
+    if content.form == "letter":
+        problems.append("examples answer in words, expected form 'label' (letters mean something else in each order)")
+    if not all(question.example for question in questions.values()) or len(questions) > 1:
+        problems.append("examples need one question that all listeners share, with an 'example' text")
+    return problems
+
+
+def _listener(entry: ListenerEntry, content: PanelFile, questions: Mapping[str, Question]) -> Listener:
+    question = questions[entry.question or content.question]
+    persona = content.personas.get(entry.persona, entry.persona).strip()
     parts = [entry.focus]
+    if question.name != questions[content.question].name:
+        parts.append(question.name)
     if entry.order != "forward":
         parts.append(entry.order)
-    if entry.persona.strip():
-        parts.append(_sha256(entry.persona.strip())[7:13])
+    if persona:
+        parts.append(entry.persona if content.personas else sha256_of(persona)[7:13])
     rater = "/".join(parts)
     return Listener(
         listener=f"{rater}@{entry.temperature:g}",
         focus=entry.focus,
-        persona=entry.persona.strip(),
+        persona=persona,
         language=question.language,
         temperature=float(entry.temperature),
         order=entry.order,
         rater=rater,
         form=content.form,
+        question=entry.question or content.question,
     )
-
-
-def _shuffle_seed(order: str) -> int | None:
-    found = re.fullmatch(r"shuffle-(\d{1,9})", order)
-    return int(found[1]) if found else None
-
-
-def _unknown_order(order: str) -> str:
-    return f"unknown label order '{order}'; expected one of {', '.join(ORDERS)}, or shuffle-N"
-
-
-def _letters(count: int) -> str:
-    if count > len(string.ascii_uppercase):
-        raise PromptError(f"{count} labels; lettered options end at Z, expected at most 26: use a panel of form label")
-    return string.ascii_uppercase[:count]
-
-
-def _sha256(value: object) -> str:
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()

@@ -5,10 +5,11 @@ import subprocess
 import sys
 
 import pytest
-from serann.annotator.cli import COMMANDS, CORPUS_COMMANDS, app, main
+from serann.annotator.cli import BENCHMARK_COMMANDS, COMMANDS, CORPUS_COMMANDS, app, main
 from typer.testing import CliRunner
 
 ALL = [*([name] for name in COMMANDS), *(["corpus", name] for name in CORPUS_COMMANDS)]
+ALL += [["benchmark", name] for name in BENCHMARK_COMMANDS]
 
 
 def plain(text: str) -> str:

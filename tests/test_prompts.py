@@ -12,30 +12,104 @@ from serann.prompts import (
     clean_transcript,
     fingerprint,
     label_order,
+    list_attributes,
     list_panels,
     list_questions,
+    load_attributes,
     load_panel,
     load_question,
     panel_fingerprint,
     render,
+    with_form,
 )
 
 DEMO6 = LABEL_SETS["demo6"].labels
+EVERY_LABEL = sorted({label for labels in LABEL_SETS.values() for label in labels})
 
 
 def test_every_shipped_file_loads_and_renders():
-    assert len(list_panels()) >= 2
-    assert len(list_questions()) >= 1
+    assert len(list_panels()) >= 7
+    assert len(list_questions()) >= 5
     for name in list_questions():
         assert load_question(name).name == name
+    for name in list_attributes():
+        assert load_attributes(name).name == name
     for name in list_panels():
         panel = load_panel(name)
         assert panel.name == name
+        assert panel.about
         for listener in panel.listeners:
-            asked = render(panel.question, listener, DEMO6, "Where is it?")
+            question = panel.question_of(listener)
+            asked = render(question, listener, DEMO6, "Where is it?")
             assert asked.system == panel.question.system
-            assert all(label in asked.text for label in DEMO6)
+            assert all(question.words.get(label, label) in asked.text for label in DEMO6)
             assert len(set(asked.answers)) == len(DEMO6)
+
+
+@pytest.mark.parametrize("name", ["emotion", "emotion-de", "emotion-es", "emotion-fr"])
+def test_the_question_is_the_same_in_every_language(name):
+    english, question = load_question("emotion"), load_question(name)
+    assert question.system == english.system
+    assert set(question.forms) == set(english.forms) == {"label", "letter", "reason", "shares"}
+    assert set(question.focuses) == set(english.focuses)
+    assert all(question.focuses[key].needs_transcript == english.focuses[key].needs_transcript for key in DEMO_FOCUSES)
+    if question.words:
+        assert sorted(question.words) == EVERY_LABEL
+
+
+DEMO_FOCUSES = ("voice-and-words", "voice", "words", "cues", "contrast")
+
+
+def test_languages_answer_in_their_own_words():
+    panel = load_panel("languages")
+    german = next(item for item in panel.listeners if item.question == "emotion-de")
+    asked = render(panel.question_of(german), german, ["neutral", "angry", "sad"], None)
+    assert asked.answers == ("neutral", "Ärger", "Trauer")
+    assert asked.order == ("neutral", "angry", "sad")
+    assert asked.text.endswith("Antworte mit einem dieser Wörter: neutral, Ärger, Trauer.")
+    assert (german.language, german.rater) == ("de", "voice-and-words/emotion-de")
+    with pytest.raises(PromptError, match="question emotion-de has no word for calm; add it to its"):
+        render(panel.question_of(german), german, ["neutral", "calm"], None)
+
+
+def test_the_published_panel_as_it_was_drawn():
+    """papers.md 1.2: the temperature of annotators 0 to 9, focus k mod 5, hence two listeners a focus."""
+    listeners = load_panel("scaling-ambiguity").listeners
+    assert [item.temperature for item in listeners] == [
+        0.2313, 0.4054, 0.5398, 0.8310, 0.9337, 0.1815, 0.4618, 0.5433, 0.9215, 0.9005,
+    ]  # fmt: skip
+    focuses = [item.focus for item in listeners]
+    assert focuses == [focuses[k % 5] for k in range(10)]
+    assert len(set(focuses)) == len({item.rater for item in listeners}) == 5
+
+
+def test_the_published_panel_gives_everyone_the_transcript_or_says_there_is_none():
+    panel = load_panel("scaling-ambiguity")
+    for listener in panel.listeners:
+        assert 'Transcript: "over there"' in render(panel.question, listener, DEMO6, "over there").text
+        assert "There is no transcript; rely on the audio." in render(panel.question, listener, DEMO6, None).text
+
+
+def test_orders_and_personas():
+    orders = [label_order(item.order, DEMO6) for item in load_panel("orders").listeners]
+    assert len(set(orders)) == len(orders) == 6
+    panel = load_panel("personas")
+    assert panel.listeners[0].persona == ""
+    assert len({item.persona for item in panel.listeners}) == len(panel.listeners) >= 6
+    nurse = next(item for item in panel.listeners if item.listener == "voice-and-words/nurse@1")
+    assert render(panel.question, nurse, DEMO6, None).text.startswith(
+        "You are a nurse who talks with patients all day."
+    )
+
+
+def test_another_form_for_the_same_listeners():
+    panel = load_panel("crossed")
+    reasoned = with_form(panel, "reason")
+    assert [item.listener for item in reasoned.listeners] == [item.listener for item in panel.listeners]
+    assert "'Answer: ' with one of: neutral" in render(reasoned.question, reasoned.listeners[0], DEMO6, None).text
+    assert panel_fingerprint(reasoned) != panel_fingerprint(panel)
+    with pytest.raises(PromptError, match="its question scaling-ambiguity has no form 'shares'; it has label"):
+        with_form(load_panel("scaling-ambiguity"), "shares")
 
 
 def test_crossed_panel_crosses_focus_and_temperature():
@@ -133,6 +207,20 @@ def test_own_panel_with_listed_listeners_and_personas(tmp_path):
         (GOOD + '[cross]\nfocus = ["voice"]\ntemperature = [1, 1]\n', "listed twice: voice@1"),
         (GOOD + '[cross]\nfocus = ["voice"]\norder = ["up"]\ntemperature = [1]\n', "unknown label order 'up'"),
         ("name = ", "cannot be read as TOML"),
+        (
+            GOOD + '[personas]\nnurse = "You are a nurse."\n[cross]\nfocus = ["voice"]\npersona = ["cook"]\n'
+            "temperature = [1]\n",
+            "unknown persona 'cook'; expected one of nurse",
+        ),
+        (GOOD + '[personas]\n"a/b" = "You."\n[cross]\nfocus = ["voice"]\ntemperature = [1]\n', "personas.a/b"),
+        (
+            GOOD + '[cross]\nquestion = ["", "scaling-ambiguity"]\nfocus = ["voice-and-words"]\ntemperature = [1]\n',
+            "different system prompts; expected one, so that listeners share the audio",
+        ),
+        (
+            GOOD + '[cross]\nquestion = ["nowhere"]\nfocus = ["voice"]\ntemperature = [1]\n',
+            "unknown question 'nowhere'",
+        ),
     ],
 )
 def test_bad_panels_say_what_is_wrong(tmp_path, text, message):
@@ -152,8 +240,28 @@ def test_bad_question_collects_its_problems(tmp_path):
         load_question(path)
 
 
+def test_bad_words_and_attributes(tmp_path):
+    path = tmp_path / "q.toml"
+    path.write_text(
+        'name = "q"\nlanguage = "en"\nsystem = ""\n[forms]\nlabel = "{focus} {options}"\n'
+        '[focuses.voice]\ntext = "x"\n[words]\nhappy = "glad"\nexcited = "glad"\n'
+    )
+    with pytest.raises(PromptError, match="words: 'glad' stands for two labels"):
+        load_question(path)
+    path.write_text('name = "q"\nlanguage = "en"\ntemplate = "{question} {labels}"\n[dimensions]\nvalence = "{top}"\n')
+    with pytest.raises(
+        PromptError, match=r"unknown field \{labels\}.*\{points\} is missing.*dimensions.valence: unknown field \{top\}"
+    ):
+        load_attributes(path)
+    path.write_text('name = "q"\nlanguage = "en"\ntemplate = "{question} {points}"\n[dimensions]\nloudness = "?"\n')
+    with pytest.raises(PromptError, match=r"dimensions.loudness.*valence"):
+        load_attributes(path)
+
+
 def test_unknown_names_list_the_known_ones():
-    with pytest.raises(PromptError, match=r"unknown panel 'crosed'; expected one of crossed, letters"):
+    with pytest.raises(
+        PromptError, match=r"unknown panel 'crosed'; expected one of crossed, few-shot, languages, letters, orders,"
+    ):
         load_panel("crosed")
     with pytest.raises(PromptError, match=r"question file .*nowhere\.toml was not found"):
         load_question("nowhere.toml")

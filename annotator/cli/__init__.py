@@ -22,18 +22,23 @@ app = typer.Typer(
 )
 corpus_app = typer.Typer(help="Look at corpora and divide their votes.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus")
+benchmark_app = typer.Typer(help="Measure how fast the parts are, as ratios in one run.", no_args_is_help=True)
+app.add_typer(benchmark_app, name="benchmark")
 
+GROUPS = {"corpus": corpus_app, "benchmark": benchmark_app}
 # Name of the command, and the function of the file of that name; the files import little until a command runs.
 COMMANDS = ("demo", "annotate", "audit", "fuse", "train", "predict", "evaluate", "models", "prompts", "panels")
 CORPUS_COMMANDS = ("holdout", "info")
+BENCHMARK_COMMANDS = ("annotate",)
 
 
 def _register() -> None:
     for name in COMMANDS:
         app.command(name)(getattr(import_module(f".{name}", __name__), name))
-    corpus = import_module(".corpus", __name__)
-    for name in CORPUS_COMMANDS:
-        corpus_app.command(name)(getattr(corpus, name))
+    for group, names in (("corpus", CORPUS_COMMANDS), ("benchmark", BENCHMARK_COMMANDS)):
+        module = import_module(f".{group}", __name__)
+        for name in names:
+            GROUPS[group].command(name)(getattr(module, name))
 
 
 def _print_version(wanted: bool) -> None:

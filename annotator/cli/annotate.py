@@ -8,6 +8,9 @@ import typer
 if TYPE_CHECKING:
     from ..runs import Run
 
+# Below this mean probability of any label at all a run is not to be trusted, and says so.
+LOW_MASS = 0.5
+
 
 def annotate(
     corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="A corpus directory, or 'demo'.", show_default=False)],
@@ -16,57 +19,161 @@ def annotate(
     engine: Annotated[str, typer.Option(help="What runs the model.")] = "transformers",
     panel: Annotated[str, typer.Option(help="A listener panel by name (serann panels), or a .toml file.")] = "crossed",
     votes: Annotated[int, typer.Option(help="Votes an utterance, dealt over the listeners.")] = 20,
-    mode: Annotated[str, typer.Option(help="How answers are read off: exact.")] = "exact",
+    mode: Annotated[str, typer.Option(help="How answers are read off: exact, sample or verbalized.")] = "exact",
+    reason: Annotated[bool, typer.Option("--reason", help="Mode sample: a short reasoning before the answer.")] = False,
+    attributes: Annotated[
+        str, typer.Option(help="Rate these as well: valence,arousal,dominance (or a part of it).")
+    ] = "",
     limit: Annotated[int | None, typer.Option(help="Annotate the first N utterances only.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the votes.")] = 0,
     revision: Annotated[str | None, typer.Option(help="Revision of a model from the hub.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto (bfloat16 on a GPU, float32 on a CPU) or its name.")] = "auto",
     batch_size: Annotated[
-        int | None, typer.Option(help="Utterances a batch (default: 8 on a CPU, 32 on a GPU).")
+        int | None, typer.Option(help="Utterances a batch, at most (default: by a budget of sound).")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Decoders that read sounds ahead.")] = 2,
+    max_hours: Annotated[float | None, typer.Option(help="Stop after so many hours; the same call goes on.")] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Measure a few utterances, say the cost, write nothing.")
+    ] = False,
+    selfcheck: Annotated[
+        bool | None,
+        typer.Option("--selfcheck/--no-selfcheck", help="Check the answers (default: above 1,000 utterances)."),
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a run that is there.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document; progress as JSON lines on stderr.")
+    ] = False,
 ) -> None:
     """Draw synthetic votes: every listener of a panel answers on every utterance.
 
     Exact answer distributions by one pass an utterance, votes drawn from
     them with seeds. The same command again goes on where it stopped; a larger
-    --limit or --votes extends the run. An utterance that cannot be heard is
-    listed, and the exit code is then 1.
+    --limit, --votes or --panel extends the run. An utterance that cannot be
+    heard is listed, and the exit code is then 1; so it is when --max-hours
+    stopped the run before its end.
 
     Example: serann annotate demo --model demo --limit 20 -o run
     """
     from ...data.corpus import open_corpus
     from ..annotate import annotate as run_annotation
-    from .console import print_json, progress
+    from ..annotate import plan_annotation
+    from .console import print_json
 
+    asked: dict[str, Any] = {
+        "panel": panel,
+        "votes": votes,
+        "engine": engine,
+        "mode": mode,
+        "reason": reason,
+        "attributes": tuple(name.strip() for name in attributes.split(",") if name.strip()),
+        "limit": limit,
+        "seed": seed,
+        "revision": revision,
+        "device": device,
+        "dtype": dtype,
+        "batch_size": batch_size,
+    }
     opened = open_corpus(corpus)
-    with progress("annotate") as step:
+    if plan:
+        _show_plan(plan_annotation(opened, model, out=output, **asked)._asdict(), as_json)
+        return
+    with _watching(as_json) as watch:
         run = run_annotation(
             opened,
             model,
             out=output,
-            panel=panel,
-            votes=votes,
-            engine=engine,
-            mode=mode,
-            limit=limit,
-            seed=seed,
-            revision=revision,
-            device=device,
-            dtype=dtype,
-            batch_size=batch_size,
+            workers=workers,
+            max_hours=max_hours,
+            selfcheck=selfcheck,
             overwrite=overwrite,
-            progress=step,
+            watch=watch,
+            **asked,
         )
     summary = _summary(run)
     if as_json:
         print_json(summary)
     else:
         _show(run, summary)
-    if summary["failures"]:
+    if summary["failures"] or summary["session"]["remaining"]:
         raise typer.Exit(1)
+
+
+def _watching(as_json: bool) -> Any:
+    """The live display: a bar with rate, ETA, failures and device share, or JSON lines for machines."""
+    from contextlib import contextmanager
+
+    from .console import progress
+
+    if as_json:
+        return _json_lines()
+
+    @contextmanager
+    def bar() -> Any:
+        with progress("annotate") as step:
+
+            def watch(status: Any) -> None:
+                told = f"{status.failures} failed, " if status.failures else ""
+                step(
+                    status.done, status.total, rate=status.per_second, beside=f"{told}device {status.device_share:.0%}"
+                )
+
+            yield watch
+
+    return bar()
+
+
+def _json_lines() -> Any:
+    """At most one line a second, and always the last."""
+    import json
+    import sys
+    import time
+    from contextlib import contextmanager
+
+    def tell(status: Any) -> None:
+        line = {key: round(v, 3) if isinstance(v, float) else v for key, v in status._asdict().items()}
+        print(json.dumps({"event": "progress", **line}), file=sys.stderr, flush=True)
+
+    @contextmanager
+    def lines() -> Any:
+        last, told = [0.0], [None]
+
+        def watch(status: Any) -> None:
+            now = time.monotonic()
+            if now - last[0] >= 1 or status.done == status.total:
+                last[0], told[0] = now, status
+                tell(status)
+
+        yield watch
+
+    return lines()
+
+
+def _show_plan(estimate: dict[str, Any], as_json: bool) -> None:
+    from .console import print_json, print_table
+
+    if as_json:
+        print_json(estimate)
+        return
+    rows = [
+        ["utterances to ask", estimate["utterances"]],
+        ["answered already", estimate["answered"]],
+        ["hours of audio", f"{estimate['hours_of_audio']:.2f}"],
+        ["questions", estimate["questions"]],
+        ["tokens", "not counted by this engine" if estimate["tokens"] is None else estimate["tokens"]],
+        ["batches", estimate["batches"]],
+        ["time", _duration(estimate["hours"])],
+        ["memory", f"{estimate['memory_gb']:.1f} GB"],
+        ["device", estimate["device"]],
+    ]
+    print_table(f"The plan, from {estimate['probed']} utterances that were measured", ["", "estimate"], rows)
+
+
+def _duration(hours: float) -> str:
+    if hours >= 1:
+        return f"{hours:.1f} hours"
+    return f"{60 * hours:.1f} minutes" if hours >= 1 / 60 else f"{3600 * hours:.1f} seconds"
 
 
 def _summary(run: "Run") -> dict[str, Any]:
@@ -77,8 +184,12 @@ def _summary(run: "Run") -> dict[str, Any]:
 
     session = read_json(run.path / "environment.json", what="environment record")["sessions"][-1]
     counts = synthetic_counts(run, run.ids)
-    mean = panel_distribution(run, run.ids).mean(axis=0) if run.ids else np.full(len(run.labels), np.nan)
-    log_mass = run.scores["log_mass"].to_numpy()
+    mean = np.full(len(run.labels), np.nan)
+    if run.ids:
+        with np.errstate(invalid="ignore"):
+            mean = np.nanmean(panel_distribution(run, run.ids), axis=0)
+    log_mass = run.scores["log_mass"].to_numpy() if run.info["identity"]["mode"] == "exact" else []
+    keys = ("utterances", "seconds", "utterances_per_second", "model_share", "batch_size", "device")
     return {
         "run": str(run.path),
         "name": run.name,
@@ -86,13 +197,12 @@ def _summary(run: "Run") -> dict[str, Any]:
         "listeners": run.listeners.num_rows,
         "votes": int(counts.sum()),
         "abstained": run.votes["label"].null_count,
+        "reasons": sorted(set(run.votes["reason"].to_pylist()) - {None}),
         "mean_distribution": dict(zip(run.labels.labels, mean.tolist(), strict=True)),
         "mean_label_mass": float(np.exp(log_mass).mean()) if len(log_mass) else None,
         "failures": run.failures.select(["utterance_id", "reason", "attempts"]).to_pylist(),
-        "session": {
-            key: session[key]
-            for key in ("utterances", "seconds", "utterances_per_second", "model_share", "batch_size", "device")
-        },
+        "versions": run.info.get("versions", []),
+        "session": {key: session[key] for key in (*keys, "changed_sounds", "halvings", "remaining")},
     }
 
 
@@ -109,10 +219,26 @@ def _show(run: "Run", summary: dict[str, Any]) -> None:
         f"({session['utterances_per_second']:.1f}/s, the model's share {session['model_share']:.0%}, "
         f"{session['device']})"
     )
+    if session["changed_sounds"]:
+        note(f"{session['changed_sounds']} sounds had changed since they were heard; their answers were replaced")
+    if session["halvings"]:
+        note(f"{session['halvings']} batches did not fit into memory and were halved")
+    if len(summary["versions"]) > 1:
+        note(f"the answers were given under {len(summary['versions'])} sets of versions (see run.json)")
     shares = [[label, share] for label, share in summary["mean_distribution"].items()]
     print_table("Mean answer distribution", ["label", "share"], shares)
     if summary["mean_label_mass"] is not None:
-        note(f"on average {summary['mean_label_mass']:.1%} of the model's probability fell on a label")
+        mass = summary["mean_label_mass"]
+        note(f"on average {mass:.1%} of the model's probability fell on a label")
+        if mass < LOW_MASS:
+            note(
+                "warning: most of the probability fell on no label at all, so these distributions say little; the model "
+                "may not know these labels, or this panel's question"
+            )
+    if summary["abstained"]:
+        note(f"abstained: {', '.join(summary['reasons'])}")
+    if session["remaining"]:
+        note(f"\nstopped with {session['remaining']} utterances to go; the same command goes on")
     if summary["failures"]:
         note(f"\n{len(summary['failures'])} utterances failed (the same command tries each at most 3 times):")
         for failure in summary["failures"]:

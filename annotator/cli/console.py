@@ -16,7 +16,8 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 def progress(description: str, total: int | None = None) -> Iterator[Callable[..., None]]:
     """Show a bar with rate and remaining time on stderr; yield `step(done, total)`, which sets it.
 
-    `step(n)` alone advances by n where the total was given here. Off a terminal it prints nothing but its last line.
+    `step(n)` alone advances by n where the total was given here; `rate` replaces the bar's own, and `beside` is shown
+    beside it. Off a terminal it prints nothing but its last line.
     """
     from rich.progress import (
         BarColumn,
@@ -39,14 +40,14 @@ def progress(description: str, total: int | None = None) -> Iterator[Callable[..
     bar = Progress(*columns, console=console, transient=False)
     task = bar.add_task(description, total=total, rate="")
 
-    def step(done: int, of: int | None = None) -> None:
+    def step(done: int, of: int | None = None, *, rate: float | None = None, beside: str = "") -> None:
         bar.start()  # not before there is progress: an input that is refused first shows no bar
         if of is None:
             bar.advance(task, done)
         else:
             bar.update(task, completed=done, total=of)
-        speed = bar.tasks[0].speed
-        bar.update(task, rate=f"{speed:.1f}/s" if speed else "")
+        speed = bar.tasks[0].speed if rate is None else rate
+        bar.update(task, rate=", ".join(part for part in (f"{speed:.1f}/s" if speed else "", beside) if part))
 
     try:
         yield step

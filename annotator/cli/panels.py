@@ -19,10 +19,13 @@ def panels(
 ) -> None:
     """List the listener panels, or show one with its listeners.
 
+    The embedded checkpoint (--model demo) was trained on the questions of
+    crossed and letters alone; what it answers to other panels means little.
+
     Example: serann panels crossed --render
     """
     from ...prompts.loader import list_panels, load_panel
-    from .console import print_json, print_table
+    from .console import note, print_json, print_table
 
     if name is None:
         rows = [
@@ -38,13 +41,14 @@ def panels(
             print_json(rows)
         else:
             print_table("Listener panels", list(rows[0]), [list(row.values()) for row in rows])
+            note("\nthe embedded checkpoint (--model demo) was trained on the questions of crossed and letters alone")
         return
     panel = load_panel(name)
     rows = _listeners(panel, labels, transcript, render)
     if as_json:
         print_json({"panel": panel.name, "about": panel.about, "system": panel.question.system, "listeners": rows})
         return
-    columns = [column for column in rows[0] if column != "text"]
+    columns = [column for column in rows[0] if column not in ("text", "question")]
     print_table(f"{panel.name}: {panel.about}", columns, [[row[c] for c in columns] for row in rows])
     if render:
         _print_texts(panel, rows)
@@ -60,20 +64,30 @@ def _listeners(panel: "Panel", labels: str, transcript: str, with_text: bool) ->
     for item in panel.listeners:
         row = {
             "listener": item.listener,
+            "question": item.question,
             "focus": item.focus,
             "temperature": f"{item.temperature:g}",
             "order": item.order,
             "rater": item.rater,
-            "prompt": fingerprint(panel.question, item)[7:15],
+            "prompt": fingerprint(panel.question_of(item), item)[7:15],
         }
         if with_text:
-            row["text"] = rendered(panel.question, item, names, transcript).text
+            row["text"] = rendered(panel.question_of(item), item, names, transcript).text
         rows.append(row)
     return rows
 
 
 def _print_texts(panel: "Panel", rows: list[dict[str, Any]]) -> None:
     print(f"\nsystem: {panel.question.system}")
+    for line in _examples(panel):
+        print(f"example: [audio] {line}")
     for rater in dict.fromkeys(row["rater"] for row in rows):
         text = next(row["text"] for row in rows if row["rater"] == rater)
         print(f"\n{rater}:\n  [audio]\n  {text}")
+
+
+def _examples(panel: "Panel") -> list[str]:
+    """The examples that are heard first: those that the panel names, then how many it takes from a corpus."""
+    named = [f"{item.utterance or item.audio}: {item.label}" for item in panel.examples]
+    count = panel.examples_per_label
+    return [*named, f"{count} of each label, chosen from the corpus's train split"] if count else named

@@ -1,14 +1,14 @@
 """What an engine is: something that tells how likely each answer of each listener is, for a batch of sounds."""
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from ...data.errors import OptionError
-from ...prompts.loader import Rendered
+from ...prompts.loader import Rendered, Shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,23 @@ class EngineSpec:
 
 
 class Scores(NamedTuple):
-    """One utterance's answers: log P(answer) [Q, K], one row a question, not normalised over the K labels.
+    """One utterance's answers: log P(answer) [Q, K], one row a question, not normalised over its answers.
 
-    A row is NaN where the question was None (an abstaining listener), and only there in a sound answer.
+    K is that of the question with the most answers; the rows of others are NaN behind theirs. A row is all NaN where
+    the question was None (an abstaining listener). No other NaN is in a sound answer.
     """
 
     answer_logp: np.ndarray
+
+
+def examples_of(questions: Iterable[Rendered | None]) -> tuple[Shown, ...]:
+    """The examples that are heard before an utterance: those of its first question, which all of them share."""
+    return next((question.examples for question in questions if question is not None), ())
+
+
+def shown_texts(question: Rendered) -> tuple[tuple[str, str], ...]:
+    """What is asked about each example of a question, and its answer."""
+    return tuple((shown.text, shown.answer) for shown in question.examples)
 
 
 class Engine(Protocol):

@@ -9,6 +9,7 @@ from ...data.errors import OptionError
 from ...data.seeds import rng_from
 from ...prompts.loader import Rendered
 from .base import EngineSpec, Scores
+from .generation import Generated, Request
 
 Script = Callable[[np.ndarray, Rendered], np.ndarray]
 
@@ -39,14 +40,31 @@ class ScriptedEngine:
         self.batches.append(len(waves))
         return [Scores(self._rows(wave, asked)) for wave, asked in zip(waves, questions, strict=True)]
 
+    def generate(
+        self, waves: Sequence[np.ndarray], requests: Sequence[Sequence[Request]], *, max_new_tokens: int
+    ) -> list[list[Generated]]:
+        """One of the answers as it stands, drawn by the first chance at the temperature; nothing for the mass left."""
+        self.batches.append(len(waves))
+        return [[self._text(wave, request) for request in asked] for wave, asked in zip(waves, requests, strict=True)]
+
     def close(self) -> None:
         self.closed = True
 
+    def _text(self, wave: np.ndarray, request: Request) -> Generated:
+        self.asked.append(request.question.text)
+        logp = self._script(wave, request.question)
+        if np.isnan(logp).any():
+            return Generated(None, False)
+        if request.temperature == 0:
+            return Generated(request.question.answers[int(np.argmax(logp))], True)
+        p = np.append(np.exp(logp), max(0.0, 1 - np.exp(logp).sum())) ** (1 / request.temperature)
+        place = int(np.searchsorted(np.cumsum(p / p.sum()), request.chances[0], side="right"))
+        return Generated([*request.question.answers, ""][min(place, len(p) - 1)], True)
+
     def _rows(self, wave: np.ndarray, questions: Sequence[Rendered | None]) -> np.ndarray:
-        labels = next(len(q.answers) for q in questions if q is not None)
-        rows = np.full((len(questions), labels), np.nan)
+        rows = np.full((len(questions), max(len(q.answers) for q in questions if q is not None)), np.nan)
         for i, question in enumerate(questions):
             if question is not None:
                 self.asked.append(question.text)
-                rows[i] = self._script(wave, question)
+                rows[i, : len(question.answers)] = self._script(wave, question)
         return rows

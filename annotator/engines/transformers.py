@@ -9,10 +9,11 @@ import torch
 
 from ...data.errors import ModelError
 from ...prompts.loader import Rendered
-from ..models.families import ChatParts, load_model
+from ..models.families import Features, load_model
 from ..models.label_tree import LabelTree, build_tree
-from ..models.packed_prompt import Branch, PackedRow, answer_logp, pack_row
-from .base import EngineSpec, Scores
+from ..models.packed_prompt import Branch, PackedRow, answer_logp, pack_groups
+from .base import EngineSpec, Scores, examples_of, shown_texts
+from .generation import Generated, Request, generate_texts
 
 # Below this many parameters a batch is too little work to share: the embedded checkpoint scored 34 utterances a second
 # with one thread, and 5 with two threads on two cores that other processes were using as well.
@@ -25,10 +26,13 @@ class TransformersEngine:
     def __init__(self, spec: EngineSpec):
         self._alm = load_model(spec.model, revision=spec.revision, device=spec.device, dtype=spec.dtype)
         self._ends = self._alm.turn_ends()
+        # A run halves a batch itself, and records it, so that a resumed run asks the same halves.
+        self.halves = True
         self._threads = 1 if self._alm.model.num_parameters() < SMALL_MODEL else None
         # A panel asks every utterance the same few texts; only those with a transcript differ.
         self._chat = lru_cache(maxsize=4096)(self._alm.chat)
         self._tree = lru_cache(maxsize=256)(self._build_tree)
+        self._groups = lru_cache(maxsize=256)(pack_groups)
 
     @property
     def identity(self) -> Mapping[str, str]:
@@ -53,7 +57,7 @@ class TransformersEngine:
             with torch.inference_mode(), _threads(self._threads):
                 return self._score(waves, questions)
         except RuntimeError as error:
-            if not _out_of_memory(error):
+            if not _out_of_memory(error) or not self.halves:
                 raise
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -65,43 +69,67 @@ class TransformersEngine:
         half = len(waves) // 2
         return [*self.score(waves[:half], questions[:half]), *self.score(waves[half:], questions[half:])]
 
+    def generate(
+        self, waves: Sequence[np.ndarray], requests: Sequence[Sequence[Request]], *, max_new_tokens: int
+    ) -> list[list[Generated]]:
+        """Write texts; see `Generator`. `ModelError` if a single text does not fit into memory."""
+        with torch.inference_mode(), _threads(self._threads):
+            return generate_texts(self._alm, self._chat, waves, requests, max_new_tokens=max_new_tokens)
+
+    def count_tokens(self, seconds: float, questions: Sequence[Rendered]) -> int:
+        """Tokens that the model is fed to hear so many seconds and answer all `questions`."""
+        if not questions:
+            return 0
+        rate, hop = self.sample_rate, self._alm.processor.feature_extractor.hop_length
+        clips = [seconds * rate, *(len(shown.wave) for shown in examples_of(questions))]
+        audio = [max(1, ((int(samples) // hop - 1) // 2 - 1) // 2 + 1) for samples in clips]
+        asked = [
+            (self._chat(q.system, q.text, shown_texts(q)), self._tree(tuple(sorted(q.answers)))) for q in questions
+        ]
+        prefix = len(asked[0][0].prefix) - len(audio) + sum(audio)
+        return prefix + sum(len(parts.suffix) + len(tree) for parts, tree in asked)
+
     def close(self) -> None:
         if self._alm.model.device.type == "cuda":
             torch.cuda.empty_cache()
 
     def _score(self, waves: Sequence[np.ndarray], questions: Sequence[Sequence[Rendered | None]]) -> list[Scores]:
-        features = self._alm.features(waves)
-        rows = [self._row(asked, n) for asked, n in zip(questions, features.audio_tokens, strict=True)]
-        found = answer_logp(self._alm, features, rows)
+        clips = [
+            [*(shown.wave for shown in examples_of(asked)), own] for own, asked in zip(waves, questions, strict=True)
+        ]
+        features = self._alm.features([clip for own in clips for clip in own])
+        counts = iter(features.audio_tokens)
+        rows = [self._row(asked, [next(counts) for _ in own]) for asked, own in zip(questions, clips, strict=True)]
+        found = self._answers(features, rows)
         return [self._scores(asked, logp) for asked, logp in zip(questions, found, strict=True)]
 
-    def _row(self, questions: Sequence[Rendered | None], audio_tokens: int) -> PackedRow:
+    def _answers(self, features: Features, rows: Sequence[PackedRow]) -> list[list[torch.Tensor]]:
+        """The model's own work; all else around it is preparation."""
+        return answer_logp(self._alm, features, rows)
+
+    def _row(self, questions: Sequence[Rendered | None], audio_tokens: Sequence[int]) -> PackedRow:
         asked = [
-            (self._chat(q.system, q.text), self._tree(tuple(sorted(q.answers)))) for q in questions if q is not None
+            (self._chat(q.system, q.text, shown_texts(q)), self._tree(tuple(sorted(q.answers))))
+            for q in questions
+            if q is not None
         ]
         prefixes = {parts.prefix for parts, _ in asked}
         if len(prefixes) > 1:
             raise ModelError("the listeners of one panel must share the system prompt, so that they share the audio")
-        branches = [Branch(parts.suffix, tree) for parts, tree in asked]
-        return pack_row(self._expand(asked[0][0], audio_tokens), branches)
-
-    def _expand(self, parts: ChatParts, audio_tokens: int) -> list[int]:
-        """The prefix with its one audio token repeated for every frame the encoder gives."""
-        mark = self._alm.audio_token_id
-        at = parts.prefix.index(mark)
-        return [*parts.prefix[:at], *[mark] * audio_tokens, *parts.prefix[at + 1 :]]
+        branches = tuple(Branch(parts.suffix, tree) for parts, tree in asked)
+        return PackedRow(np.array(self._alm.with_audio(asked[0][0].prefix, audio_tokens)), self._groups(branches))
 
     def _build_tree(self, answers: tuple[str, ...]) -> LabelTree:
         return build_tree(answers, self._alm.tokens, self._ends)
 
     def _scores(self, questions: Sequence[Rendered | None], logp: Sequence[torch.Tensor]) -> Scores:
         """Put each branch's answers into label-set order, NaN rows where nothing was asked."""
-        labels = next(len(q.answers) for q in questions if q is not None)
-        found, rows = iter(logp), np.full((len(questions), labels), np.nan)
+        widest = max(len(q.answers) for q in questions if q is not None)
+        found, rows = iter(logp), np.full((len(questions), widest), np.nan)
         for i, question in enumerate(questions):
             if question is not None:
                 place = {answer: k for k, answer in enumerate(sorted(question.answers))}
-                rows[i] = next(found).cpu().numpy()[[place[answer] for answer in question.answers]]
+                rows[i, : len(place)] = next(found).cpu().numpy()[[place[answer] for answer in question.answers]]
         return Scores(rows)
 
 

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One architecture: its class in transformers and the marks of its chat format."""
+    """One architecture: its class in transformers and the marks of its chat format.
+
+    `packed`: its audio tower and text layers are those that `ragged_pass` writes out (Whisper's encoder, a decoder with
+    `input_layernorm`, `self_attn`, `post_attention_layernorm`, `mlp`); other families are asked by expanded cache.
+    """
 
     name: str
     model_type: str
@@ -27,6 +31,7 @@ class Family:
     audio_end: str
     turn_ends: tuple[str, ...]
     about: str
+    packed: bool = True
 
 
 class KnownModel(NamedTuple):
@@ -115,29 +120,40 @@ class AudioLanguageModel:
         """Token ids of a text as it stands, nothing added."""
         return tuple(self.processor.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def chat(self, system: str, text: str) -> ChatParts:
-        """The chat of one listener, audio first, as token ids before and after the end of the audio.
+    def chat(self, system: str, text: str, examples: Sequence[tuple[str, str]] = ()) -> ChatParts:
+        """The chat of one listener, audio first, as token ids before and after the end of the utterance's audio.
 
-        The text is laid out by the processor's own chat template. Tokenised apart, the two parts equal the whole:
-        this is what lets all listeners share the audio's prefix, so it is checked, not assumed.
+        `examples` are earlier turns, each with a sound of its own: what is asked about it, and the answer. The text is
+        laid out by the processor's own chat template. Tokenised apart, the two parts equal the whole: this is what lets
+        all listeners share the audio's prefix, so it is checked, not assumed.
         """
-        # Some chat templates look for the key "audio_url" and not for the type; the address is never opened.
-        user = [{"type": "audio", "audio_url": ""}, {"type": "text", "text": text}]
-        turns = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+        turns: list[dict[str, Any]] = [{"role": "system", "content": system}]
+        for asked, answer in examples:
+            turns += [_heard(asked), {"role": "assistant", "content": answer}]
+        turns.append(_heard(text))
         whole = self.processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-        before, mark, after = whole.partition(self.family.audio_end)
-        if not mark or before.count(self.family.audio_token) != 1:
+        sounds, mark = len(examples) + 1, self.family.audio_end
+        pieces = whole.split(mark, sounds)
+        before, after = mark.join(pieces[:sounds]), pieces[-1]
+        if len(pieces) != sounds + 1 or before.count(self.family.audio_token) != sounds:
             raise ModelError(
                 f"model {self.name}: its chat template did not put one {self.family.audio_token} and "
-                f"{self.family.audio_end} before the text; expected a {self.family.name} chat template"
+                f"{mark} before the text; expected a {self.family.name} chat template"
             )
         parts = ChatParts(self.tokens(before + mark), self.tokens(after))
         if parts.prefix + parts.suffix != self.tokens(whole):
             raise ModelError(
-                f"model {self.name}: its tokenizer merges text across {self.family.audio_end}, so listeners cannot "
+                f"model {self.name}: its tokenizer merges text across {mark}, so listeners cannot "
                 "share the audio's prefix; the mark must be a special token"
             )
         return parts
+
+    def with_audio(self, prefix: Sequence[int], audio_tokens: Sequence[int]) -> list[int]:
+        """The prefix with each of its audio tokens repeated for every frame the encoder gives of that sound."""
+        counts = iter(audio_tokens)
+        return [
+            token for place in prefix for token in ([place] * next(counts) if place == self.audio_token_id else [place])
+        ]
 
     def features(self, waves: Sequence[np.ndarray]) -> Features:
         """Log-mel features of mono clips at the model's rate, cut to the valid frames of the longest clip.
@@ -163,6 +179,13 @@ class AudioLanguageModel:
         return Features(made["input_features"], mask, tokens)
 
 
+def _heard(text: str) -> dict[str, Any]:
+    """A user's turn: a sound, then the text. Some chat templates look for the key "audio_url" and not for the type; the
+    address is never opened.
+    """
+    return {"role": "user", "content": [{"type": "audio", "audio_url": ""}, {"type": "text", "text": text}]}
+
+
 def load_model(
     name: str, *, revision: str | None = None, device: str = "auto", dtype: str = "auto"
 ) -> AudioLanguageModel:
@@ -174,6 +197,8 @@ def load_model(
     import torch
     import transformers
     from safetensors import SafetensorError
+
+    from .matrix_kernels import use_fast_products
 
     location = locate(name, revision=revision)
     where = _device(device)
@@ -187,6 +212,7 @@ def load_model(
             location, revision=revision, dtype=kind, attn_implementation="sdpa", output_loading_info=True
         )
         model = model.eval().to(where)
+        use_fast_products(model)
     except torch.cuda.OutOfMemoryError:
         raise ModelError(f"model {name} does not fit into the memory of {where}; try --device cpu") from None
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:

@@ -1,26 +1,33 @@
-"""One row per utterance: the audio's prefix, then every listener's text with its label tree, all in one forward pass.
+"""One utterance, all its listeners: the audio's prefix, then every listener's text with its label tree, computed once.
 
-    prefix (system, audio) | text 1 | tree 1 | text 2 | tree 2 | …
+    prefix (system, audio) | text 1, tree 1 | text 2, tree 2 | …
 
 Each text sees the prefix and itself, each tree node the prefix, its own text and its ancestors; positions continue
 from the prefix in every branch. So the prefix is computed once for the whole panel, and every branch is what it would
-be alone. (One pass: no cache has to be kept, expanded or cropped.)
+be alone.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 
+from .expanded_cache import expanded_hidden
 from .families import AudioLanguageModel, Features
-from .label_tree import LabelTree
-from .trimming import trimmed
+from .label_tree import ROOT, LabelTree
+from .ragged_pass import packs, ragged_hidden
 
-# Rows of logits held at once: 1,024 rows of a 156,000-word vocabulary in float32 are 640 MB.
-LOGIT_ROWS = 1024
+# Listeners whose texts begin with this many common tokens share them. A shared token saves its way through every layer,
+# but two listeners in one group are masked from each other in a square of attention: with a width of 512 that costs
+# about as much as four tokens, with larger ones less.
+SHARED_TOKENS = 8
+# Logits held at once. On a CPU, larger blocks go back to the system when they are freed, and come back as page faults:
+# with 24 MiB, 360 rows of a 32,000-word vocabulary cost 17,000 of them and 2 to 3 % of the pass, with 12 MiB none.
+LOGIT_BYTES = {"cpu": 12 << 20, "cuda": 640 << 20}
+LOGIT_ROWS = 64  # at least, or the head's weights are streamed from memory for too little
 
 
 class Branch(NamedTuple):
@@ -30,39 +37,84 @@ class Branch(NamedTuple):
     tree: LabelTree
 
 
-@dataclass(frozen=True, slots=True)
-class PackedRow:
-    """One utterance of L tokens: ids and positions [L], mask [L, L], and where each branch's E edges are read."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """Branches as one token tree of N nodes, in which texts that begin alike share their beginning.
 
-    ids: np.ndarray
-    positions: np.ndarray
-    mask: np.ndarray
-    reads: tuple[np.ndarray, ...]
+    `tokens`, `parents`, `depths` [N]: as in a label tree, the texts included. `visible` [N, N]: which nodes each
+    attends to. `reads` [R]: the nodes whose predictions are read. `branches`: their places in the panel; for each,
+    `edges` [E] is the place in `reads` that predicts each edge of its tree.
+    """
+
+    tokens: np.ndarray
+    parents: np.ndarray
+    depths: np.ndarray
+    visible: np.ndarray
+    reads: np.ndarray
+    branches: tuple[int, ...]
+    edges: tuple[np.ndarray, ...]
     trees: tuple[LabelTree, ...]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PackedRow:
+    """One utterance: its prefix's token ids [P] (audio tokens repeated already) and the groups that follow it."""
+
+    prefix: np.ndarray
+    groups: tuple[Group, ...]
+
+    @property
+    def branches(self) -> int:
+        return sum(len(group.branches) for group in self.groups)
 
 
 def pack_row(prefix: Sequence[int], branches: Sequence[Branch]) -> PackedRow:
-    """Lay out one utterance's prefix (audio tokens repeated already) and its branches."""
-    start = len(prefix)
-    length = start + sum(len(branch.suffix) + len(branch.tree) for branch in branches)
-    ids, positions = np.empty(length, dtype=np.int64), np.empty(length, dtype=np.int64)
-    mask = np.zeros((length, length), dtype=bool)
-    ids[:start], positions[:start] = prefix, np.arange(start)
-    mask[:start, :start] = np.tri(start, dtype=bool)
-    mask[start:, :start] = True
-    reads, at = [], start
+    """Lay out one utterance's prefix and its branches."""
+    return PackedRow(np.asarray(prefix, dtype=np.int64), pack_groups(branches))
+
+
+def pack_groups(branches: Sequence[Branch]) -> tuple[Group, ...]:
+    """What follows the prefix: the same for every utterance that is asked the same, so it is worth keeping."""
+    gathered: list[list[int]] = []
+    for place, branch in enumerate(branches):
+        for members in gathered:
+            if _common(branch.suffix, branches[members[0]].suffix) >= SHARED_TOKENS:
+                members.append(place)
+                break
+        else:
+            gathered.append([place])
+    return tuple(_group(members, [branches[i] for i in members]) for members in gathered)
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def _group(members: Sequence[int], branches: Sequence[Branch]) -> Group:
+    nodes: dict[tuple[int, int], int] = {}  # (parent, token) to node
+    read: dict[int, int] = {}  # node to its place among those that are read
+    edges = []
     for suffix, tree in branches:
-        text, nodes = slice(at, at + len(suffix)), slice(at + len(suffix), at + len(suffix) + len(tree))
-        ids[text], ids[nodes] = suffix, tree.tokens
-        positions[text] = start + np.arange(len(suffix))
-        positions[nodes] = start + len(suffix) + tree.depths
-        mask[text, text] = np.tri(len(suffix), dtype=bool)
-        mask[nodes, text] = True
-        mask[nodes, nodes] = tree.visible
-        # Node -1, the root, is predicted from the text's last token, which lies just before the nodes.
-        reads.append(nodes.start + tree.edge_nodes)
-        at = nodes.stop
-    return PackedRow(ids, positions, mask, tuple(reads), tuple(branch.tree for branch in branches))
+        last = ROOT
+        for token in suffix:
+            last = nodes.setdefault((last, token), len(nodes))
+        # Place -1, the root of the label tree, is the text's last token.
+        places = {ROOT: last}
+        for i, (parent, token) in enumerate(zip(tree.parents.tolist(), tree.tokens.tolist(), strict=True)):
+            places[i] = nodes.setdefault((places[parent], token), len(nodes))
+        edges.append(np.array([read.setdefault(places[i], len(read)) for i in tree.edge_nodes.tolist()]))
+    parents = np.array([parent for parent, _ in nodes])
+    visible, depths = np.eye(len(nodes), dtype=bool), np.zeros(len(nodes), dtype=np.int64)
+    for i, parent in enumerate(parents):
+        if parent != ROOT:
+            visible[i] |= visible[parent]
+            depths[i] = depths[parent] + 1
+    tokens = np.array([token for _, token in nodes], dtype=np.int64)
+    trees = tuple(branch.tree for branch in branches)
+    return Group(tokens, parents, depths, visible, np.array(list(read)), tuple(members), tuple(edges), trees)
 
 
 def answer_logp(
@@ -70,75 +122,47 @@ def answer_logp(
     features: Features,
     rows: Sequence[PackedRow],
     *,
+    method: Literal["auto", "packed", "expanded"] = "auto",
     padding_side: Literal["left", "right"] = "right",
 ) -> list[list[torch.Tensor]]:
     """Log-probability of every answer, [A] (float32, not normalised), for every branch of every utterance of a batch.
 
-    One pass over B rows padded to the longest. Gradients flow if they are enabled; scoring runs in inference mode.
+    `method`: one packed pass where the model's layers allow it (`auto`), or the prefix's cache expanded to one row a
+    form, which any model can do; both give the same numbers. `padding_side` is the expanded method's (a packed pass has
+    no padding). Gradients flow if they are enabled; scoring runs in inference mode.
     """
-    hidden, offsets = _hidden(alm, features, rows, padding_side)
-    length = hidden.shape[1]
-    reads = [
-        read + b * length + offsets[b] for b, row in enumerate(rows) for read in row.reads
-    ]  # flat index of the position that predicts each edge
-    trees = [tree for row in rows for tree in row.trees]
-    if not trees:
+    if not any(row.branches for row in rows):
         return [[] for _ in rows]
-    edges = _edge_logp(
-        alm, hidden.flatten(0, 1), np.concatenate(reads), np.concatenate([tree.edge_tokens for tree in trees])
-    )
-    flat = _by_tree(trees, edges)
-    counts = np.cumsum([0, *(len(row.trees) for row in rows)])
-    return [flat[a:b] for a, b in pairwise(counts)]
+    if method == "packed" or (method == "auto" and packs(alm)):
+        hidden = ragged_hidden(alm, features, rows)
+    else:
+        hidden = expanded_hidden(alm, features, rows, padding_side=padding_side)
+    groups = [group for row in rows for group in row.groups]
+    starts = accumulate((len(group.reads) for group in groups), initial=0)
+    edge_rows = [edges + start for group, start in zip(groups, starts, strict=False) for edges in group.edges]
+    trees = [tree for group in groups for tree in group.trees]
+    tokens = np.concatenate([tree.edge_tokens for tree in trees])
+    found = iter(_by_tree(trees, _edge_logp(alm, hidden, np.concatenate(edge_rows), tokens)))
+    answers = []
+    for row in rows:
+        own = {branch: next(found) for group in row.groups for branch in group.branches}
+        answers.append([own[branch] for branch in sorted(own)])
+    return answers
 
 
-def _hidden(
-    alm: AudioLanguageModel, features: Features, rows: Sequence[PackedRow], padding_side: str
-) -> tuple[torch.Tensor, list[int]]:
-    """Last hidden states [B, L, H], and where each row starts in the padded batch."""
-    device, length = alm.model.device, max(len(row.ids) for row in rows)
-    offsets = [length - len(row.ids) if padding_side == "left" else 0 for row in rows]
-    ids = np.full((len(rows), length), _filler(alm), dtype=np.int64)
-    positions = np.zeros((len(rows), length), dtype=np.int64)
-    # Padding attends to itself: a row of the mask without any key would be NaN, and NaN spreads even through weight 0.
-    mask = np.repeat(np.eye(length, dtype=bool)[None], len(rows), axis=0)
-    for b, (row, at) in enumerate(zip(rows, offsets, strict=True)):
-        span = slice(at, at + len(row.ids))
-        ids[b, span], positions[b, span], mask[b, span, span] = row.ids, row.positions, row.mask
-    attention = torch.from_numpy(mask)[:, None].to(device)
-    if alm.model.config.get_text_config()._attn_implementation == "eager":
-        dtype = alm.model.dtype
-        attention = torch.zeros((), dtype=dtype, device=device).where(attention, torch.finfo(dtype).min)
-    with trimmed(alm.model, features.input_features.shape[-1]):
-        out = alm.model.model(
-            input_ids=torch.from_numpy(ids).to(device),
-            input_features=features.input_features.to(device),
-            feature_attention_mask=features.mask.to(device),
-            attention_mask=attention,
-            position_ids=torch.from_numpy(positions).to(device),
-            use_cache=False,
-        )
-    return out.last_hidden_state, offsets
-
-
-def _filler(alm: AudioLanguageModel) -> int:
-    """A token for padding; any will do but the audio token, which would claim audio features."""
-    return next(i for i in (*alm.turn_ends(), 0, 1) if i != alm.audio_token_id)
-
-
-def _edge_logp(alm: AudioLanguageModel, hidden: torch.Tensor, reads: np.ndarray, tokens: np.ndarray) -> torch.Tensor:
-    """log P(token | position) of every edge [E]; logits only where an edge starts, a block of positions at a time."""
-    positions, edge_rows = np.unique(reads, return_inverse=True)
-    order = np.argsort(edge_rows, kind="stable")
-    bounds = np.searchsorted(edge_rows[order], np.arange(0, len(positions) + LOGIT_ROWS, LOGIT_ROWS))
+def _edge_logp(alm: AudioLanguageModel, hidden: torch.Tensor, rows: np.ndarray, tokens: np.ndarray) -> torch.Tensor:
+    """log P(token | row) of every edge [E], from hidden states [R, H], a block of rows at a time."""
+    head, device = alm.model.lm_head, hidden.device
+    size = max(LOGIT_ROWS, LOGIT_BYTES.get(device.type, LOGIT_BYTES["cuda"]) // (4 * head.weight.shape[0]))
+    order = np.argsort(rows, kind="stable")
+    bounds = np.searchsorted(rows[order], np.arange(0, len(hidden) + size, size))
     blocks = []
-    for start, (a, b) in zip(range(0, len(positions), LOGIT_ROWS), pairwise(bounds), strict=False):
-        rows = torch.as_tensor(positions[start : start + LOGIT_ROWS], device=hidden.device)
-        logits = alm.model.lm_head(hidden[rows]).float()
-        at = torch.as_tensor(edge_rows[order[a:b]] - start, device=hidden.device)
-        token = torch.as_tensor(tokens[order[a:b]], device=hidden.device)
-        blocks.append(logits[at, token] - logits.logsumexp(-1)[at])
-    return torch.cat(blocks)[torch.as_tensor(np.argsort(order, kind="stable"), device=hidden.device)]
+    for start, (a, b) in zip(range(0, len(hidden), size), pairwise(bounds), strict=False):
+        # One kernel widens and normalises; a float32 copy of the logits first would be held beside them.
+        logp = torch.log_softmax(head(hidden[start : start + size]), dim=-1, dtype=torch.float32)
+        at = torch.as_tensor(rows[order[a:b]] - start, device=device)
+        blocks.append(logp[at, torch.as_tensor(tokens[order[a:b]], device=device)])
+    return torch.cat(blocks)[torch.as_tensor(np.argsort(order, kind="stable"), device=device)]
 
 
 def _by_tree(trees: Sequence[LabelTree], edges: torch.Tensor) -> list[torch.Tensor]:

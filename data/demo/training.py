@@ -80,12 +80,10 @@ class Guide:
         self._hook = projector.register_forward_hook(lambda _module, _inputs, output: self._heard.append(output))
 
     def loss(self, features: Features, targets: np.ndarray) -> torch.Tensor:
-        """Cross-entropy of the last forward pass's audio tokens [B, T, H] to `targets` [B, K], in nats."""
+        """Cross-entropy of the last forward pass's audio tokens (all clips end to end) to `targets` [B, K], in nats."""
         heard = self._heard[-1]
         self._heard.clear()
-        counts = torch.tensor(features.audio_tokens)[:, None]
-        mask = (torch.arange(heard.shape[1])[None, :] < counts).unsqueeze(-1)
-        logits = self.head((heard * mask).sum(1) / counts)
+        logits = self.head(torch.stack([clip.mean(0) for clip in heard.split(features.audio_tokens)]))
         return -(torch.from_numpy(targets).float() * logits.log_softmax(-1)).sum(-1).mean()
 
     def forget(self) -> None:

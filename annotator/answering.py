@@ -1,0 +1,251 @@
+"""How answers are read off a model: exactly, by sampling texts, or by asking for the distribution in words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, cast
+
+import numpy as np
+
+from ..data.errors import OptionError
+from ..data.seeds import uniforms
+from ..prompts.loader import Panel, Rendered, with_form
+from .attributes import Attributes
+from .engines.base import Engine, Scores
+from .engines.generation import Generated, Generator, Request
+from .models.label_tree import normalise
+from .panel import ListeningPanel
+from .parsing import AnswerReader
+from .shares import read_shares
+
+MODES = ("exact", "sample", "verbalized")
+# Room for the longest text a form asks for: a label with a sentence around it, two sentences of reasoning, a JSON
+# object of twelve labels.
+MAX_NEW_TOKENS = {"label": 32, "letter": 32, "reason": 256, "shares": 256}
+NOT_A_NUMBER = "the model gave log-probabilities that are no numbers (NaN); try --dtype float32"
+
+
+class Draw(NamedTuple):
+    """Which answer is wanted: the listener's place in `ListeningPanel.listeners`, and its how-manieth answer."""
+
+    listener: int
+    draw: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One text and what it was taken for: a `label`, or `p` over the label set; else the `reason` why neither.
+
+    A listener that was not asked (words only, and no transcript) has neither text nor answer, and that reason.
+    """
+
+    listener: str
+    draw: int
+    text: str | None
+    label: str | None
+    reason: str | None
+    p: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answered:
+    """What a panel answered on one utterance.
+
+    `logp` [R, K] is log P1 of each rater (listeners that differ in temperature alone are one rater), `log_mass` [R] the
+    log-probability that an answer is a label at all; NaN rows abstained; exact mode only. `answers` are the texts of
+    the other modes, in the order they were wanted. `ratings` are (listener, dimension, expected value, p over the
+    scale's points). With a `failure` everything else is empty.
+    """
+
+    logp: np.ndarray | None = None
+    log_mass: np.ndarray | None = None
+    answers: tuple[Answer, ...] = ()
+    ratings: tuple[tuple[str, str, float, tuple[float, ...]], ...] = ()
+    failure: str | None = None
+
+
+def panel_for(panel: Panel, mode: str, *, reason: bool = False) -> Panel:
+    """The panel in the form that a mode asks: `shares` for verbalized, `reason` where reasoning is to come first.
+
+    Raises `OptionError` for an unknown mode or one that cannot reason, `PromptError` if a question lacks the form.
+    """
+    _check_mode(mode)
+    if reason and mode != "sample":
+        raise OptionError(f"mode {mode} has no reasoning before the answer; use --mode sample")
+    wanted = "shares" if mode == "verbalized" else "reason" if reason else None
+    forms = {item.form for item in panel.listeners}
+    if wanted is not None:
+        return panel if forms == {wanted} else with_form(panel, wanted)
+    refused = forms & ({"shares", "reason"} if mode == "exact" else {"shares"})
+    if refused:
+        raise OptionError(
+            f"panel {panel.name} asks in form '{refused.pop()}', which mode {mode} cannot read; "
+            f"use --mode {'verbalized' if 'shares' in forms else 'sample'}, or a panel of form label or letter"
+        )
+    return panel
+
+
+def ask(
+    engine: Engine,
+    mode: str,
+    waves: Sequence[np.ndarray],
+    questions: Sequence[Sequence[Rendered | None]],
+    *,
+    panel: ListeningPanel,
+    ids: Sequence[str] = (),
+    draws: Sequence[Sequence[Draw]] = (),
+    seed: int = 0,
+    max_new_tokens: int | None = None,
+    attributes: Attributes | None = None,
+    transcripts: Sequence[str | None] = (),
+) -> list[Answered]:
+    """Ask a batch: the b-th sound is asked the b-th list of questions, `panel.questions(transcript)`.
+
+    `exact` scores every answer in one pass. `sample` writes one text for each of `draws[b]` (places in
+    `panel.listeners`) at the listener's temperature, which here acts on tokens, and reads a label from it. `verbalized`
+    writes texts likewise and reads a distribution. Chances depend on (seed, `ids[b]`, listener, draw) alone, so texts
+    depend neither on the batch nor on its order. With `attributes` their questions are scored as well, for
+    `transcripts[b]`, whatever the mode.
+    Raises `OptionError` for an unknown mode or an engine that cannot write, and whatever the engine raises.
+    """
+    if panel_for(panel.panel, mode) is not panel.panel:
+        raise OptionError(f"panel {panel.panel.name} does not ask what mode {mode} reads; make it with panel_for")
+    if not waves:
+        return []
+    # Nobody is asked about a sound that was an example, with its answer, a moment ago.
+    shown = [utterance in panel.example_ids for utterance in ids] or [False] * len(waves)
+    questions = [[None] * len(asked) if silent else asked for asked, silent in zip(questions, shown, strict=True)]
+    rated = [[]] * len(waves) if attributes is None else [attributes.questions(text) for text in transcripts]
+    points = 0 if attributes is None else len(attributes.points)
+    on_points = None
+    if mode != "exact":
+        answered = _written(engine, mode, waves, questions, panel, ids, draws, seed, max_new_tokens)
+    elif panel.examples:  # emotion is asked after examples, attributes without: two prefixes, two passes
+        answered, _ = _exact(engine, waves, questions, [[]] * len(waves), panel, points)
+    else:
+        answered, on_points = _exact(engine, waves, questions, rated, panel, points)
+    if attributes is None:
+        return answered
+    on_points = _score(engine, waves, rated, width=points) if on_points is None else on_points
+    return [_rated(done, attributes, row, asked) for done, row, asked in zip(answered, on_points, rated, strict=True)]
+
+
+def _exact(
+    engine: Engine,
+    waves: Sequence[np.ndarray],
+    questions: Sequence[Sequence[Rendered | None]],
+    rated: Sequence[Sequence[Rendered | None]],
+    panel: ListeningPanel,
+    points: int,
+) -> tuple[list[Answered], list[np.ndarray]]:
+    """One pass for the panel's questions and those on attributes: answers, and log P(point) of the latter."""
+    labels = len(panel.labels)
+    both = [[*asked, *more] for asked, more in zip(questions, rated, strict=True)]
+    scored = _score(engine, waves, both, width=max(labels, points))
+    answered = [_checked(row[: len(asked), :labels], asked) for row, asked in zip(scored, questions, strict=True)]
+    return answered, [row[len(asked) :, :points] for row, asked in zip(scored, questions, strict=True)]
+
+
+def _score(
+    engine: Engine, waves: Sequence[np.ndarray], questions: Sequence[Sequence[Rendered | None]], *, width: int
+) -> list[np.ndarray]:
+    """log P(answer) [Q, `width` or more] of each utterance, NaN behind a question's answers and where none is."""
+    heard = [b for b, asked in enumerate(questions) if any(question is not None for question in asked)]
+    found = engine.score([waves[b] for b in heard], [questions[b] for b in heard]) if heard else []
+    scores = [np.full((len(asked), width), np.nan) for asked in questions]
+    for b, row in zip(heard, found, strict=True):
+        wide = max(width, row.answer_logp.shape[1])
+        scores[b] = np.pad(row.answer_logp, ((0, 0), (0, wide - row.answer_logp.shape[1])), constant_values=np.nan)
+    return scores
+
+
+def _checked(answer_logp: np.ndarray, asked: Sequence[Rendered | None]) -> Answered:
+    """Normalised scores; a failure if a question that was asked has an answer that is no number."""
+    logp, log_mass = normalise(answer_logp)
+    expected = np.array([question is not None for question in asked])
+    sound = ~np.isnan(logp).any(axis=1) & np.isfinite(log_mass)
+    if not (sound | ~expected).all():
+        return Answered(failure=NOT_A_NUMBER)
+    return Answered(logp=logp, log_mass=log_mass)
+
+
+def _rated(
+    answered: Answered, attributes: Attributes, answer_logp: np.ndarray, asked: Sequence[Rendered | None]
+) -> Answered:
+    if answered.failure is not None:
+        return answered
+    ratings = attributes.ratings(Scores(answer_logp), asked)
+    return Answered(failure=NOT_A_NUMBER) if ratings is None else replace(answered, ratings=ratings)
+
+
+def _written(
+    engine: Engine,
+    mode: str,
+    waves: Sequence[np.ndarray],
+    questions: Sequence[Sequence[Rendered | None]],
+    panel: ListeningPanel,
+    ids: Sequence[str],
+    draws: Sequence[Sequence[Draw]],
+    seed: int,
+    max_new_tokens: int | None,
+) -> list[Answered]:
+    if not hasattr(engine, "generate"):
+        raise OptionError(f"this engine cannot write texts, which mode {mode} needs; use --engine transformers")
+    limit = max_new_tokens or max(MAX_NEW_TOKENS[item.form] for item in panel.listeners)
+    asked = [
+        [(draw, question) for draw in wanted if (question := own[panel.rater_of[draw.listener]]) is not None]
+        for own, wanted in zip(questions, draws, strict=True)
+    ]
+    requests = [_requests(panel, utterance, own, seed, limit) for utterance, own in zip(ids, asked, strict=True)]
+    heard = [b for b, own in enumerate(requests) if own]
+    writer = cast(Generator, engine)
+    texts = (
+        writer.generate([waves[b] for b in heard], [requests[b] for b in heard], max_new_tokens=limit) if heard else []
+    )
+    found = {
+        b: {draw: (question, text) for (draw, question), text in zip(asked[b], own, strict=True)}
+        for b, own in zip(heard, texts, strict=True)
+    }
+    return [_answers(panel, ids[b], wanted, found.get(b, {}), mode) for b, wanted in enumerate(draws)]
+
+
+def _requests(
+    panel: ListeningPanel, utterance: str, asked: Sequence[tuple[Draw, Rendered]], seed: int, limit: int
+) -> list[Request]:
+    names = [f"{panel.listeners[draw.listener].listener}\x1f{draw.draw}" for draw, _ in asked]
+    chances = uniforms(names, limit, "text", seed, utterance)
+    return [
+        Request(question, float(panel.temperatures[draw.listener]), own)
+        for (draw, question), own in zip(asked, chances, strict=True)
+    ]
+
+
+def _answers(
+    panel: ListeningPanel,
+    utterance: str,
+    wanted: Sequence[Draw],
+    found: dict[Draw, tuple[Rendered, Generated]],
+    mode: str,
+) -> Answered:
+    if any(text.text is None for _, text in found.values()):
+        return Answered(failure=NOT_A_NUMBER)
+    answers = []
+    for draw in wanted:
+        listener = panel.listeners[draw.listener]
+        if draw not in found:
+            answers.append(Answer(listener.listener, draw.draw, None, None, panel.abstention(listener, utterance)))
+            continue
+        question, written = found[draw]
+        text = written.text or ""
+        reader = AnswerReader(panel.labels, question.answers, listener.form)
+        if mode == "verbalized":
+            shares = read_shares(reader, text, ended=written.ended)
+            answers.append(Answer(listener.listener, draw.draw, text, None, shares.reason, shares.p))
+        else:
+            parsed = reader.label(text, ended=written.ended)
+            answers.append(Answer(listener.listener, draw.draw, text, parsed.label, parsed.reason))
+    return Answered(answers=tuple(answers))
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in MODES:
+        raise OptionError(f"unknown mode '{mode}'; expected one of {', '.join(MODES)}")

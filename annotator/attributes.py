@@ -1,0 +1,177 @@
+"""Synthetic attribute ratings: valence, arousal and dominance by exact scores of a scale's points."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import pyarrow as pa
+
+from ..data.errors import OptionError, PromptError
+from ..data.files import fingerprint
+from ..data.tables import RATINGS, TableSpec, from_rows
+from ..prompts.files import AttributeQuestion
+from ..prompts.loader import Listener, Rendered, clean_transcript, list_attributes, load_attributes
+from .engines.base import Scores
+from .models.label_tree import at_temperature, normalise
+from .panel import ListeningPanel
+
+DIMENSIONS = ("valence", "arousal", "dominance")
+# The scale of MSP-Podcast, for a corpus that states none.
+USUAL_SCALE = (1.0, 7.0)
+MOST_POINTS = 21
+RATING_SCORES = TableSpec(
+    "rating_scores",
+    {
+        "utterance_id": pa.string(),
+        "listener": pa.string(),
+        "dimension": pa.string(),
+        "points": pa.list_(pa.float64()),
+        "p": pa.list_(pa.float32()),
+    },
+    required=("utterance_id", "listener", "dimension", "points", "p"),
+    key=("utterance_id", "listener", "dimension"),
+    choices={"dimension": (*DIMENSIONS, "naturalness")},
+)
+
+
+class Rating(NamedTuple):
+    """One listener's rating: the expected value, and p over the scale's points at the listener's temperature."""
+
+    listener: str
+    dimension: str
+    value: float
+    p: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """What a panel is asked beside the emotion: each dimension on a scale of whole numbers.
+
+    A judge is a distinct way of asking: listeners that differ in temperature, label order or form alone are one, for a
+    scale has one order. `questions` are by language.
+    """
+
+    panel: ListeningPanel
+    asked: Mapping[str, AttributeQuestion]
+    points: tuple[int, ...]
+    dimensions: tuple[str, ...]
+
+    @cached_property
+    def judges(self) -> tuple[Listener, ...]:
+        """One listener for each distinct way of asking, in the panel's order."""
+        first = {_way(item): item for item in reversed(self.panel.panel.listeners)}
+        return tuple(first[way] for way in dict.fromkeys(map(_way, self.panel.panel.listeners)))
+
+    @cached_property
+    def judge_of(self) -> np.ndarray:
+        """[L] the place in `judges` of each of the panel's `listeners`."""
+        place = {_way(item): i for i, item in enumerate(self.judges)}
+        return np.array([place[_way(item)] for item in self.panel.listeners])
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        return float(self.points[0]), float(self.points[-1])
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a run's identity has to hold of the ratings: a change of any of it gives other numbers."""
+        asked = [[item.text for item in self.questions("a transcript") if item is not None], list(self.points)]
+        return {
+            "attributes": list(self.dimensions),
+            "scale": list(self.scale),
+            "attribute_questions": fingerprint(asked),
+        }
+
+    def questions(self, transcript: str | None) -> list[Rendered | None]:
+        """Every judge's questions, its dimensions in order: judges x dimensions; None for one that has to abstain."""
+        spoken = clean_transcript(transcript)
+        return [self._render(judge, dimension, spoken) for judge in self.judges for dimension in self.dimensions]
+
+    def ratings(self, scores: Scores, asked: Sequence[Rendered | None]) -> tuple[Rating, ...] | None:
+        """The listeners' ratings from the scores of what was `asked`; None if an answer is no number.
+
+        p_T(point) is proportional to P1(point)^(1/T) as for labels; the value is its mean. Abstaining listeners have
+        no rating.
+        """
+        logp, log_mass = normalise(scores.answer_logp)
+        sound = ~np.isnan(logp).any(axis=1) & np.isfinite(log_mass)
+        if not (sound | np.array([question is None for question in asked])).all():
+            return None
+        logp = logp.reshape(len(self.judges), len(self.dimensions), len(self.points))
+        found = []
+        for place, listener in enumerate(self.panel.listeners):
+            for dimension, row in zip(self.dimensions, logp[self.judge_of[place]], strict=True):
+                if not np.isnan(row).any():
+                    p = at_temperature(row, listener.temperature)
+                    found.append(Rating(listener.listener, dimension, float(p @ self.points), tuple(p.tolist())))
+        return tuple(found)
+
+    def _render(self, judge: Listener, dimension: str, spoken: str) -> Rendered | None:
+        question, focus = self.panel.panel.question_of(judge), self.panel.panel.focus_of(judge)
+        if focus.needs_transcript and not spoken:
+            return None
+        asked = self.asked[judge.language]
+        answers = tuple(str(point) for point in self.points)
+        text = asked.template.format(
+            persona=f"{judge.persona} " if judge.persona else "",
+            focus=focus.text.format(transcript=spoken),
+            question=asked.dimensions[cast(Any, dimension)].format(low=answers[0], high=answers[-1]),
+            points=", ".join(answers),
+        )
+        return Rendered(question.system, text, answers, answers, focus.needs_transcript)
+
+
+def attributes_for(
+    panel: ListeningPanel, *, scale: tuple[float, float] | None = None, dimensions: Sequence[str] = DIMENSIONS
+) -> Attributes:
+    """The questions on `dimensions` for a panel, in its listeners' languages, on the corpus's scale (None: 1 to 7).
+
+    Raises `OptionError` for a scale without whole ends or of more than 21 points, or an unknown dimension;
+    `PromptError` if there are no attribute questions in a listener's language.
+    """
+    low, high = scale or USUAL_SCALE
+    if low != int(low) or high != int(high) or not 1 <= high - low < MOST_POINTS:
+        raise OptionError(
+            f"a scale from {low:g} to {high:g}; attributes are asked on a scale of 2 to {MOST_POINTS} whole numbers"
+        )
+    asked = {item.language: item for item in map(load_attributes, list_attributes())}
+    lacking = sorted({item.language for item in panel.panel.listeners} - set(asked))
+    if lacking:
+        raise PromptError(f"no attribute questions in language {', '.join(lacking)}; there are {', '.join(asked)}")
+    known = list(asked["en"].dimensions)
+    unknown = [dimension for dimension in dimensions if dimension not in known]
+    if unknown or not dimensions:
+        what = f"unknown dimension '{unknown[0]}'" if unknown else "no dimension"
+        raise OptionError(f"{what}; expected some of {', '.join(known)}")
+    points = tuple(range(int(low), int(high) + 1))
+    return Attributes(panel, asked, points, tuple(dict.fromkeys(dimensions)))
+
+
+def rating_table(rated: Iterable[tuple[str, Iterable[tuple[str, str, float, Sequence[float]]]]]) -> pa.Table:
+    """The `ratings` table of (utterance id, its ratings): the expected values, source synthetic, sorted by key."""
+    rows = [
+        {"utterance_id": utterance, "rater_id": listener, "source": "synthetic", "dimension": dimension, "value": value}
+        for utterance, ratings in rated
+        for listener, dimension, value, _ in ratings
+    ]
+    rows.sort(key=lambda row: (row["utterance_id"], row["rater_id"], row["dimension"]))
+    return from_rows(rows, RATINGS)
+
+
+def rating_score_table(
+    rated: Iterable[tuple[str, Iterable[tuple[str, str, float, Sequence[float]]]]], points: Sequence[float]
+) -> pa.Table:
+    """The same ratings with p over the scale's points, sorted by key."""
+    rows = [
+        {"utterance_id": utterance, "listener": listener, "dimension": dimension, "points": list(points), "p": list(p)}
+        for utterance, ratings in rated
+        for listener, dimension, _, p in ratings
+    ]
+    rows.sort(key=lambda row: (row["utterance_id"], row["listener"], row["dimension"]))
+    return from_rows(rows, RATING_SCORES)
+
+
+def _way(listener: Listener) -> tuple[str, str, str]:
+    return listener.question, listener.focus, listener.persona

@@ -1,0 +1,116 @@
+"""Engines that answer in words: what is wanted of them, what they give back, and how a transformers model does it."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+
+from ...data.errors import ModelError
+from ...prompts.loader import Rendered
+from .base import examples_of, shown_texts
+
+if TYPE_CHECKING:
+    from ..models.families import AudioLanguageModel, ChatParts
+
+
+class Request(NamedTuple):
+    """One text that is wanted: a question, the sampling temperature (0 is greedy), and where its chance comes from.
+
+    `chances` [max_new_tokens] are uniform in [0, 1): token t is the one at quantile `chances[t]` of the model's
+    distribution at that temperature, tokens in the vocabulary's order, nothing cut off (no top-p, top-k, penalty). So
+    a text depends on its own numbers alone, not on its company.
+    """
+
+    question: Rendered
+    temperature: float
+    chances: np.ndarray
+
+
+class Generated(NamedTuple):
+    """A text without its turn end; not `ended` if it was cut at the most tokens allowed; None if the model gave NaN."""
+
+    text: str | None
+    ended: bool
+
+
+class Generator(Protocol):
+    """What an engine has to have, beyond `Engine`, for the modes `sample` and `verbalized`."""
+
+    def generate(
+        self, waves: Sequence[np.ndarray], requests: Sequence[Sequence[Request]], *, max_new_tokens: int
+    ) -> list[list[Generated]]:
+        """Write a text for each request: the b-th sound is asked the b-th list of them, at least one."""
+        ...
+
+
+def generate_texts(
+    alm: "AudioLanguageModel",
+    chat: "Callable[..., ChatParts]",
+    waves: Sequence[np.ndarray],
+    requests: Sequence[Sequence[Request]],
+    *,
+    max_new_tokens: int,
+    rows_at_once: int | None = None,
+) -> list[list[Generated]]:
+    """`Generator.generate` for a model of transformers; `chat` lays a question out (`AudioLanguageModel.chat`).
+
+    Where memory does not suffice, utterances are halved, then the texts under way; the texts stay what they are.
+    `ModelError` if a single text does not fit.
+    """
+    import torch
+
+    count = sum(map(len, requests))
+    try:
+        return _generate(alm, chat, waves, requests, max_new_tokens, rows_at_once)
+    except RuntimeError as error:
+        short = isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
+        if not short:
+            raise
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if len(waves) > 1:
+        half = len(waves) // 2
+        parts = ((waves[:half], requests[:half]), (waves[half:], requests[half:]))
+        done = [
+            generate_texts(alm, chat, w, r, max_new_tokens=max_new_tokens, rows_at_once=rows_at_once) for w, r in parts
+        ]
+        return [*done[0], *done[1]]
+    rows = min(count, rows_at_once or count) // 2
+    if not rows:
+        raise ModelError(f"one text on {len(waves[0]) / alm.sample_rate:.1f} s of sound does not fit into the memory")
+    return generate_texts(alm, chat, waves, requests, max_new_tokens=max_new_tokens, rows_at_once=rows)
+
+
+def _generate(
+    alm: "AudioLanguageModel",
+    chat: "Callable[..., ChatParts]",
+    waves: Sequence[np.ndarray],
+    requests: Sequence[Sequence[Request]],
+    max_new_tokens: int,
+    rows_at_once: int | None,
+) -> list[list[Generated]]:
+    from ..models.sampling import Wanted, decode
+
+    clips = [
+        [*(shown.wave for shown in examples_of(item.question for item in asked)), own]
+        for own, asked in zip(waves, requests, strict=True)
+    ]
+    features = alm.features([clip for own in clips for clip in own])
+    counts, prefixes, wanted = iter(features.audio_tokens), [], []
+    for asked, own in zip(requests, clips, strict=True):
+        parts = [chat(item.question.system, item.question.text, shown_texts(item.question)) for item in asked]
+        if len({part.prefix for part in parts}) > 1:
+            raise ModelError("the listeners of one panel must share the system prompt, so that they share the audio")
+        prefixes.append(alm.with_audio(parts[0].prefix, [next(counts) for _ in own]))
+        wanted.append(
+            [Wanted(part.suffix, item.temperature, item.chances) for part, item in zip(parts, asked, strict=True)]
+        )
+    written = decode(alm, features, prefixes, wanted, max_new_tokens=max_new_tokens, rows_at_once=rows_at_once)
+    decoded = alm.processor.tokenizer.decode
+    return [
+        [
+            Generated(None if tokens is None else decoded(list(tokens), skip_special_tokens=True), ended)
+            for tokens, ended in texts
+        ]
+        for texts in written
+    ]

@@ -1,0 +1,217 @@
+"""What a run will cost, before it is made: utterances, sound, tokens, time and memory from a measured probe."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from ..data.errors import OptionError
+from .compaction import read_results
+from .decoding import Heard, hear
+from .ledger import Batch, check_identity, check_place
+from .panel import ListeningPanel
+from .results import Results
+from .session import Known, Session, out_of_memory, release_memory
+
+# On a CPU the probe asks at most this many utterances of a batch; a GPU's memory shows only at the full batch.
+PROBE = 4
+# Share of a GPU's memory that batches may fill: the rest is for what the allocator cannot use.
+FILL = 0.85
+GIGABYTE = 1e9
+
+
+class Estimate(NamedTuple):
+    """What is still to be done, and what it takes; `tokens` is None where the engine does not count them."""
+
+    utterances: int
+    answered: int
+    hours_of_audio: float
+    unknown_durations: int
+    batches: int
+    batch_size: int
+    batch_seconds: float | None
+    questions: int
+    tokens: int | None
+    hours: float
+    memory_gb: float
+    probed: int
+    device: str
+
+
+class Memory(Protocol):
+    """A device's memory in bytes."""
+
+    total: int
+
+    def reset(self) -> None: ...
+    def peak(self) -> int: ...
+
+
+class CpuMemory:
+    """This process's memory; its peak can only grow."""
+
+    total = 0
+
+    def reset(self) -> None:
+        pass
+
+    def peak(self) -> int:
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+class CudaMemory:
+    """The memory of the current CUDA device, as torch's allocator counts it."""
+
+    def __init__(self) -> None:
+        import torch
+
+        self._cuda = torch.cuda
+        self.total = int(torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory)
+
+    def reset(self) -> None:
+        self._cuda.reset_peak_memory_stats()
+
+    def peak(self) -> int:
+        return int(self._cuda.max_memory_allocated())
+
+
+class Reading:
+    """The results of a run that is only looked at, in the place of its ledger."""
+
+    def __init__(self, results: Results, batches: Sequence[Batch] = ()):
+        self.results, self._batches = results, list(batches)
+
+    def open_batches(self) -> list[Batch]:
+        return self._batches
+
+
+def memory_of(session: Session) -> Memory:
+    """The memory that a session's engine fills."""
+    return CpuMemory() if session.on_cpu else CudaMemory()
+
+
+def read_only(path: Path, wanted: dict[str, Any], listening: ListeningPanel) -> Reading:
+    """What the run at `path` holds in its tables; nothing if there is none. Nothing is written, and no lock taken.
+
+    Raises `OutputError` as `annotate` would, were it another run.
+    """
+    results = Results(len(listening.raters), len(listening.labels))
+    former = check_place(path)
+    if former is not None:
+        check_identity(path, former, wanted)
+        read_results(path, listening, results)
+    return Reading(results)
+
+
+def estimate(session: Session, ledger: Known, limit: int | None) -> Estimate:
+    """Measure a batch of the longest utterances and one of the middle ones, and extrapolate to the plan.
+
+    A batch of n utterances as long as its longest, l seconds, is taken to need n (a + b l) seconds; a and b from the
+    two measured batches. Memory is the peak after the longest batch, which the plan asks first.
+    """
+    missing = session.missing(ledger, limit, retry=True)
+    batches = session.grouped(missing)
+    durations = session.seconds(missing)
+    rates, probed, memory = _probe(session, ledger, batches)
+    longest = np.array([session.seconds(batch).max() for batch in batches])
+    sizes = np.array([len(batch) for batch in batches], dtype=float)
+    seconds = float((sizes * (rates[0] + rates[1] * longest)).sum()) if batches else 0.0
+    count = getattr(session.engine, "count_tokens", None)
+    asked = [(utterance, [q for q in session.questions_of(utterance) if q is not None]) for utterance in missing]
+    tokens = None
+    if count is not None:
+        tokens = sum(int(count(float(s), own)) for s, (_, own) in zip(durations, asked, strict=True))
+    return Estimate(
+        utterances=len(missing),
+        answered=len(session.wanted(limit)) - len(missing),
+        hours_of_audio=float(durations.sum()) / 3600,
+        unknown_durations=session.unknown_durations(missing),
+        batches=len(batches),
+        batch_size=session.batch_size,
+        batch_seconds=session.batch_seconds,
+        questions=sum(len(own) for _, own in asked),
+        tokens=tokens,
+        hours=seconds / 3600,
+        memory_gb=memory / GIGABYTE,
+        probed=probed,
+        device=session.engine.device,
+    )
+
+
+def _probe(session: Session, ledger: Known, batches: Sequence[Sequence[str]]) -> tuple[tuple[float, float], int, int]:
+    """Seconds an utterance and a second of sound, how many utterances were asked, and the peak of memory."""
+    memory = memory_of(session)
+    if not batches:
+        return (0.0, 0.0), 0, memory.peak()
+    most = PROBE if session.on_cpu else None
+    memory.reset()
+    measured = []
+    for batch in (batches[len(batches) // 2][:most], batches[0][:most]):
+        heard = [item for item in map(hear, map(session.job_of, batch)) if item.wave is not None]
+        if heard:
+            measured.append(_measure(session, ledger, heard))
+    if not measured:
+        raise OptionError("none of the utterances that were to be probed can be heard; see serann annotate's failures")
+    middle, long = measured[0], measured[-1]
+    slope = max(0.0, (long[0] - middle[0]) / (long[1] - middle[1])) if long[1] > 1.05 * middle[1] else 0.0
+    constant = max(0.0, long[0] - slope * long[1])
+    return (constant, slope), sum(int(item[2]) for item in measured), memory.peak()
+
+
+def _measure(session: Session, ledger: Known, heard: Sequence[Heard]) -> tuple[float, float, int]:
+    """Seconds an utterance, the longest sound, and the number of utterances; asked twice, the first to warm up."""
+    session.answers(ledger, heard[:1])
+    clock = time.perf_counter()
+    session.answers(ledger, heard)
+    seconds = (time.perf_counter() - clock) / len(heard)
+    longest = max(len(item.wave) for item in heard if item.wave is not None) / session.engine.sample_rate
+    return seconds, longest, len(heard)
+
+
+def fit_to_memory(ask: Callable[[int], float], memory: Memory, *, most: int) -> float | None:
+    """Seconds of (padded) sound that a batch may hold, from batches of 1 and 4 of the longest utterances.
+
+    `ask(n)` asks n of them and returns their padded seconds. Peak memory is taken to grow linearly with those. None if
+    nothing could be measured: then halving on out-of-memory has to find it.
+    """
+    points = []
+    for count in (1, min(4, most)):
+        memory.reset()
+        try:
+            seconds = ask(count)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            release_memory()
+            break
+        points.append((seconds, memory.peak()))
+    if len(points) < 2 or points[1][0] <= points[0][0]:
+        return points[0][0] if points else None
+    slope = (points[1][1] - points[0][1]) / (points[1][0] - points[0][0])
+    fixed = points[0][1] - slope * points[0][0]
+    if slope <= 0:
+        return None
+    return max(points[0][0], (FILL * memory.total - fixed) / slope)
+
+
+def find_budget(session: Session, ledger: Known, limit: int | None) -> float | None:
+    """`fit_to_memory` with the longest utterances that are to be asked; None on a CPU, whose budget is in seconds."""
+    if session.on_cpu or session.batch_seconds is not None or session.options.batch_size is not None:
+        return session.batch_seconds
+    missing = sorted(session.missing(ledger, limit, retry=False), key=lambda name: -session.seconds([name])[0])
+    heard = [item for item in map(hear, map(session.job_of, missing[:8])) if item.wave is not None]
+    if not heard:
+        return None
+
+    def ask(count: int) -> float:
+        batch = [heard[i % len(heard)] for i in range(count)]
+        session.answers(ledger, batch)
+        return count * max(len(item.wave) for item in batch if item.wave is not None) / session.engine.sample_rate
+
+    session.answers(ledger, heard[:1])
+    return fit_to_memory(ask, memory_of(session), most=session.batch_size)

@@ -1,0 +1,123 @@
+"""What a run knows: every answer so far by utterance, the failures, and the sound each answer was given to."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+# One text of the modes that generate: listener, draw, text, label, reason, p over the label set (or None).
+Text = tuple[str, int, str | None, str | None, str | None, tuple[float, ...] | None]
+# One attribute rating: listener, dimension, expected value, p over the scale's points.
+Rating = tuple[str, str, float, tuple[float, ...]]
+
+
+class Failed(NamedTuple):
+    """An utterance without an answer: the last reason, and how often it was tried."""
+
+    reason: str
+    attempts: int
+
+
+class Sound(NamedTuple):
+    """What an utterance's answers were given to: the file's hash with the segment, and its size and time of change."""
+
+    content: str
+    size: int
+    mtime_ns: int
+
+
+class Unit(NamedTuple):
+    """One durable unit: a batch of B utterances with everything that asking it gave.
+
+    `logp` [B, R, K] and `log_mass` [B, R] belong to `ids` and the panel's R raters, NaN where a rater was not asked.
+    `failures` hold each utterance's attempts in all, so that a unit can be read twice without counting twice.
+    """
+
+    key: str
+    ids: Sequence[str] = ()
+    logp: np.ndarray | None = None
+    log_mass: np.ndarray | None = None
+    texts: Mapping[str, Sequence[Text]] = {}
+    ratings: Mapping[str, Sequence[Rating]] = {}
+    failures: Mapping[str, Failed] = {}
+    sounds: Mapping[str, Sound] = {}
+
+
+@dataclass(slots=True)
+class Results:
+    """All units together. Scores lie in arrays [U, R, K] and [U, R] (float32) that grow by doubling."""
+
+    raters: int
+    labels: int
+    failed: dict[str, Failed] = field(default_factory=dict)
+    sounds: dict[str, Sound] = field(default_factory=dict)
+    texts: dict[str, list[Text]] = field(default_factory=dict)
+    ratings: dict[str, list[Rating]] = field(default_factory=dict)
+    _place: dict[str, int] = field(default_factory=dict)
+    _logp: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0), np.float32))
+    _log_mass: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+
+    def apply(self, unit: Unit) -> None:
+        """Take in one unit; where it is silent, what was known stays."""
+        if unit.logp is not None and len(unit.ids):
+            self.set_scores(unit.ids, unit.logp, np.asarray(unit.log_mass))
+        for utterance, texts in unit.texts.items():
+            known = {text[:2]: text for text in self.texts.get(utterance, ())}
+            self.texts[utterance] = list((known | {text[:2]: text for text in texts}).values())
+        for utterance, ratings in unit.ratings.items():
+            known = {rating[:2]: rating for rating in self.ratings.get(utterance, ())}
+            self.ratings[utterance] = list((known | {rating[:2]: rating for rating in ratings}).values())
+        self.sounds.update(unit.sounds)
+        for utterance in unit.ids:
+            self.failed.pop(utterance, None)
+        self.failed.update(unit.failures)
+
+    def drop(self, ids: Iterable[str]) -> None:
+        """Forget utterances whose sound has changed: their answers and their failures."""
+        for utterance in ids:
+            if utterance in self._place:
+                self._logp[self._place[utterance]] = np.nan
+                self._log_mass[self._place[utterance]] = np.nan
+            for known in (self.failed, self.sounds, self.texts, self.ratings):
+                known.pop(utterance, None)
+
+    def set_scores(self, ids: Sequence[str], logp: np.ndarray, log_mass: np.ndarray) -> None:
+        """Store log P1 [U, R, K] and log mass [U, R] of utterances; NaN leaves what is there."""
+        self._grow(len(self._place) + len(ids))
+        for utterance in ids:
+            self._place.setdefault(utterance, len(self._place))
+        rows = np.fromiter((self._place[utterance] for utterance in ids), dtype=np.int64, count=len(ids))
+        known = np.isnan(log_mass)
+        self._logp[rows] = np.where(known[:, :, None], self._logp[rows], logp)
+        self._log_mass[rows] = np.where(known, self._log_mass[rows], log_mass)
+
+    def scores(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """log P1 [U, R, K] and log mass [U, R] (float32) of utterances, NaN where nothing is known."""
+        rows = np.fromiter((self._place.get(utterance, -1) for utterance in ids), dtype=np.int64, count=len(ids))
+        logp = np.full((len(rows), self.raters, self.labels), np.nan, dtype=np.float32)
+        log_mass = np.full((len(rows), self.raters), np.nan, dtype=np.float32)
+        there = rows >= 0
+        if there.any():
+            logp[there], log_mass[there] = self._logp[rows[there]], self._log_mass[rows[there]]
+        return logp, log_mass
+
+    def answered(self) -> list[str]:
+        """Utterances with at least one answer, sorted."""
+        if self._place:
+            silent = np.isnan(self._log_mass[: len(self._place)]).all(axis=1).reshape(-1)
+            found = {utterance for utterance, row in self._place.items() if not silent[row]}
+        else:
+            found = set()
+        return sorted(found | self.texts.keys() | self.ratings.keys())
+
+    def _grow(self, size: int) -> None:
+        have = len(self._logp)
+        if size <= have and self._logp.shape[1:] == (self.raters, self.labels):
+            return
+        room = max(1024, size, 2 * have)
+        logp = np.full((room, self.raters, self.labels), np.nan, dtype=np.float32)
+        log_mass = np.full((room, self.raters), np.nan, dtype=np.float32)
+        if have:
+            logp[:have], log_mass[:have] = self._logp, self._log_mass
+        self._logp, self._log_mass = logp, log_mass

@@ -1,0 +1,172 @@
+"""Segments: where finished units wait for compaction, one checked line a unit, written behind the model.
+
+Each writer appends to a file of its own, `segments/NNNN.jsonl`. A line is the CRC-32 of its JSON, a blank, the JSON. A
+line that a crash has cut or garbled fails its check, so its unit never counted and is asked again.
+"""
+
+import base64
+import json
+import os
+import queue
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .results import Failed, Sound, Unit
+
+# Units that may wait for the disk before the model waits too, and that share one sync: all that a crash can cost.
+WAITING = 4
+
+
+class SegmentWriter:
+    """A thread that appends entries to a new segment; what has queued up meanwhile shares one sync.
+
+    `durable(entry)` is called, in the writer's thread, once an entry is on the disk. An error of the disk is raised by
+    the next `put`, `flush` or `close`.
+    """
+
+    def __init__(self, folder: Path, durable: Callable[[Any], None]):
+        self._folder, self._durable = folder, durable
+        self._queue: queue.Queue[tuple[Mapping[str, Any], Any] | None] = queue.Queue(WAITING)
+        self._error: BaseException | None = None
+        self._thread: threading.Thread | None = None
+
+    def put(self, record: Mapping[str, Any], entry: Any) -> None:
+        """Hand over one record; waits while too many are waiting."""
+        self._check()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
+            self._thread.start()
+        self._queue.put((record, entry))
+
+    def flush(self) -> None:
+        """Wait until everything handed over is durable."""
+        self._queue.join()
+        self._check()
+
+    def close(self) -> None:
+        """Write what is left and end the thread; never raises."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _work(self) -> None:
+        segment = None
+        try:
+            while True:
+                taken = [self._queue.get()]
+                while len(taken) < WAITING and not self._queue.empty():
+                    taken.append(self._queue.get())
+                waiting = [item for item in taken if item is not None]
+                if waiting and self._error is None:
+                    try:
+                        segment = segment or _new_segment(self._folder)
+                        segment.write(b"".join(encode(record) for record, _ in waiting))
+                        segment.flush()
+                        os.fsync(segment.fileno())
+                        for _, entry in waiting:
+                            self._durable(entry)
+                    except BaseException as error:
+                        self._error = error
+                for _ in taken:
+                    self._queue.task_done()
+                if None in taken:
+                    return
+        finally:
+            if segment is not None:
+                _close(segment)
+
+
+def _close(segment: Any) -> None:
+    with suppress(OSError):  # closing writes what a full disk refused; it never counted
+        segment.close()
+
+
+def _new_segment(folder: Path) -> Any:
+    folder.mkdir(exist_ok=True)
+    number = 1 + max((int(path.stem) for path in folder.glob("*.jsonl")), default=0)
+    segment = (folder / f"{number:04d}.jsonl").open("xb")
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)  # the file's name has to survive too
+    finally:
+        os.close(handle)
+    return segment
+
+
+def encode(record: Mapping[str, Any]) -> bytes:
+    """One line of a segment."""
+    text = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def read_segments(folder: Path) -> Iterator[dict[str, Any]]:
+    """Every sound record of all segments, in the order of their numbers."""
+    for segment in sorted(folder.glob("*.jsonl")):
+        with segment.open("rb") as lines:
+            for line in lines:
+                record = _decode(line)
+                if record is not None:
+                    yield record
+
+
+def _decode(line: bytes) -> dict[str, Any] | None:
+    check, _, text = line.rstrip(b"\n").partition(b" ")
+    if not line.endswith(b"\n") or check != b"%08x" % zlib.crc32(text):
+        return None
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return None
+
+
+def unit_record(unit: Unit) -> dict[str, Any]:
+    """A unit as JSON; what is empty is left out."""
+    record = {
+        "unit": unit.key,
+        "ids": list(unit.ids),
+        "logp": None if unit.logp is None else _pack(unit.logp),
+        "log_mass": None if unit.log_mass is None else _pack(unit.log_mass),
+        "texts": {utterance: list(texts) for utterance, texts in unit.texts.items()},
+        "ratings": {utterance: list(ratings) for utterance, ratings in unit.ratings.items()},
+        "failures": dict(unit.failures),
+        "sounds": dict(unit.sounds),
+    }
+    return {key: value for key, value in record.items() if value}
+
+
+def read_unit(record: Mapping[str, Any], *, raters: int, labels: int) -> Unit:
+    """The unit of a record."""
+    logp, log_mass = record.get("logp"), record.get("log_mass")
+    return Unit(
+        key=record["unit"],
+        ids=record.get("ids", ()),
+        logp=None if logp is None else _unpack(logp).reshape(-1, raters, labels),
+        log_mass=None if log_mass is None else _unpack(log_mass).reshape(-1, raters),
+        texts={key: [_text(text) for text in texts] for key, texts in record.get("texts", {}).items()},
+        ratings={key: [(*r[:3], tuple(r[3])) for r in ratings] for key, ratings in record.get("ratings", {}).items()},
+        failures={key: Failed(*failed) for key, failed in record.get("failures", {}).items()},
+        sounds={key: Sound(*sound) for key, sound in record.get("sounds", {}).items()},
+    )
+
+
+def _text(values: Sequence[Any]) -> Any:
+    return (*values[:5], None if values[5] is None else tuple(values[5]))
+
+
+def _pack(values: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode()
+
+
+def _unpack(text: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), dtype="<f4").astype(np.float32)
