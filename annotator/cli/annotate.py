@@ -232,8 +232,8 @@ def _show(run: "Run", summary: dict[str, Any]) -> None:
         note(f"on average {mass:.1%} of the model's probability fell on a label")
         if mass < LOW_MASS:
             note(
-                "warning: most of the probability fell on no label at all, so these distributions say little; the model "
-                "may not know these labels, or this panel's question"
+                "warning: most of the probability fell on no label at all, so these distributions say little; the "
+                "model may not know these labels, or this panel's question"
             )
     if summary["abstained"]:
         note(f"abstained: {', '.join(summary['reasons'])}")
