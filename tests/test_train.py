@@ -21,7 +21,7 @@ from serann.data.errors import CorpusError, ModelError, OptionError, OutputError
 from serann.data.fused import open_fused
 from serann.data.seeds import rng_from
 from serann.trainer import open_model, read_model_info, train
-from serann.trainer.checkpoint import check_options, load_state
+from serann.trainer.checkpoint import check_options, load_state, save_state, save_weights
 from serann.trainer.dataset import Sounds, bucketed_batches, collate, heard, perturb
 from serann.trainer.device import own_generator, seed_torch
 from serann.trainer.schedule import make_scheduler
@@ -256,6 +256,23 @@ def test_an_output_that_is_no_unfinished_training_is_kept(place, trained, tmp_pa
 def test_weights_can_be_read_by_others(trained):
     modes = {path.name: path.stat().st_mode & 0o777 for path in trained.iterdir()}
     assert set(modes.values()) == {0o644}, modes
+
+
+def test_a_full_disk_is_one_sentence_and_costs_nothing_that_was_finished(trained, tmp_path):
+    import resource
+
+    network, limits = open_model(trained).network, resource.getrlimit(resource.RLIMIT_FSIZE)
+    save_state(tmp_path, {"epoch": 1})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"weights\.safetensors cannot be written: File too large"):
+            save_weights(network, tmp_path / "weights.safetensors")
+        with pytest.raises(OutputError, match=r"state\.pt cannot be written"):
+            save_state(tmp_path, {"epoch": 2, "network": network.state_dict()})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert load_state(tmp_path) == {"epoch": 1}
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["state.pt"]
 
 
 def test_the_command_names_its_figures_and_is_calm_about_a_finished_model(place, trained):

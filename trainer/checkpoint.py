@@ -2,6 +2,7 @@
 a stop.
 """
 
+import io
 import json
 import platform
 import shutil
@@ -188,11 +189,13 @@ def build_network(info: ModelInfo) -> EmotionModel:
 
 
 def save_weights(network: EmotionModel, path: Path) -> None:
-    from safetensors.torch import save_file
+    """Write weights.safetensors, atomically; OutputError where the disk refuses."""
+    from safetensors.torch import save
 
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with atomic_file(path) as partial:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}, partial)
-        partial.chmod(0o644)  # safetensors puts a file of its own in its place, which only its owner may read
+        # Made in memory and written by Python: the libraries' own writers end a full disk in errors of their own.
+        partial.write_bytes(save(tensors))
 
 
 def load_weights(network: EmotionModel, path: Path) -> None:
@@ -250,8 +253,10 @@ def refuse_changes(found: ModelInfo, asked: ModelInfo, out: Path) -> None:
 
 def save_state(out: Path, state: Mapping[str, Any]) -> None:
     """Write checkpoint/state.pt, atomically: after a crash it is the former one or this one, whole."""
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
     with atomic_file(out / "checkpoint" / "state.pt") as partial:
-        torch.save(dict(state), partial)
+        partial.write_bytes(buffer.getbuffer())
 
 
 def load_state(out: Path) -> dict[str, Any] | None:
