@@ -10,7 +10,7 @@ from serann.annotator.fusion.dime_features import audio_features, load_librosa, 
 from serann.annotator.runs import open_run
 from serann.data.audio import utterance_audio
 from serann.data.corpus import Corpus, open_corpus, write_corpus
-from serann.data.errors import OptionError
+from serann.data.errors import OptionError, OutputError
 from serann.data.fused import open_fused
 from serann.data.holdout import hold_out, write_division
 from serann.data.labels import LabelSet
@@ -242,6 +242,19 @@ def test_a_parent_without_sound_is_left_out_and_listed(tmp_path):
     new = [row for row in fused.corpus.utterances.to_pylist() if row["parents"]]
     assert len(new) == 2  # the class still counts three
     assert all("b1" not in row["parents"] for row in new)
+
+
+def test_a_disk_that_fills_while_sounds_are_written_is_one_sentence(tmp_path):
+    import resource
+
+    corpus, limits = tone_corpus(tmp_path / "corpus"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+    try:
+        with pytest.raises(OutputError, match="fused cannot be written: File too large"):
+            fuse(corpus, strategy="dime-aug", blend="human", rho=0.5, out=tmp_path / "fused")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
 
 
 def test_an_augmented_corpus_is_not_fused_again(tmp_path):

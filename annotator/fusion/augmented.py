@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,10 @@ def write_sounds(
     for item in items:
         mixed = mix_sounds(utterance_audio(corpus, item.first), utterance_audio(corpus, item.second), item.alpha)
         audio = f"audio/{item.utterance_id}.flac"
-        soundfile.write(directory / audio, mixed, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+        buffer = io.BytesIO()
+        soundfile.write(buffer, mixed, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+        # Written by Python: on a full disk libsndfile's own writer ends in an error that does not say so.
+        (directory / audio).write_bytes(buffer.getbuffer())
         rows.append(
             _row(corpus, item, columns)
             | {
