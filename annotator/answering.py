@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from .engines.generation import Generated, Generator, Request
 from .models.label_tree import normalise
 from .panel import ListeningPanel
 from .parsing import AnswerReader
+from .run.results import Judged
 from .shares import read_shares
 
 MODES = ("exact", "sample", "verbalized")
@@ -52,14 +53,14 @@ class Answered:
 
     `logp` [R, K] is log P1 of each rater (listeners that differ in temperature alone are one rater), `log_mass` [R] the
     log-probability that an answer is a label at all; NaN rows abstained; exact mode only. `answers` are the texts of
-    the other modes, in the order they were wanted. `ratings` are (listener, dimension, expected value, p over the
-    scale's points). With a `failure` everything else is empty.
+    the other modes, in the order they were wanted. `judged` are the answers on attributes. With a `failure` everything
+    else is empty.
     """
 
     logp: np.ndarray | None = None
     log_mass: np.ndarray | None = None
     answers: tuple[Answer, ...] = ()
-    ratings: tuple[tuple[str, str, float, tuple[float, ...]], ...] = ()
+    judged: tuple[Judged, ...] = ()
     failure: str | None = None
 
 
@@ -87,7 +88,7 @@ def panel_for(panel: Panel, mode: str, *, reason: bool = False) -> Panel:
 def ask(
     engine: Engine,
     mode: str,
-    waves: Sequence[np.ndarray],
+    sounds: Sequence[Any],
     questions: Sequence[Sequence[Rendered | None]],
     *,
     panel: ListeningPanel,
@@ -96,42 +97,42 @@ def ask(
     seed: int = 0,
     max_new_tokens: int | None = None,
     attributes: Attributes | None = None,
-    transcripts: Sequence[str | None] = (),
+    rated: Sequence[Sequence[Rendered | None]] = (),
 ) -> list[Answered]:
     """Ask a batch: the b-th sound is asked the b-th list of questions, `panel.questions(transcript)`.
 
-    `exact` scores every answer in one pass. `sample` writes one text for each of `draws[b]` (places in
-    `panel.listeners`) at the listener's temperature, which here acts on tokens, and reads a label from it. `verbalized`
-    writes texts likewise and reads a distribution. Chances depend on (seed, `ids[b]`, listener, draw) alone, so texts
-    depend neither on the batch nor on its order. With `attributes` their questions are scored as well, for
-    `transcripts[b]`, whatever the mode.
+    Sounds are as `engine.frontend` made them. `exact` scores every answer in one pass. `sample` writes one text for
+    each of `draws[b]` (places in `panel.listeners`) at the listener's temperature, which here acts on tokens, and reads
+    a label from it. `verbalized` writes texts likewise and reads a distribution. Chances depend on (seed, `ids[b]`,
+    listener, draw) alone, so texts depend neither on the batch nor on its order. With `attributes`, `rated[b]` of
+    their `questions` are scored as well, whatever the mode.
     Raises `OptionError` for an unknown mode or an engine that cannot write, and whatever the engine raises.
     """
     if panel_for(panel.panel, mode) is not panel.panel:
         raise OptionError(f"panel {panel.panel.name} does not ask what mode {mode} reads; make it with panel_for")
-    if not waves:
+    if not sounds:
         return []
     # Nobody is asked about a sound that was an example, with its answer, a moment ago.
-    shown = [utterance in panel.example_ids for utterance in ids] or [False] * len(waves)
+    shown = [utterance in panel.example_ids for utterance in ids] or [False] * len(sounds)
     questions = [[None] * len(asked) if silent else asked for asked, silent in zip(questions, shown, strict=True)]
-    rated = [[]] * len(waves) if attributes is None else [attributes.questions(text) for text in transcripts]
+    rated = [[]] * len(sounds) if attributes is None else rated
     points = 0 if attributes is None else len(attributes.points)
     on_points = None
     if mode != "exact":
-        answered = _written(engine, mode, waves, questions, panel, ids, draws, seed, max_new_tokens)
+        answered = _written(engine, mode, sounds, questions, panel, ids, draws, seed, max_new_tokens)
     elif panel.examples:  # emotion is asked after examples, attributes without: two prefixes, two passes
-        answered, _ = _exact(engine, waves, questions, [[]] * len(waves), panel, points)
+        answered, _ = _exact(engine, sounds, questions, [[]] * len(sounds), panel, points)
     else:
-        answered, on_points = _exact(engine, waves, questions, rated, panel, points)
+        answered, on_points = _exact(engine, sounds, questions, rated, panel, points)
     if attributes is None:
         return answered
-    on_points = _score(engine, waves, rated, width=points) if on_points is None else on_points
+    on_points = _score(engine, sounds, rated, width=points) if on_points is None else on_points
     return [_rated(done, attributes, row, asked) for done, row, asked in zip(answered, on_points, rated, strict=True)]
 
 
 def _exact(
     engine: Engine,
-    waves: Sequence[np.ndarray],
+    sounds: Sequence[Any],
     questions: Sequence[Sequence[Rendered | None]],
     rated: Sequence[Sequence[Rendered | None]],
     panel: ListeningPanel,
@@ -140,17 +141,17 @@ def _exact(
     """One pass for the panel's questions and those on attributes: answers, and log P(point) of the latter."""
     labels = len(panel.labels)
     both = [[*asked, *more] for asked, more in zip(questions, rated, strict=True)]
-    scored = _score(engine, waves, both, width=max(labels, points))
+    scored = _score(engine, sounds, both, width=max(labels, points))
     answered = [_checked(row[: len(asked), :labels], asked) for row, asked in zip(scored, questions, strict=True)]
     return answered, [row[len(asked) :, :points] for row, asked in zip(scored, questions, strict=True)]
 
 
 def _score(
-    engine: Engine, waves: Sequence[np.ndarray], questions: Sequence[Sequence[Rendered | None]], *, width: int
+    engine: Engine, sounds: Sequence[Any], questions: Sequence[Sequence[Rendered | None]], *, width: int
 ) -> list[np.ndarray]:
     """log P(answer) [Q, `width` or more] of each utterance, NaN behind a question's answers and where none is."""
     heard = [b for b, asked in enumerate(questions) if any(question is not None for question in asked)]
-    found = engine.score([waves[b] for b in heard], [questions[b] for b in heard]) if heard else []
+    found = engine.score([sounds[b] for b in heard], [questions[b] for b in heard]) if heard else []
     scores = [np.full((len(asked), width), np.nan) for asked in questions]
     for b, row in zip(heard, found, strict=True):
         wide = max(width, row.answer_logp.shape[1])
@@ -173,14 +174,14 @@ def _rated(
 ) -> Answered:
     if answered.failure is not None:
         return answered
-    ratings = attributes.ratings(Scores(answer_logp), asked)
-    return Answered(failure=NOT_A_NUMBER) if ratings is None else replace(answered, ratings=ratings)
+    judged = attributes.judged(Scores(answer_logp), asked)
+    return Answered(failure=NOT_A_NUMBER) if judged is None else replace(answered, judged=judged)
 
 
 def _written(
     engine: Engine,
     mode: str,
-    waves: Sequence[np.ndarray],
+    sounds: Sequence[Any],
     questions: Sequence[Sequence[Rendered | None]],
     panel: ListeningPanel,
     ids: Sequence[str],
@@ -199,7 +200,7 @@ def _written(
     heard = [b for b, own in enumerate(requests) if own]
     writer = cast(Generator, engine)
     texts = (
-        writer.generate([waves[b] for b in heard], [requests[b] for b in heard], max_new_tokens=limit) if heard else []
+        writer.generate([sounds[b] for b in heard], [requests[b] for b in heard], max_new_tokens=limit) if heard else []
     )
     found = {
         b: {draw: (question, text) for (draw, question), text in zip(asked[b], own, strict=True)}

@@ -16,6 +16,7 @@ from ..prompts.loader import Listener, Rendered, clean_transcript, list_attribut
 from .engines.base import Scores
 from .models.label_tree import at_temperature, normalise
 from .panel import ListeningPanel
+from .run.results import Judged
 
 DIMENSIONS = ("valence", "arousal", "dominance")
 # The scale of MSP-Podcast, for a corpus that states none.
@@ -50,7 +51,7 @@ class Attributes:
     """What a panel is asked beside the emotion: each dimension on a scale of whole numbers.
 
     A judge is a distinct way of asking: listeners that differ in temperature, label order or form alone are one, for a
-    scale has one order. `questions` are by language.
+    scale has one order. Its answer makes all its listeners' ratings. `questions` are by language.
     """
 
     panel: ListeningPanel
@@ -65,10 +66,9 @@ class Attributes:
         return tuple(first[way] for way in dict.fromkeys(map(_way, self.panel.panel.listeners)))
 
     @cached_property
-    def judge_of(self) -> np.ndarray:
-        """[L] the place in `judges` of each of the panel's `listeners`."""
-        place = {_way(item): i for i, item in enumerate(self.judges)}
-        return np.array([place[_way(item)] for item in self.panel.listeners])
+    def keys(self) -> tuple[tuple[str, str], ...]:
+        """(judge, dimension) of each of `questions`."""
+        return tuple((_way(judge), dimension) for judge in self.judges for dimension in self.dimensions)
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -89,22 +89,33 @@ class Attributes:
         spoken = clean_transcript(transcript)
         return [self._render(judge, dimension, spoken) for judge in self.judges for dimension in self.dimensions]
 
-    def ratings(self, scores: Scores, asked: Sequence[Rendered | None]) -> tuple[Rating, ...] | None:
-        """The listeners' ratings from the scores of what was `asked`; None if an answer is no number.
+    def texts(self, listener: Listener) -> list[str]:
+        """What a listener is asked about an utterance that has a transcript."""
+        rendered = [self._render(listener, dimension, "a transcript") for dimension in self.dimensions]
+        return [question.text for question in rendered if question is not None]
+
+    def judged(self, scores: Scores, asked: Sequence[Rendered | None]) -> tuple[Judged, ...] | None:
+        """The judges' answers from the scores of what was `asked` of `questions`; None if one is no number."""
+        logp, log_mass = normalise(scores.answer_logp)
+        sound = ~np.isnan(logp).any(axis=1) & np.isfinite(log_mass)
+        expected = np.array([question is not None for question in asked], dtype=bool)
+        if not (sound | ~expected).all():
+            return None
+        return tuple(Judged(*self.keys[i], tuple(logp[i].tolist())) for i in np.flatnonzero(expected))
+
+    def ratings(self, judged: Iterable[Judged]) -> tuple[Rating, ...]:
+        """The listeners' ratings from their judges' answers.
 
         p_T(point) is proportional to P1(point)^(1/T) as for labels; the value is its mean. Abstaining listeners have
         no rating.
         """
-        logp, log_mass = normalise(scores.answer_logp)
-        sound = ~np.isnan(logp).any(axis=1) & np.isfinite(log_mass)
-        if not (sound | np.array([question is None for question in asked])).all():
-            return None
-        logp = logp.reshape(len(self.judges), len(self.dimensions), len(self.points))
+        known = {(judge, dimension): np.array(logp) for judge, dimension, logp in judged}
         found = []
-        for place, listener in enumerate(self.panel.listeners):
-            for dimension, row in zip(self.dimensions, logp[self.judge_of[place]], strict=True):
-                if not np.isnan(row).any():
-                    p = at_temperature(row, listener.temperature)
+        for listener in self.panel.listeners:
+            for dimension in self.dimensions:
+                logp = known.get((_way(listener), dimension))
+                if logp is not None:
+                    p = at_temperature(logp, listener.temperature)
                     found.append(Rating(listener.listener, dimension, float(p @ self.points), tuple(p.tolist())))
         return tuple(found)
 
@@ -173,5 +184,6 @@ def rating_score_table(
     return from_rows(rows, RATING_SCORES)
 
 
-def _way(listener: Listener) -> tuple[str, str, str]:
-    return listener.question, listener.focus, listener.persona
+def _way(listener: Listener) -> str:
+    """The name of a way of asking: a question has one language."""
+    return f"{listener.question}/{listener.focus}/{listener.persona}"

@@ -1,14 +1,22 @@
-"""Sounds before the model asks for them: read, hashed and resampled ahead, in threads or in processes of their own.
+"""Sounds before the model asks for them: read, hashed, resampled and made model input, ahead, by threads or processes.
 
-A process is worth its start (a fifth of a second) in a long run: it takes decoding off the interpreter that feeds the
-model, and a decoder that crashes takes only its process with it. `python -m serann.annotator.decoding` is one; it reads
-pickled `Job`s from its standard input and answers each on its standard output. (The standard library's process pool
-would run the caller's script again in every worker.)
+What makes model input of samples is the engine's front end (`Engine.frontend`); it runs right after decoding, so that
+the model waits for neither. Processes take both off the interpreter that feeds the model, and a decoder that crashes
+takes only its process with it. `python -m serann.annotator.decoding` is one; it reads a `Front` and then `Job`s from
+its standard input, pickled, and answers each job on its standard output. (The standard library's process pool would run
+the caller's script again in every worker.)
+
+A worker starts in .07 s and holds 17 MB of its own. With Whisper's feature extractor, which imports transformers and
+torch (one thread), it holds 170 MB, and the import takes 2 s of a core, as long as 1,500 clips of 5 s take to prepare.
+So a worker imports in the background, and only in a run long enough for it; until then it sends samples, and the
+parent's thread prepares them: nothing waits for a start.
 """
 
 import hashlib
+import itertools
 import os
 import pickle
+import signal
 import struct
 import subprocess
 import sys
@@ -17,17 +25,22 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, Self
 
 import numpy as np
 
 from ..data.audio import load_audio
-from ..data.errors import AudioError
-from .results import Sound
+from ..data.errors import AudioError, RunError
+from .run.results import Sound
 
 # A worker that dies is started again; an utterance that kills this many is the one to blame.
 MAX_DEATHS = 2
+# After so many sounds a worker imports what the front end needs: then the run will have been worth the import's time.
+LOAD_AFTER = 1000
+# From mono samples [T] at the engine's rate to whatever its model takes.
+FrontEnd = Callable[[np.ndarray], Any]
 
 
 class Job(NamedTuple):
@@ -44,16 +57,37 @@ class Job(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """An utterance after decoding: its samples or why there are none, and what the file was."""
+    """An utterance made ready: what the front end made of it, or why there is nothing (`failure`), and its file."""
 
     utterance: str
-    wave: np.ndarray | None
+    prepared: Any
     failure: str | None
     sound: Sound | None
+    seconds: float = 0.0
 
 
-def hear(job: Job) -> Heard:
-    """Read one utterance; an `AudioError` becomes its failure."""
+def unchanged(wave: np.ndarray) -> np.ndarray:
+    """The front end of an engine that takes samples as they are."""
+    return wave
+
+
+def hear(job: Job, frontend: FrontEnd = unchanged) -> Heard:
+    """Read one utterance and prepare it; an `AudioError`, or whatever the front end raises, becomes its failure."""
+    return prepare(_read(job), frontend)
+
+
+def prepare(read: Heard, frontend: FrontEnd) -> Heard:
+    """Let the front end make model input of the samples."""
+    if read.failure is not None:
+        return read
+    try:
+        return read._replace(prepared=frontend(read.prepared))
+    except Exception as error:  # a library's own code, on a sound that it may never have met
+        told = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".rstrip(": ")
+        return read._replace(prepared=None, failure=f"the model's front end cannot take this sound ({told})")
+
+
+def _read(job: Job) -> Heard:
     if job.path is None:
         return Heard(job.utterance, None, job.problem or "no audio", None)
     sound = fingerprint_sound(job.path, job.start, job.end, job.known)
@@ -63,7 +97,7 @@ def hear(job: Job) -> Heard:
         )
     except AudioError as error:
         return Heard(job.utterance, None, str(error), sound)
-    return Heard(job.utterance, wave, None, sound)
+    return Heard(job.utterance, wave, None, sound, len(wave) / job.sample_rate)
 
 
 def fingerprint_sound(path: str, start: float | None, end: float | None, known: Sound | None = None) -> Sound | None:
@@ -83,108 +117,172 @@ def fingerprint_sound(path: str, start: float | None, end: float | None, known: 
     return Sound(f"sha256:{digest}{segment}", found.st_size, found.st_mtime_ns)
 
 
-def heard_batches(
-    batches: Iterable[tuple[Any, list[Job]]], *, workers: int, processes: bool = False, ahead: int = 3
-) -> Generator[tuple[Any, list[Heard]], None, None]:
-    """Decode (key, jobs) batches, at most `ahead` of them beyond the one in use, and yield them in order."""
-    crew = _Crew() if processes else None
-    listen: Callable[[Job], Heard] = crew.hear if crew is not None else hear
-    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="decode")
-    waiting: deque[tuple[Any, list[Future[Heard]]]] = deque()
-    coming = iter(batches)
-    try:
-        while True:
-            while len(waiting) <= ahead and (batch := next(coming, None)) is not None:
-                waiting.append((batch[0], [pool.submit(listen, job) for job in batch[1]]))
-            if not waiting:
-                return
-            key, futures = waiting.popleft()
-            yield key, [future.result() for future in futures]
-    finally:
-        if crew is not None:
-            crew.stop()
-        pool.shutdown(wait=True, cancel_futures=True)
+class Decoders:
+    """Whoever hears ahead of the model: `workers` threads, or as many with a process each.
+
+    To be closed, as a context manager, at the end of the run.
+    """
+
+    def __init__(self, frontend: FrontEnd, *, workers: int, processes: bool = False, ahead: int = 3):
+        self._crew = _Crew(frontend) if processes else None
+        self._hear = self._crew.hear if self._crew is not None else partial(hear, frontend=frontend)
+        self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="decode")
+        self._ahead = ahead
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._crew is not None:
+            self._crew.stop()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def heard(self, batches: Iterable[tuple[Any, list[Job]]]) -> Generator[tuple[Any, list[Heard]], None, None]:
+        """Prepare (key, jobs) batches, at most `ahead` of them beyond the one in use, and yield them in order."""
+        waiting: deque[tuple[Any, list[Future[Heard]]]] = deque()
+        coming = iter(batches)
+        try:
+            while True:
+                while len(waiting) <= self._ahead and (batch := next(coming, None)) is not None:
+                    waiting.append((batch[0], [self._pool.submit(self._hear, job) for job in batch[1]]))
+                if not waiting:
+                    return
+                key, futures = waiting.popleft()
+                yield key, [future.result() for future in futures]
+        finally:
+            for _, futures in waiting:
+                for future in futures:
+                    future.cancel()
+
+
+class Front(NamedTuple):
+    """What a worker is told first: the pickled front end (None: it cannot be), and after how many sounds to load it."""
+
+    frontend: bytes | None
+    load_after: int
 
 
 class _Crew:
-    """One worker process for each thread that listens."""
+    """One worker process for each thread that listens.
 
-    def __init__(self) -> None:
+    A worker answers from the start, with samples as they are until it has loaded the front end, and for ever if it
+    cannot (one that is not picklable, or belongs to a script); its thread here then does the front end's part.
+    """
+
+    def __init__(self, frontend: FrontEnd) -> None:
+        self._frontend = frontend
+        self._front = pickle.dumps(Front(_pickled(frontend), LOAD_AFTER))
         self._own = threading.local()
         self._all: list[subprocess.Popen[bytes]] = []
         self._lock = threading.Lock()
         self._stopped = False
 
     def hear(self, job: Job) -> Heard:
+        code = 0
         for _ in range(MAX_DEATHS):
-            worker = getattr(self._own, "worker", None) or self._start()
+            worker = getattr(self._own, "worker", None)
+            starts = worker is None
+            worker = worker or self._start()
+            if worker is None:
+                break
             try:
-                _send(worker.stdin, job)
-                return _receive(worker.stdout)
-            except (EOFError, OSError, struct.error, pickle.UnpicklingError):
-                worker.kill()
-                code, self._own.worker = worker.wait(), None
-                if self._stopped:
-                    break
-        else:
-            return Heard(job.utterance, None, f"{job.path}: the decoder died on it (exit status {code})", None)
-        return Heard(job.utterance, None, "stopped", None)
+                if starts:
+                    _send(worker.stdin, self._front)
+                _send(worker.stdin, pickle.dumps(job))
+                heard, prepared = pickle.loads(_receive(worker.stdout))
+            except (EOFError, OSError, ValueError, struct.error, pickle.UnpicklingError):
+                code, self._own.worker = _end(worker), None
+            else:
+                return heard if prepared else prepare(heard, self._frontend)
+        if self._stopped:
+            return Heard(job.utterance, None, "stopped", None)
+        return Heard(job.utterance, None, f"{job.path}: the decoder died on it (exit status {code})", None)
 
     def stop(self) -> None:
         with self._lock:
             self._stopped = True
             for worker in self._all:
-                worker.kill()
-                worker.wait()
-                for stream in (worker.stdin, worker.stdout):
-                    if stream is not None:
-                        _quietly_close(stream)
+                _end(worker)
 
-    def _start(self) -> "subprocess.Popen[bytes]":
+    def _start(self) -> "subprocess.Popen[bytes] | None":
+        """A worker for this thread; none any more if the crew was stopped."""
         with self._lock:
-            worker = subprocess.Popen(
-                [sys.executable, "-m", __name__],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
-            self._all.append(worker)
-        self._own.worker = worker
-        return worker
+            if self._stopped:
+                return None
+            try:
+                self._own.worker = _process()
+            except OSError as error:
+                raise RunError(f"no process can be started to decode sounds ({error}); try --workers 1") from None
+            self._all.append(self._own.worker)
+        return self._own.worker
 
 
-def _quietly_close(stream: IO[bytes]) -> None:
-    with suppress(OSError):  # what was still to be sent to a worker that is gone
-        stream.close()
+def _process() -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-m", __name__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+    )
 
 
-def _send(stream: IO[bytes] | None, obj: Any) -> None:
+def _end(worker: "subprocess.Popen[bytes]") -> int:
+    """Kill a worker; its exit status, which is its own if it died before."""
+    worker.kill()
+    code = worker.wait()
+    for stream in (worker.stdin, worker.stdout):
+        if stream is not None:
+            with suppress(OSError):  # what was still to be sent to a worker that is gone
+                stream.close()
+    return code
+
+
+def _pickled(frontend: FrontEnd) -> bytes | None:
+    try:
+        return pickle.dumps(frontend, protocol=pickle.HIGHEST_PROTOCOL)
+    except Exception:  # pickle raises many kinds, and a front end's own code any
+        return None
+
+
+def _send(stream: IO[bytes] | None, data: bytes) -> None:
     assert stream is not None
-    data = pickle.dumps(obj, protocol=pickle.HIGHEST_PROTOCOL)
-    stream.write(struct.pack("<Q", len(data)) + data)
+    stream.write(struct.pack("<Q", len(data)))
+    stream.write(data)
     stream.flush()
 
 
-def _receive(stream: IO[bytes] | None) -> Any:
+def _receive(stream: IO[bytes] | None) -> bytes:
     assert stream is not None
     (size,) = struct.unpack("<Q", stream.read(8))
     data = stream.read(size)
     if len(data) < size:
         raise EOFError
-    return pickle.loads(data)
+    return data
 
 
 def _serve() -> None:
-    """Answer jobs until the input ends, which it does when the parent dies."""
+    """Answer jobs until the input ends, which it does when the parent dies; load the front end meanwhile."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
     # What a decoder prints must not get between the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    while True:
-        try:
-            job = _receive(sys.stdin.buffer)
-        except (EOFError, struct.error, KeyboardInterrupt):
-            return
-        _send(answers, hear(job))
+    jobs, loaded = sys.stdin.buffer, list[FrontEnd]()
+    with suppress(EOFError, struct.error, BrokenPipeError):
+        front: Front = pickle.loads(_receive(jobs))
+        for count in itertools.count():
+            job = pickle.loads(_receive(jobs))
+            if count == front.load_after and front.frontend is not None:
+                threading.Thread(target=_load, args=(front.frontend, loaded), daemon=True).start()
+            frontend = loaded[0] if loaded else None
+            heard = hear(job, frontend or unchanged)
+            answer = pickle.dumps((heard, frontend is not None), protocol=pickle.HIGHEST_PROTOCOL)
+            _send(answers, answer)
+
+
+def _load(frontend: bytes, loaded: list[FrontEnd]) -> None:
+    """Add the front end to `loaded`, unless this process cannot: then the parent goes on with it."""
+    with suppress(Exception):
+        loaded.append(pickle.loads(frontend))
 
 
 if __name__ == "__main__":

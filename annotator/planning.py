@@ -1,21 +1,22 @@
 """What a run will cost, before it is made: utterances, sound, tokens, time and memory from a measured probe."""
 
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from ..data.errors import OptionError
-from .compaction import read_results
-from .decoding import Heard, hear
-from .ledger import Batch, check_identity, check_place
-from .panel import ListeningPanel
-from .results import Results
-from .session import Known, Session, out_of_memory, release_memory
+from .asking import Ready
+from .decoding import Heard
+from .memory import Memory, halving_left_to_caller, memory_of, on_cpu, out_of_memory, release_memory
+from .run.identity import check_identity
+from .run.ledger import Batch
+from .run.place import check_place
+from .run.read_tables import read_results
+from .run.results import Results
+from .session import Known, Session
 
 # On a CPU the probe asks at most this many utterances of a batch; a GPU's memory shows only at the full batch.
 PROBE = 4
@@ -42,95 +43,52 @@ class Estimate(NamedTuple):
     device: str
 
 
-class Memory(Protocol):
-    """A device's memory in bytes."""
-
-    total: int
-
-    def reset(self) -> None: ...
-    def peak(self) -> int: ...
-
-
-class CpuMemory:
-    """This process's memory; its peak can only grow."""
-
-    total = 0
-
-    def reset(self) -> None:
-        pass
-
-    def peak(self) -> int:
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-class CudaMemory:
-    """The memory of the current CUDA device, as torch's allocator counts it."""
-
-    def __init__(self) -> None:
-        import torch
-
-        self._cuda = torch.cuda
-        self.total = int(torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory)
-
-    def reset(self) -> None:
-        self._cuda.reset_peak_memory_stats()
-
-    def peak(self) -> int:
-        return int(self._cuda.max_memory_allocated())
-
-
 class Reading:
     """The results of a run that is only looked at, in the place of its ledger."""
 
-    def __init__(self, results: Results, batches: Sequence[Batch] = ()):
-        self.results, self._batches = results, list(batches)
+    def __init__(self, results: Results):
+        self.results = results
 
     def open_batches(self) -> list[Batch]:
-        return self._batches
+        return []
 
 
-def memory_of(session: Session) -> Memory:
-    """The memory that a session's engine fills."""
-    return CpuMemory() if session.on_cpu else CudaMemory()
-
-
-def read_only(path: Path, wanted: dict[str, Any], listening: ListeningPanel) -> Reading:
+def read_only(path: Path | None, ready: Ready) -> Reading:
     """What the run at `path` holds in its tables; nothing if there is none. Nothing is written, and no lock taken.
 
     Raises `OutputError` as `annotate` would, were it another run.
     """
-    results = Results(len(listening.raters), len(listening.labels))
-    former = check_place(path)
-    if former is not None:
-        check_identity(path, former, wanted)
-        read_results(path, listening, results)
+    results = Results(len(ready.listening.raters), len(ready.listening.labels))
+    former = None if path is None else check_place(path)
+    if path is not None and former is not None:
+        check_identity(path, former, ready.info)
+        read_results(path, ready.listening, results)
     return Reading(results)
 
 
-def estimate(session: Session, ledger: Known, limit: int | None) -> Estimate:
+def estimate(session: Session, ledger: Known) -> Estimate:
     """Measure a batch of the longest utterances and one of the middle ones, and extrapolate to the plan.
 
     A batch of n utterances as long as its longest, l seconds, is taken to need n (a + b l) seconds; a and b from the
     two measured batches. Memory is the peak after the longest batch, which the plan asks first.
     """
-    missing = session.missing(ledger, limit, retry=True)
+    missing = session.questions.missing(ledger.results, retry=True)
     batches = session.grouped(missing)
-    durations = session.seconds(missing)
+    durations = session.sounds.seconds(missing)
     rates, probed, memory = _probe(session, ledger, batches)
-    longest = np.array([session.seconds(batch).max() for batch in batches])
+    longest = np.array([session.sounds.seconds(batch).max() for batch in batches])
     sizes = np.array([len(batch) for batch in batches], dtype=float)
     seconds = float((sizes * (rates[0] + rates[1] * longest)).sum()) if batches else 0.0
     count = getattr(session.engine, "count_tokens", None)
-    asked = [(utterance, [q for q in session.questions_of(utterance) if q is not None]) for utterance in missing]
+    asked = [(utterance, [q for q in session.questions.of(utterance) if q is not None]) for utterance in missing]
     tokens = None
     if count is not None:
         tokens = sum(int(count(float(s), own)) for s, (_, own) in zip(durations, asked, strict=True))
     return Estimate(
         utterances=len(missing),
-        answered=len(session.wanted(limit)) - len(missing),
+        answered=len(session.questions.wanted()) - len(missing),
         hours_of_audio=float(durations.sum()) / 3600,
-        unknown_durations=session.unknown_durations(missing),
+        unknown_durations=session.sounds.unknown_durations(missing),
         batches=len(batches),
         batch_size=session.batch_size,
         batch_seconds=session.batch_seconds,
@@ -145,14 +103,14 @@ def estimate(session: Session, ledger: Known, limit: int | None) -> Estimate:
 
 def _probe(session: Session, ledger: Known, batches: Sequence[Sequence[str]]) -> tuple[tuple[float, float], int, int]:
     """Seconds an utterance and a second of sound, how many utterances were asked, and the peak of memory."""
-    memory = memory_of(session)
+    memory = memory_of(session.engine)
     if not batches:
         return (0.0, 0.0), 0, memory.peak()
-    most = PROBE if session.on_cpu else None
+    most = PROBE if on_cpu(session.engine) else None
     memory.reset()
     measured = []
     for batch in (batches[len(batches) // 2][:most], batches[0][:most]):
-        heard = [item for item in map(hear, map(session.job_of, batch)) if item.wave is not None]
+        heard = [item for item in map(session.hear, batch) if item.failure is None]
         if heard:
             measured.append(_measure(session, ledger, heard))
     if not measured:
@@ -169,8 +127,7 @@ def _measure(session: Session, ledger: Known, heard: Sequence[Heard]) -> tuple[f
     clock = time.perf_counter()
     session.answers(ledger, heard)
     seconds = (time.perf_counter() - clock) / len(heard)
-    longest = max(len(item.wave) for item in heard if item.wave is not None) / session.engine.sample_rate
-    return seconds, longest, len(heard)
+    return seconds, max(item.seconds for item in heard), len(heard)
 
 
 def fit_to_memory(ask: Callable[[int], float], memory: Memory, *, most: int) -> float | None:
@@ -199,19 +156,21 @@ def fit_to_memory(ask: Callable[[int], float], memory: Memory, *, most: int) -> 
     return max(points[0][0], (FILL * memory.total - fixed) / slope)
 
 
-def find_budget(session: Session, ledger: Known, limit: int | None) -> float | None:
+def find_budget(session: Session, ledger: Known) -> float | None:
     """`fit_to_memory` with the longest utterances that are to be asked; None on a CPU, whose budget is in seconds."""
-    if session.on_cpu or session.batch_seconds is not None or session.options.batch_size is not None:
+    if on_cpu(session.engine) or session.ready.asking.batch_size is not None:
         return session.batch_seconds
-    missing = sorted(session.missing(ledger, limit, retry=False), key=lambda name: -session.seconds([name])[0])
-    heard = [item for item in map(hear, map(session.job_of, missing[:8])) if item.wave is not None]
+    missing = session.questions.missing(ledger.results, retry=False)
+    longest = sorted(missing, key=lambda utterance: -session.sounds.seconds([utterance])[0])[:8]
+    heard = [item for item in map(session.hear, longest) if item.failure is None]
     if not heard:
         return None
 
     def ask(count: int) -> float:
         batch = [heard[i % len(heard)] for i in range(count)]
         session.answers(ledger, batch)
-        return count * max(len(item.wave) for item in batch if item.wave is not None) / session.engine.sample_rate
+        return count * max(item.seconds for item in batch)
 
     session.answers(ledger, heard[:1])
-    return fit_to_memory(ask, memory_of(session), most=session.batch_size)
+    with halving_left_to_caller(session.engine):
+        return fit_to_memory(ask, memory_of(session.engine), most=session.batch_size)

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute
 
 from ..data.errors import RunError
-from ..data.files import read_json
 from ..data.labels import LabelSet
 from ..data.tables import FAILURES, LISTENERS, SCORES, VOTES, distribution_array, read_table
 from ..data.votes import count_votes
-from .ledger import FORMAT, MARKER, RUN_FILE, STATE
+from .run.commit import is_promised
+from .run.place import RUN_FILE, is_run, read_run_file
 
 # pyarrow makes its compute functions at import, so type checkers do not know them.
 pc: Any = pyarrow.compute
@@ -48,16 +48,11 @@ class Run:
 def open_run(path: str | Path) -> Run:
     """Open a run directory; `RunError` if it is not there, unfinished, or of a newer serann."""
     path = Path(path)
-    if not (path / RUN_FILE).is_file():
+    if not is_run(path):
         raise RunError(
             f"no run at {path}: it has no {RUN_FILE}; make one with: serann annotate CORPUS --model M -o {path}"
         )
-    info = read_json(path / RUN_FILE, what="run")
-    if info.get("format", 0) > FORMAT:
-        raise RunError(
-            f"{path} was made by a newer serann (run format {info['format']}, this one reads up to {FORMAT}); "
-            "upgrade serann"
-        )
+    info = read_run_file(path)
     labels = LabelSet.from_json(info["labels"])
     before = _tables_there(path)
     run = Run(
@@ -76,7 +71,7 @@ def open_run(path: str | Path) -> Run:
 
 def _tables_there(path: Path) -> list[tuple[int, int]]:
     """Which files the tables are; `RunError` if there is no complete set of them."""
-    if not (path / "failures.parquet").is_file() or (path / STATE / MARKER).exists():
+    if not (path / "failures.parquet").is_file() or is_promised(path):
         raise RunError(f"the run at {path} is unfinished; give the same serann annotate command again to go on")
     there = [(path / f"{spec.name}.parquet").stat() for spec in (SCORES, LISTENERS, VOTES, FAILURES)]
     return [(found.st_ino, found.st_mtime_ns) for found in there]

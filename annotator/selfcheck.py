@@ -45,21 +45,21 @@ def total_variation(p: np.ndarray, q: np.ndarray) -> np.ndarray:
 
 
 def check_batching(
-    engine: Engine, waves: Sequence[np.ndarray], questions: Sequence[Sequence[Rendered | None]], ids: Sequence[str]
+    engine: Engine, sounds: Sequence[Any], questions: Sequence[Sequence[Rendered | None]], ids: Sequence[str]
 ) -> float:
-    """Score a few utterances together and one by one; the largest total variation of an answer.
+    """Score a few prepared utterances together and one by one; the largest total variation of an answer.
 
     `RunError` if it is more than rounding: then a batch's company changes what the model hears.
     """
-    together = [normalise(found.answer_logp)[0] for found in engine.score(waves, questions)]
+    together = [normalise(found.answer_logp)[0] for found in engine.score(sounds, questions)]
     alone = [
-        normalise(engine.score([wave], [asked])[0].answer_logp)[0] for wave, asked in zip(waves, questions, strict=True)
+        normalise(engine.score([one], [asked])[0].answer_logp)[0] for one, asked in zip(sounds, questions, strict=True)
     ]
     apart = [float(np.nan_to_num(total_variation(a, b)).max()) for a, b in zip(together, alone, strict=True)]
     worst = int(np.argmax(apart))
     if apart[worst] > tolerance(engine):
         raise RunError(
-            f"self-check: in a batch of {len(waves)} the model answers otherwise than alone (utterance {ids[worst]}: "
+            f"self-check: in a batch of {len(sounds)} the model answers otherwise than alone (utterance {ids[worst]}: "
             f"total variation {apart[worst]:.3f}, expected at most {tolerance(engine):g}); padding leaks into the "
             "answers: use --batch-size 1, or other versions of the libraries"
         )
@@ -77,7 +77,8 @@ def canary_waves() -> list[np.ndarray]:
 def canary_answers(engine: Engine, panel: ListeningPanel) -> dict[str, list[list[float]]]:
     """Each rater's log P1 on the canaries: what a later session compares itself with."""
     asked = panel.questions("I told you so.")
-    scores = [normalise(found.answer_logp)[0] for found in engine.score(canary_waves(), [asked] * 3)]
+    sounds = [engine.frontend(wave) for wave in canary_waves()]
+    scores = [normalise(found.answer_logp)[0] for found in engine.score(sounds, [asked] * len(sounds))]
     return {
         item.rater: [[round(float(value), 7) for value in found[i]] for found in scores]
         for i, item in enumerate(panel.raters)

@@ -65,6 +65,17 @@ def utterance_audio(
     return load_audio(path, start=start, end=end, sample_rate=sample_rate, max_seconds=max_seconds)
 
 
+def sound_seconds(path: str | Path) -> float | None:
+    """Seconds of a sound file by its header; None for a file that has none to read."""
+    import soundfile
+
+    try:
+        found = soundfile.info(str(path))
+    except (soundfile.SoundFileError, OSError):
+        return None
+    return found.frames / found.samplerate if found.frames and found.samplerate else None
+
+
 def _check_file(path: Path) -> None:
     """What can be said from the file's size and first bytes, in words that a decoder would not find."""
     try:

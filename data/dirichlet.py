@@ -29,7 +29,7 @@ def fit_dirichlet_multinomial(counts: ArrayLike, *, pseudo: float = 0.5) -> np.n
     Raises CorpusError if no row has two votes: one vote an utterance tells the marginal and nothing about A (the
     likelihood is flat in it).
     """
-    rows, times = _distinct_rows(np.asarray(counts, dtype=np.float64))
+    rows, times = distinct_rows(np.asarray(counts, dtype=np.float64))
     if not len(rows) or rows.sum(axis=1).max() <= 1:
         raise CorpusError(
             "how much utterances differ cannot be learnt from one vote an utterance; expected utterances with two or "
@@ -50,7 +50,7 @@ def fit_dirichlet_multinomial(counts: ArrayLike, *, pseudo: float = 0.5) -> np.n
     return np.exp(found.x)
 
 
-def _distinct_rows(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def distinct_rows(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distinct rows and how often each occurs: few votes have few outcomes, so a million rows cost little."""
     said = counts[~np.isnan(counts).any(axis=1) & (np.nansum(counts, axis=1) > 0)]
     rows, times = np.unique(said, axis=0, return_counts=True)

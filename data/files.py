@@ -42,8 +42,9 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 def new_directory(path: str | Path, *, what: str, overwrite: bool = False) -> Iterator[Path]:
     """Yield a hidden sibling directory to fill; on success it takes the name `path`, on failure it is removed.
 
-    `what` names the thing in messages ("corpus"). An existing path is refused with OutputError unless `overwrite`; an
-    empty directory counts as absent. What serann did not write is never replaced.
+    `what` names the thing in messages ("corpus"), and errors raised meanwhile name `path`. An existing path is refused
+    with OutputError unless `overwrite`; an empty directory counts as absent. What serann did not write is never
+    replaced.
     """
     path = Path(path)
     refuse_existing(path, what=what, overwrite=overwrite)
@@ -55,12 +56,15 @@ def new_directory(path: str | Path, *, what: str, overwrite: bool = False) -> It
         with _writable(path):
             yield partial
             _take_place(partial, path)
+    except SerannError as error:
+        _rename_within(error, str(partial), str(path))
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 # The file that tells what a directory of serann's is; a directory without one is somebody else's.
-MARKS = ("corpus.json", "run.json", "model.json", "prediction.json", "demo.json", "trained_on.json")
+MARKS = ("corpus.json", "run.json", "model.json", "prediction.json", "demo.json", "trained_on.json", "export.json")
 
 
 def refuse_existing(path: Path, *, what: str, overwrite: bool = False) -> None:
@@ -88,6 +92,18 @@ def _take_place(partial: Path, path: Path) -> None:
     else:
         os.replace(partial, path)
     _sync(path.parent)
+
+
+def _rename_within(error: SerannError, former: str, name: str) -> None:
+    """Let an error speak of the place that was asked for: the one it happened in is removed."""
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(renamed, value))
+        return value.replace(former, name) if isinstance(value, str) else value
+
+    error.args = renamed(error.args)
+    vars(error).update({key: renamed(value) for key, value in vars(error).items()})
 
 
 @contextmanager

@@ -110,7 +110,7 @@ class LabelSet:
 
 def _named(name: str, labels: str) -> LabelSet:
     chosen = tuple(labels.split())
-    return LabelSet(name, chosen, {s: label for label in chosen for s in _SPELLINGS[label]})
+    return LabelSet(name, chosen, {s: label for label in chosen for s in _SPELLINGS.get(label, ()) if s not in chosen})
 
 
 LABEL_SETS: dict[str, LabelSet] = {
@@ -123,6 +123,12 @@ LABEL_SETS: dict[str, LabelSet] = {
         _named("crema6", "neutral happy angry sad fear disgust"),
         _named("emodb7", "neutral happy angry sad fear disgust boredom"),
         _named("demo6", "neutral happy angry sad fear surprise"),
+        _named("iemocap10", "neutral happy angry sad frustrated excited fear disgust surprise other"),
+        _named("improv5", "neutral happy angry sad other"),
+        _named("meld7", "neutral happy angry sad fear disgust surprise"),
+        _named("mosei7", "neutral happy angry sad fear disgust surprise"),
+        _named("ravdess8", "neutral calm happy sad angry fear disgust surprise"),
+        _named("esd5", "neutral happy angry sad surprise"),
     )
 }
 

@@ -173,3 +173,19 @@ DISTRIBUTIONS = TableSpec(
     distributions=("p",),
     proper=("p",),
 )
+PROBLEMS = TableSpec(
+    "problems",
+    {
+        "file": pa.string(),
+        "line": pa.int64(),
+        "utterance_id": pa.string(),
+        "rater_id": pa.string(),
+        "reason": pa.string(),
+        "content": pa.string(),
+        "votes": pa.int64(),
+    },
+    required=("file", "reason", "votes"),
+    key=(),
+    choices={},
+    defaults={"votes": 0},
+)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from .errors import SerannError, TableError
 from .files import atomic_file
+from .keys import row_keys
 from .labels import LabelSet
 from .schemas import (
     ANSWERS,
@@ -26,6 +27,7 @@ from .schemas import (
     FAILURES,
     LISTENERS,
     PARTS,
+    PROBLEMS,
     RANKS,
     RATINGS,
     SCORES,
@@ -164,9 +166,15 @@ def _label_problems(table: pa.Table, spec: TableSpec, labels: LabelSet | None) -
 
 def _key_problems(table: pa.Table, spec: TableSpec) -> list[str]:
     """Rows that repeat a key. Votes and ratings without a rater are anonymous, and then any number may be equal."""
+    if not spec.key:
+        return []
     keyed = table.select(list(spec.key))
-    if "rater_id" in spec.key:
+    if "rater_id" in spec.key and keyed["rater_id"].null_count:
         keyed = keyed.filter(pc.is_valid(keyed["rater_id"]))
+    # A million votes are compared by number in a tenth of the time that grouping them by five texts takes.
+    keys = np.sort(row_keys(keyed, spec.key))
+    if not (keys[1:] == keys[:-1]).any():
+        return []
     counts = keyed.group_by(list(spec.key)).aggregate([([], "count_all")])
     doubled = counts.filter(pc.greater(counts["count_all"], 1)).to_pylist()
     return [
@@ -290,6 +298,7 @@ __all__ = [
     "FAILURES",
     "LISTENERS",
     "PARTS",
+    "PROBLEMS",
     "RANKS",
     "RATINGS",
     "SCORES",

@@ -1,43 +1,4 @@
 """Prompts: the questions listeners are asked and the panels they sit in, as files that can be read and replaced."""
 
-from .loader import (
-    NO_TRANSCRIPT,
-    Listener,
-    Panel,
-    Question,
-    Rendered,
-    Shown,
-    clean_transcript,
-    fingerprint,
-    label_order,
-    list_attributes,
-    list_panels,
-    list_questions,
-    load_attributes,
-    load_panel,
-    load_question,
-    panel_fingerprint,
-    render,
-    with_form,
-)
-
-__all__ = [
-    "NO_TRANSCRIPT",
-    "Listener",
-    "Panel",
-    "Question",
-    "Rendered",
-    "Shown",
-    "clean_transcript",
-    "fingerprint",
-    "label_order",
-    "list_attributes",
-    "list_panels",
-    "list_questions",
-    "load_attributes",
-    "load_panel",
-    "load_question",
-    "panel_fingerprint",
-    "render",
-    "with_form",
-]
+from .loader import *  # noqa: F403 - what is public is listed once, in loader
+from .loader import __all__ as __all__

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from serann.annotator import annotate as module
 from serann.annotator.annotate import annotate
 from serann.annotator.batching import plan_batches
-from serann.annotator.compaction import deal, draw_label
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine, loudness_and_text
-from serann.annotator.ledger import Ledger
+from serann.annotator.run.dealt_votes import deal, draw_label
+from serann.annotator.run.ledger import Ledger
 from serann.annotator.runs import open_run, panel_distribution, synthetic_counts
 from serann.data.corpus import write_corpus
 from serann.data.errors import LabelError, ModelError, OptionError, OutputError, PromptError, RunError
@@ -290,6 +290,19 @@ def test_more_utterances_and_votes_extend(corpus, tmp_path):
     assert run_scripted(corpus, tmp_path / "run", votes=3).info["votes"] == 30  # what is there is never taken away
 
 
+def test_no_votes_are_the_distributions_alone(corpus, tmp_path):
+    run = run_scripted(corpus, tmp_path / "run", votes=0)
+    assert (run.votes.num_rows, run.scores.num_rows) == (0, 12 * 20)
+    assert run.ids == corpus.ids
+    assert np.isfinite(panel_distribution(run, run.ids)).all()
+    engine = scripted()
+    later = run_scripted(corpus, tmp_path / "run", votes=5, engine=engine)
+    assert (later.votes.num_rows, engine.asked) == (60, [])
+    for mode in ("sample", "verbalized"):  # there a vote is an answer: without any, nothing is asked
+        with pytest.raises(OptionError, match=rf"0 votes in mode {mode}, where every vote is an answer; expected 1 or"):
+            run_scripted(corpus, tmp_path / "words", votes=0, mode=mode)
+
+
 class _Stop(Exception):
     pass
 
@@ -470,6 +483,7 @@ def test_nothing_is_written_when_the_call_is_wrong(corpus, tmp_path):
         ({"votes": -1}, OptionError, "-1 votes"),
         ({"limit": 0}, OptionError, "a limit of 0 utterances"),
         ({"batch_size": 0}, OptionError, "a batch of 0"),
+        ({"max_hours": 0.0}, OptionError, "0 hours at most; expected more than 0"),
         ({"panel": "nobody"}, PromptError, "unknown panel 'nobody'"),
     ]:
         with pytest.raises(error, match=message):

@@ -53,7 +53,7 @@ def test_exact_answers_are_normalised_scores_and_abstentions_are_nan():
         assert silent.sum() == (text is None)
         np.testing.assert_allclose(np.exp(answered.logp[~silent]).sum(axis=1), 1)
         np.testing.assert_allclose(np.exp(answered.log_mass[~silent]), 0.9)
-        assert answered.answers == () == answered.ratings
+        assert answered.answers == () == answered.judged
         assert answered.failure is None
 
 

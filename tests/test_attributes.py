@@ -68,12 +68,12 @@ def test_values_are_means_at_the_listeners_temperature():
     panel = listening()
     attributes = attributes_for(panel, scale=(1, 7), dimensions=("valence",))
     questions = [panel.questions("x")]
-    found = ask(scripted(peaked), "exact", WAVES[:1], questions, panel=panel, attributes=attributes, transcripts=["x"])[
-        0
-    ]
+    rated = [attributes.questions("x")]
+    found = ask(scripted(peaked), "exact", WAVES[:1], questions, panel=panel, attributes=attributes, rated=rated)[0]
     assert found.logp is not None
-    assert len(found.ratings) == len(panel.listeners)
-    for listener, (name, dimension, value, p) in zip(panel.listeners, found.ratings, strict=True):
+    ratings = attributes.ratings(found.judged)
+    assert len(ratings) == len(panel.listeners)
+    for listener, (name, dimension, value, p) in zip(panel.listeners, ratings, strict=True):
         assert (name, dimension) == (listener.listener, "valence")
         odds = 3 ** (1 / listener.temperature)
         assert value == pytest.approx((1 + 7 * odds) / (1 + odds), abs=1e-3)
@@ -88,20 +88,21 @@ def test_silence_and_broken_numbers():
     assert sum(question is None for question in asked) == 3  # words only, and no transcript
     found = ask(
         scripted(), "exact", WAVES, [panel.questions(None)] * 2, panel=panel, attributes=attributes,
-        transcripts=[None, "x"],
+        rated=[asked, attributes.questions("x")],
     )  # fmt: skip
-    assert [len(answered.ratings) for answered in found] == [3 * 16, 3 * 20]
-    assert not {item[0] for item in found[0].ratings} & {x.listener for x in panel.listeners if x.focus == "words"}
+    ratings = [attributes.ratings(answered.judged) for answered in found]
+    assert [len(own) for own in ratings] == [3 * 16, 3 * 20]
+    assert not {item[0] for item in ratings[0]} & {x.listener for x in panel.listeners if x.focus == "words"}
     rows = np.log(np.full((len(asked), 7), 0.1))
     rows[0] = np.nan
-    assert attributes.ratings(Scores(rows), asked) is None
+    assert attributes.judged(Scores(rows), asked) is None
 
     def broken(wave, question):
         return np.full(len(question.answers), np.nan if "positive" in question.text else -2.0)
 
     found = ask(
         scripted(broken), "exact", WAVES[:1], [panel.questions("x")], panel=panel, attributes=attributes,
-        transcripts=["x"],
+        rated=[attributes.questions("x")],
     )  # fmt: skip
     assert found[0].failure == NOT_A_NUMBER
     assert found[0].logp is None
@@ -114,52 +115,67 @@ def test_emotion_and_attributes_are_one_pass(tmp_path):
     for scale in ((1, 5), (1, 9)):
         attributes = attributes_for(panel, scale=scale)
         engine.batches.clear()
-        asked = [panel.questions("x")] * 2
-        found = ask(engine, "exact", WAVES, asked, panel=panel, attributes=attributes, transcripts=["x", "x"])
+        asked, rated = [panel.questions("x")] * 2, [attributes.questions("x")] * 2
+        found = ask(engine, "exact", WAVES, asked, panel=panel, attributes=attributes, rated=rated)
         assert engine.batches == [2]
         alone = ask(scripted(), "exact", WAVES, asked, panel=panel)
         for one, other in zip(found, alone, strict=True):
             np.testing.assert_array_equal(one.logp, other.logp)
-            assert {len(p) for *_, p in one.ratings} == {scale[1]}
+            assert {len(logp) for *_, logp in one.judged} == {scale[1]}
         # Emotion was answered before, and only the attributes are still open.
-        late = ask(
-            scripted(), "exact", WAVES, [[None] * 4] * 2, panel=panel, attributes=attributes, transcripts=["x", "x"]
-        )
+        late = ask(scripted(), "exact", WAVES, [[None] * 4] * 2, panel=panel, attributes=attributes, rated=rated)
         assert [answered.logp.shape for answered in late] == [(4, 6)] * 2
-        assert [answered.ratings for answered in late] == [answered.ratings for answered in found]
+        assert [answered.judged for answered in late] == [answered.judged for answered in found]
     path = make_checkpoint(tmp_path / "small")
     real = make_engine(EngineSpec("transformers", str(path), device="cpu"))
-    clips = [(0.1 * np.random.default_rng(n).normal(size=n)).astype(np.float32) for n in (7000, 12000)]
+    waves = [(0.1 * np.random.default_rng(n).normal(size=n)).astype(np.float32) for n in (7000, 12000)]
+    clips = [real.frontend(wave) for wave in waves]
     asked = [panel.questions("x")] * 2
-    both = ask(real, "exact", clips, asked, panel=panel, attributes=attributes, transcripts=["x", "x"])
+    own = attributes.questions("x")
+    both = ask(real, "exact", clips, asked, panel=panel, attributes=attributes, rated=[own] * 2)
     emotion = ask(real, "exact", clips, asked, panel=panel)
     for one, other, clip in zip(both, emotion, clips, strict=True):
         np.testing.assert_allclose(one.logp, other.logp, atol=1e-5)
-        own = attributes.questions("x")
-        ratings = attributes.ratings(real.score([clip], [own])[0], own)
-        np.testing.assert_allclose([r[2] for r in one.ratings], [r[2] for r in ratings], atol=1e-4)
+        ratings = attributes.ratings(attributes.judged(real.score([clip], [own])[0], own))
+        np.testing.assert_allclose([r[2] for r in attributes.ratings(one.judged)], [r[2] for r in ratings], atol=1e-4)
 
 
 def test_a_few_shot_panel_is_asked_about_attributes_without_its_examples():
     panel, engine = listening_panel(load_panel("few-shot"), open_corpus("demo")), scripted()
-    example = sorted(panel.example_ids)[0]
+    example, attributes = sorted(panel.example_ids)[0], attributes_for(panel)
     found = ask(
         engine, "exact", WAVES, [panel.questions("x")] * 2, panel=panel, ids=[example, "another"],
-        attributes=attributes_for(panel), transcripts=["x", "x"],
+        attributes=attributes, rated=[attributes.questions("x")] * 2,
     )  # fmt: skip
     assert engine.batches == [1, 2]
-    assert [len(answered.ratings) for answered in found] == [12, 12]
+    assert [len(attributes.ratings(answered.judged)) for answered in found] == [12, 12]
     assert np.isnan(found[0].logp).all()
 
 
 def test_ratings_go_with_every_mode():
     panel = ListeningPanel(panel_for(load_panel("crossed"), "sample"), DEMO6)
+    attributes = attributes_for(panel)
     found = ask(
         scripted(), "sample", WAVES[:1], [panel.questions("x")], panel=panel, ids=["a"], draws=[[Draw(0, 0)]],
-        attributes=attributes_for(panel), transcripts=["x"],
+        attributes=attributes, rated=[attributes.questions("x")],
     )  # fmt: skip
     assert len(found[0].answers) == 1
-    assert len(found[0].ratings) == 60
+    assert len(attributes.ratings(found[0].judged)) == 60
+
+
+def test_only_open_questions_are_asked_and_a_judge_speaks_for_all_its_listeners():
+    panel, engine = listening(), scripted()
+    attributes = attributes_for(panel, dimensions=("valence",))
+    asked = attributes.questions("x")
+    options = {"panel": panel, "attributes": attributes}
+    whole = ask(engine, "exact", WAVES[:1], [[None] * 5], rated=[asked], **options)[0].judged
+    engine.asked.clear()
+    late = ask(engine, "exact", WAVES[:1], [[None] * 5], rated=[[None, *asked[1:3], None, None]], **options)[0].judged
+    assert engine.asked == [question.text for question in asked[1:3]]
+    assert late == whole[1:3]
+    told = attributes.ratings(late)
+    assert len(told) == 2 * 4  # four temperatures
+    assert told == tuple(item for item in attributes.ratings(whole) if item.listener in {own.listener for own in told})
 
 
 def test_tables(tmp_path):
@@ -167,9 +183,9 @@ def test_tables(tmp_path):
     attributes = attributes_for(panel, scale=(1, 5))
     found = ask(
         scripted(), "exact", WAVES, [panel.questions("x")] * 2, panel=panel, attributes=attributes,
-        transcripts=["x", "x"],
+        rated=[attributes.questions("x")] * 2,
     )  # fmt: skip
-    rated = [(name, answered.ratings) for name, answered in zip("ba", found, strict=True)]
+    rated = [(name, attributes.ratings(answered.judged)) for name, answered in zip("ba", found, strict=True)]
     table = rating_table(rated)
     assert table.num_rows == 2 * 20 * 3
     assert table["utterance_id"].to_pylist() == sorted(table["utterance_id"].to_pylist())
@@ -192,10 +208,10 @@ def test_points_are_scored_exactly_also_those_of_several_tokens(tmp_path):
     asked = attributes.questions(None)
     assert {len(alm.tokens(answer)) for answer in asked[0].answers} == {1, 2}
     clip = (0.1 * np.random.default_rng(0).normal(size=12000)).astype(np.float32)
-    found = engine.score([clip], [asked])[0]
+    found = engine.score([engine.frontend(clip)], [asked])[0]
     expected = naive_answer_logp(alm, clip, asked[0].system, asked[0].text, asked[0].answers)
     np.testing.assert_allclose(found.answer_logp[0], expected, atol=1e-5)
-    ratings = attributes.ratings(found, asked)
+    ratings = attributes.ratings(attributes.judged(found, asked))
     p = np.exp(expected) / np.exp(expected).sum()
     assert [item.value for item in ratings] == pytest.approx([p @ [8, 9, 10, 11]] * 4, abs=1e-4)
 

@@ -1,11 +1,14 @@
 """The corpus, its tables and the division of its votes."""
 
+import errno
 import json
+import os
 
 import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -191,6 +194,27 @@ def test_doubled_ids_strange_votes_and_empty_tables_are_refused_and_nothing_is_l
             provenance={},
         )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_name_the_place_that_the_corpus_was_to_have(tmp_path, monkeypatch):
+    """It is filled under another name, which nobody has heard of and which is gone."""
+    place = tmp_path / "c"
+    with pytest.raises(CorpusError) as strange:
+        small_corpus(place, votes=[vote("ghost", "r", "sad")])
+    assert str(strange.value) == f"{place}: votes.parquet: utterance 'ghost' is not in utterances.parquet"
+    none = UTTERANCES.schema().empty_table(), VOTES.schema().empty_table()
+    with pytest.raises(TableError, match="the table is empty") as empty:
+        write_corpus(place, name="none", labels=FOUR, utterances=none[0], votes=none[1], licence="", provenance={})
+    assert empty.value.where == str(place / "utterances.parquet")
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pq, "write_table", full)
+    with pytest.raises(OutputError) as error:
+        small_corpus(place)
+    assert str(error.value).startswith(f"{place / 'utterances.parquet'} cannot be written: No space left")
+    assert ".partial" not in f"{strange.value}{empty.value}{error.value}"
 
 
 def test_holdout_keeps_a_raters_votes_together_and_ignores_the_order_of_rows(tmp_path):

@@ -99,16 +99,29 @@ def test_scores_with_several_sounds_equal_the_naive_ones(panel, alm, corpus):
     shown = [dataclasses.replace(x, wave=sounds[i]) for i, x in enumerate(panel.examples[:2])]
     few = dataclasses.replace(panel, examples=tuple(shown))
     asked = few.questions("where is it", "another")
-    together = engine.score(sounds[2:], [asked, asked])
+    prepared = [engine.frontend(sound) for sound in sounds[2:]]
+    together = engine.score(prepared, [asked, asked])
     for clip, found in zip(sounds[2:], together, strict=True):
         expected = [naive_logp(alm, clip, question) for question in asked]
         np.testing.assert_allclose(found.answer_logp, expected, atol=1e-5)
-    texts = engine.generate(sounds[2:], [[Request(asked[0], 0.0, np.zeros(6))]] * 2, max_new_tokens=6)
+    texts = engine.generate(prepared, [[Request(asked[0], 0.0, np.zeros(6))]] * 2, max_new_tokens=6)
     for clip, (text,) in zip(sounds[2:], texts, strict=True):
         inputs = naive_inputs(alm, clip, asked[0])
         out = alm.model.generate(**inputs, do_sample=False, max_new_tokens=6, pad_token_id=alm.turn_ends()[0])
         tokens = out[0, inputs["input_ids"].shape[1] :]
         assert text.text == alm.processor.tokenizer.decode(tokens, skip_special_tokens=True)
+
+
+def test_examples_are_prepared_once_for_all_utterances(panel, alm, corpus):
+    engine = make_engine(EngineSpec("transformers", alm.processor.tokenizer.name_or_path, device="cpu"))
+    made, real = [], engine.frontend
+    engine.frontend = lambda wave: made.append(len(wave)) or real(wave)
+    asked = panel.questions("where is it", "another")
+    sounds = [real(shown.wave) for shown in panel.examples[:2]]
+    for _ in range(2):
+        engine.score(sounds, [asked] * 2)
+        engine.generate(sounds, [[Request(asked[0], 0.0, np.zeros(2))]] * 2, max_new_tokens=2)
+    assert made == [len(shown.wave) for shown in panel.examples]
 
 
 def test_examples_and_utterances_without_examples_go_in_one_batch(panel, alm):
@@ -117,9 +130,10 @@ def test_examples_and_utterances_without_examples_go_in_one_batch(panel, alm):
     shown = tuple(dataclasses.replace(x, wave=clip[:6000]) for x in panel.examples[:1])
     few = dataclasses.replace(panel, examples=shown).questions("x", "another")
     none = [dataclasses.replace(question, examples=()) for question in few]
-    both = engine.score([clip, clip], [few, none])
+    heard = engine.frontend(clip)
+    both = engine.score([heard, heard], [few, none])
     for asked, found in zip((few, none), both, strict=True):
-        np.testing.assert_allclose(found.answer_logp, engine.score([clip], [asked])[0].answer_logp, atol=1e-5)
+        np.testing.assert_allclose(found.answer_logp, engine.score([heard], [asked])[0].answer_logp, atol=1e-5)
     assert np.abs(both[0].answer_logp - both[1].answer_logp).max() > 1e-3
 
 

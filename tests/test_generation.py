@@ -47,7 +47,8 @@ def questions(panel="crossed", transcript="where is it", labels=LABELS):
 
 def write(alm, clips, requests, *, limit=12, rows=None):
     with torch.inference_mode():
-        return generate_texts(alm, alm.chat, clips, requests, max_new_tokens=limit, rows_at_once=rows)
+        sounds = [[alm.frontend(clip)] for clip in clips]
+        return generate_texts(alm, alm.chat, sounds, requests, max_new_tokens=limit, rows_at_once=rows)
 
 
 def generated_by_transformers(alm, clip, question, limit):
@@ -114,7 +115,7 @@ def test_sampled_labels_agree_with_the_exact_distribution():
     """2,000 texts of the embedded checkpoint against P1 of exact mode: one chi-square test, and the mass on labels."""
     corpus, n = open_corpus("demo"), 2000
     engine = make_engine(EngineSpec("transformers", "demo", device="cpu"))
-    clip, question = utterance_audio(corpus, 0), questions(labels=corpus.labels.labels)[0]
+    clip, question = engine.frontend(utterance_audio(corpus, 0)), questions(labels=corpus.labels.labels)[0]
     logp, log_mass = normalise(engine.score([clip], [[question]])[0].answer_logp[0])
     chances = np.random.default_rng(7).random((n, 16))
     texts = engine.generate([clip], [[Request(question, 1.0, row) for row in chances]], max_new_tokens=16)[0]

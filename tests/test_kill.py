@@ -2,15 +2,20 @@
 
 import collections
 import json
+import mmap
 import os
 import signal
 import subprocess
 import sys
 import time
+import traceback
+from typing import NamedTuple
 
 import numpy as np
 import pytest
-from serann.annotator.segments import WAITING
+from serann.annotator.annotate import annotate
+from serann.annotator.engines.base import EngineSpec, make_engine
+from serann.annotator.run.segments import WAITING, read_segments
 from serann.data.corpus import open_corpus
 from small_models import make_checkpoint
 from test_annotate import corpus_of, run_scripted, tables_of
@@ -18,69 +23,109 @@ from test_annotate import corpus_of, run_scripted, tables_of
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and kill -9")
 BATCH = 2
 UTTERANCES = 24
-
-# Has everything imported (and the model loaded), and forks a process for each run: a start costs milliseconds.
-NURSERY = """
-import json, os, signal, sys, time
-sys.path.insert(0, {tests!r})
-import numpy, pyarrow.parquet, soundfile
-from serann.annotator.annotate import annotate
-from serann.annotator.engines.base import EngineSpec, make_engine
-from serann.annotator.engines.scripted import ScriptedEngine
-from serann.data.corpus import open_corpus
-from test_kill import Logging
-
-corpus, spec = open_corpus({corpus!r}), EngineSpec(*{spec!r}, device="cpu")
-engine = make_engine(spec)
-print("ready", flush=True)
-for line in sys.stdin:
-    order = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        run = Logging(engine, order["log"])
-        try:
-            annotate(corpus, spec.model, out=order["out"], engine=run, batch_size={batch}, votes=20)
-        finally:
-            os._exit(0 if sys.exc_info()[0] is None else 1)
-    if order["after"] is not None:
-        time.sleep(order["after"])
-        os.kill(child, signal.SIGKILL)
-    print(os.waitpid(child, 0)[1], flush=True)
-"""
+RATERS = 5
+# What a run does one after the other, and the share of the kills that aim at each; where one landed the disk tells.
+PHASES = {"before the first unit": 0.2, "between units": 0.4, "the tables": 0.2, "the commit": 0.2}
+# Runs that may end before their kill, for each kill that landed: a moment that was missed is aimed at again.
+MISSES = 10
 
 
 class Logging:
-    """An engine that writes down what it is asked: one line a sound and question, synced with the call."""
+    """An engine that writes down what it is asked: one line a sound and question; `calls` is seen by the killer."""
 
-    def __init__(self, engine, log):
-        self._engine, self._log = engine, log
+    def __init__(self, engine, log, calls):
+        self._engine, self._log, self._calls = engine, log, calls
 
     def __getattr__(self, name):
         return getattr(self._engine, name)
 
-    def score(self, waves, questions):
+    def score(self, sounds, questions):
         with open(self._log, "a") as log:
-            for wave, asked in zip(waves, questions, strict=True):
+            for sound, asked in zip(sounds, questions, strict=True):
+                samples = getattr(sound, "mel", sound)
                 for question in asked:
                     if question is not None:
-                        log.write(json.dumps([len(wave), float(np.abs(wave).sum()), question.text]) + "\n")
+                        log.write(json.dumps([samples.size, float(np.abs(samples).sum()), question.text]) + "\n")
+        self._calls[0] += 1
         time.sleep(0.004)
-        return self._engine.score(waves, questions)
+        return self._engine.score(sounds, questions)
+
+
+def nurse(corpus, spec):
+    """Load everything once and fork a process for each run that is ordered on stdin: a start costs milliseconds."""
+    opened, engine = open_corpus(corpus), make_engine(EngineSpec(*spec, device="cpu"))
+    calls = mmap.mmap(-1, 1)  # shared with the children
+    print("ready", flush=True)
+    for line in sys.stdin:
+        order = json.loads(line)
+        calls[0] = 0
+        clock = time.perf_counter()
+        child = os.fork()
+        if child == 0:
+            live(opened, spec[1], order, Logging(engine, order["log"], calls))
+        status, seen = watch(child, order, calls, clock)
+        print(json.dumps({"status": status, "calls": calls[0], "seen": seen}), flush=True)
+
+
+def live(corpus, model, order, engine):
+    """One run, on a disk slow enough for moments in the midst of its writing to be found."""
+    os.fsync, os.replace = slowed(os.fsync), slowed(os.replace)
+    try:
+        annotate(corpus, model, out=order["out"], engine=engine, batch_size=BATCH, votes=20)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def slowed(call):
+    def slow(*args, **options):
+        time.sleep(0.001)
+        return call(*args, **options)
+
+    return slow
+
+
+def watch(child, order, calls, clock):
+    """Wait for the child, or for its moment and kill it: its exit status, and when each event was first seen."""
+    state = os.path.join(order["out"], ".ledger")
+    signs = {"tables": os.path.join(state, "staged"), "commit": os.path.join(state, "commit.json")}
+    seen = {"start": 0.0}
+    while True:
+        now = time.perf_counter() - clock
+        for event in [f"call {i}" for i in range(calls[0])] + [e for e, sign in signs.items() if os.path.exists(sign)]:
+            seen.setdefault(event, now)
+        if order["event"] in seen:
+            time.sleep(order["delay"])
+            os.kill(child, signal.SIGKILL)
+            return os.waitpid(child, 0)[1], seen
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status, {**seen, "end": time.perf_counter() - clock}
+        time.sleep(0.0002)
+
+
+class Outcome(NamedTuple):
+    """How a process ended (9: killed), how many batches it asked, and when it did what."""
+
+    status: int
+    calls: int
+    seen: dict[str, float]
 
 
 class Nursery:
     def __init__(self, corpus, spec):
-        code = NURSERY.format(tests=os.path.dirname(__file__), corpus=str(corpus), spec=spec, batch=BATCH)
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        code = "import sys; sys.path.insert(0, {!r}); from test_kill import nurse; nurse({!r}, {!r})"
+        call = [sys.executable, "-c", code.format(os.path.dirname(__file__), str(corpus), spec)]
+        self.process = subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout.readline() == "ready\n"
 
-    def run(self, out, log, after=None):
-        """Run `annotate` in a process of its own, killed after so many seconds; its exit status (9: killed)."""
-        self.process.stdin.write(json.dumps({"out": str(out), "log": str(log), "after": after}) + "\n")
+    def run(self, out, log, event=None, delay=0.0):
+        """Run `annotate` in a process of its own, killed `delay` seconds after an event, if one is named."""
+        order = {"out": str(out), "log": str(log), "event": event, "delay": delay}
+        self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
-        return int(self.process.stdout.readline())
+        return Outcome(**json.loads(self.process.stdout.readline()))
 
     def close(self):
         self.process.stdin.close()
@@ -109,59 +154,105 @@ def model_nursery(corpus, tmp_path_factory):
     nursery.close()
 
 
-def unfinished(run):
-    """Whether there is anything left to do: after its commit a run only has to end."""
-    state = run / ".ledger" / "commit.json"
-    return not (run / "failures.parquet").exists() or (run / "segments").exists() or state.exists()
+def phase_of(run):
+    """What the run was doing, by what lies on the disk; None once its commit is through: it only had to end."""
+    if (run / ".ledger" / "commit.json").exists():
+        return "the commit"
+    if (run / "failures.parquet").exists() and not (run / "segments").exists():
+        return None
+    if (run / ".ledger" / "staged").exists():
+        return "the tables"
+    return "between units" if units_of(run) else "before the first unit"
 
 
-def kill_and_resume(nursery, tmp_path, trials, seed):
-    straight = tmp_path / "straight"
-    clock = time.perf_counter()
-    assert nursery.run(straight, tmp_path / "straight.log") == 0
-    whole = time.perf_counter() - clock
-    expected = tables_of(straight)
+def units_of(run):
+    """How many units are durable in the segments."""
+    return sum("unit" in record for record in read_segments(run / "segments"))
+
+
+def aim(phase, run, straight, rng):
+    """A random moment of a phase: an event, and seconds after it, up to what the straight run took to its next one.
+
+    A run that was killed before and has that phase behind it is killed while it resumes.
+    """
+    order, left = list(PHASES), UTTERANCES // BATCH - units_of(run)
+    stands = order.index(phase_of(run) or order[0])
+    event = "start"
+    if phase == "between units" and stands <= 1 and left:
+        event = f"call {rng.integers(left)}"
+    elif phase in ("the tables", "the commit") and order.index(phase) > stands:
+        event = phase.removeprefix("the ")
+    following = min(moment for moment in straight.seen.values() if moment > straight.seen[event])
+    return event, float(rng.uniform(0, following - straight.seen[event]))
+
+
+def killed(nursery, run, log, straight, phases, rng):
+    """Kill a run once in each of the phases, then let it end: where the kills landed, None for one that came too late.
+
+    What had been answered durably is never asked again: only batches that were asked and are not on the disk.
+    """
+    landed, lost = [], 0
+    for phase in phases:
+        former = units_of(run)
+        outcome = nursery.run(run, log, *aim(phase, run, straight, rng))
+        landed.append(phase_of(run))
+        if landed[-1] is None:
+            break
+        assert outcome.status == signal.SIGKILL
+        if landed[-1] != "the commit":  # which may have dropped the segments already
+            lost += outcome.calls - (units_of(run) - former)
+    if landed[-1] is not None:
+        assert nursery.run(run, log).status == 0
+    # In flight: the batch being asked, those waiting, and those being written.
+    assert lost <= len(landed) * (1 + 2 * WAITING)
+    asked = collections.Counter(log.read_text().splitlines())
+    assert sum(asked.values()) - len(asked) <= lost * BATCH * RATERS
+    return landed
+
+
+def kill_and_resume(nursery, tmp_path, kills, seed):
+    """Kill until so many kills have landed in runs that were not finished: how many landed in each phase."""
+    straight = nursery.run(tmp_path / "straight", tmp_path / "straight.log")
+    assert straight.status == 0
+    expected = tables_of(tmp_path / "straight")
     asked = collections.Counter((tmp_path / "straight.log").read_text().splitlines())
     assert set(asked.values()) == {1}
     rng = np.random.default_rng(seed)
-    killed = 0
-    for trial in range(trials):
-        out, log = tmp_path / f"run{trial}", tmp_path / f"{trial}.log"
-        # Most trials are killed once; every third is killed again while it resumes.
-        for _ in range(1 + (trial % 3 == 2)):
-            if not out.exists() or unfinished(out):
-                clock = time.perf_counter()
-                if nursery.run(out, log, after=float(rng.uniform(0, 0.95 * whole))) == signal.SIGKILL:
-                    killed += 1
-                else:  # the first run was slower, on a machine that had more to do
-                    whole = min(whole, time.perf_counter() - clock)
-        kills = 1 + (trial % 3 == 2)
-        if not out.exists() or unfinished(out):
-            assert nursery.run(out, log) == 0
-        assert tables_of(out) == expected, f"trial {trial}"
-        again = collections.Counter(log.read_text().splitlines())
-        assert again.keys() == asked.keys()
-        # In flight: the batch being asked, those waiting, and those being written.
-        assert sum(again.values()) - len(again) <= kills * (1 + 2 * WAITING) * BATCH * 5
-    return killed
+    wanted = list(rng.choice(list(PHASES), kills, p=list(PHASES.values())))
+    landed = collections.Counter()
+    for trial in range(MISSES * kills):
+        run, log = tmp_path / f"run{trial}", tmp_path / f"{trial}.log"
+        # Most runs are killed once; every third is killed again while it resumes.
+        phases = wanted[: 1 + (trial % 3 == 2)]
+        found = killed(nursery, run, log, straight, phases, rng)
+        assert tables_of(run) == expected, f"run {trial}, killed in {found}"
+        assert set(log.read_text().splitlines()) == asked.keys()
+        hits = [phase for phase in found if phase is not None]
+        landed.update(hits)
+        wanted = wanted[len(hits) :]
+        if not wanted:
+            return landed
+    pytest.fail(f"{landed.total()} of {kills} kills landed in {MISSES * kills} runs: the others had ended before")
 
 
 def test_ten_kills(scripted_nursery, tmp_path):
-    assert kill_and_resume(scripted_nursery, tmp_path, 10, seed=0) >= 3
+    assert kill_and_resume(scripted_nursery, tmp_path, 10, seed=0).total() == 10
 
 
 def test_two_kills_of_a_model(model_nursery, tmp_path):
-    assert kill_and_resume(model_nursery, tmp_path, 2, seed=1) >= 1
+    assert kill_and_resume(model_nursery, tmp_path, 2, seed=1).total() == 2
 
 
 @pytest.mark.slow
 def test_a_hundred_kills(scripted_nursery, tmp_path):
-    assert kill_and_resume(scripted_nursery, tmp_path, 100, seed=2) >= 60
+    landed = kill_and_resume(scripted_nursery, tmp_path, 100, seed=2)
+    assert landed.total() == 100
+    assert all(landed[phase] >= 5 for phase in PHASES), landed
 
 
 @pytest.mark.slow
 def test_twenty_kills_of_a_model(model_nursery, tmp_path):
-    assert kill_and_resume(model_nursery, tmp_path, 20, seed=3) >= 10
+    assert kill_and_resume(model_nursery, tmp_path, 20, seed=3).total() == 20
 
 
 def test_two_runs_at_once(corpus, scripted_nursery, tmp_path):

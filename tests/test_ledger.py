@@ -3,7 +3,6 @@
 import json
 import os
 import resource
-import shutil
 import subprocess
 import sys
 
@@ -12,17 +11,20 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 from serann.annotator import annotate as module
-from serann.annotator import ledger as ledger_module
 from serann.annotator.batching import plan_batches
-from serann.annotator.decoding import Job, fingerprint_sound, hear, heard_batches
+from serann.annotator.decoding import fingerprint_sound
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine, loudness_and_text
-from serann.annotator.ledger import complete_commit
-from serann.annotator.results import Failed, Results, Sound, Unit
+from serann.annotator.panel import ListeningPanel
+from serann.annotator.run import commit as commit_module
+from serann.annotator.run import ledger as ledger_module
+from serann.annotator.run.commit import complete_commit
+from serann.annotator.run.results import Failed, Results, Sound, Unit
+from serann.annotator.run.segments import SegmentWriter, encode, read_segments, read_unit, unit_record
 from serann.annotator.runs import open_run
-from serann.annotator.segments import SegmentWriter, encode, read_segments, read_unit, unit_record
 from serann.data.errors import OutputError, RunError
 from serann.data.files import read_json
+from serann.prompts.loader import load_panel
 from test_annotate import corpus_of, run_scripted, scripted, tables_of
 
 
@@ -40,8 +42,6 @@ def panel_of(path, *, focus=("voice", "situation"), temperature=(1.0,), name="fe
 
 
 def focuses():
-    from serann.prompts.loader import load_panel
-
     return sorted({item.focus for item in load_panel("crossed").listeners})
 
 
@@ -70,12 +70,12 @@ def test_a_panel_that_asks_otherwise_does_not_extend(corpus, tmp_path):
         run_scripted(corpus, tmp_path / "run", panel=tmp_path / "second.toml")
 
 
-def test_listeners_added_to_an_interrupted_run(corpus, tmp_path, monkeypatch):
+def test_listeners_added_to_an_interrupted_run(corpus, tmp_path):
     names = focuses()
     small = panel_of(tmp_path / "small.toml", focus=names[1:2])
     large = panel_of(tmp_path / "large.toml", focus=names)
     straight = tables_of(run_scripted(corpus, tmp_path / "straight", panel=large).path)
-    first = interrupted(corpus, tmp_path / "run", 2, monkeypatch, panel=small, batch_size=3)
+    first = interrupted(corpus, tmp_path / "run", 2, panel=small, batch_size=3)
     second = scripted()
     run_scripted(corpus, tmp_path / "run", panel=large, engine=second)
     assert len(first.asked) + len(second.asked) == 12 * len(names)
@@ -86,7 +86,7 @@ class Stop(Exception):
     pass
 
 
-def interrupted(corpus, out, batches, monkeypatch, **options):
+def interrupted(corpus, out, batches, **options):
     """A run that stops after so many batches, as by a crash between two of them."""
 
     class Stopping(ScriptedEngine):
@@ -102,8 +102,8 @@ def interrupted(corpus, out, batches, monkeypatch, **options):
     return engine
 
 
-def test_the_plan_is_written_first_and_kept_by_the_next_session(corpus, tmp_path, monkeypatch):
-    first = interrupted(corpus, tmp_path / "run", 1, monkeypatch, batch_size=5)
+def test_the_plan_is_written_first_and_kept_by_the_next_session(corpus, tmp_path):
+    first = interrupted(corpus, tmp_path / "run", 1, batch_size=5)
     info = read_json(tmp_path / "run" / "run.json", what="run")
     assert [len(batch) for batch in info["plan"]["batches"]] == [5, 5, 2]
     assert sorted(utterance for batch in info["plan"]["batches"] for utterance in batch) == corpus.ids
@@ -113,9 +113,9 @@ def test_the_plan_is_written_first_and_kept_by_the_next_session(corpus, tmp_path
     assert run.info["plan"] is None
 
 
-def test_an_unfinished_plan_is_finished_under_a_smaller_limit(corpus, tmp_path, monkeypatch):
+def test_an_unfinished_plan_is_finished_under_a_smaller_limit(corpus, tmp_path):
     straight = tables_of(run_scripted(corpus, tmp_path / "straight", batch_size=4).path)
-    interrupted(corpus, tmp_path / "run", 1, monkeypatch, batch_size=4)
+    interrupted(corpus, tmp_path / "run", 1, batch_size=4)
     run_scripted(corpus, tmp_path / "run", limit=2)
     assert tables_of(tmp_path / "run") == straight
 
@@ -192,7 +192,7 @@ def test_a_crash_while_the_tables_are_put_together(corpus, tmp_path, monkeypatch
     straight = tables_of(run_scripted(corpus, tmp_path / "straight", votes=30).path)
     run_scripted(corpus, tmp_path / "run", limit=5)
     former = tables_of(tmp_path / "run")
-    real = ledger_module.write_json
+    real = commit_module.write_json
 
     def crash_at_marker(path, obj):
         if path.name == "commit.json":
@@ -207,7 +207,7 @@ def test_a_crash_while_the_tables_are_put_together(corpus, tmp_path, monkeypatch
 
     with monkeypatch.context() as patched, pytest.raises(Stop):
         if "write_json" in names:
-            patched.setattr(ledger_module, "write_json", crash_at_marker)
+            patched.setattr(commit_module, "write_json", crash_at_marker)
         else:
             patched.setattr(ledger_module, "complete_commit", crash_in_the_middle)
         run_scripted(corpus, tmp_path / "run", votes=30)
@@ -272,6 +272,24 @@ def test_a_model_leaves_halving_to_the_run(corpus, tmp_path):
     session = read_json(run.path / "environment.json", what="record")["sessions"][-1]
     assert session["halvings"] == 3
     assert len(run.ids) == 12
+    assert engine.halves  # the caller's engine is as it was: whoever uses it next is not left with an error
+    waves = [np.full(8000, 0.1, dtype=np.float32)] * 4
+    asked = ListeningPanel(load_panel("letters"), corpus.labels).questions("x")
+    assert len(engine.score([engine.frontend(wave) for wave in waves], [asked] * 4)) == 4
+
+
+def test_an_engine_is_given_back_as_it_was_also_when_a_run_fails(corpus, tmp_path):
+    class Failing(ScriptedEngine):
+        halves = True
+
+        def score(self, sounds, questions):
+            assert not self.halves
+            raise Stop
+
+    engine = Failing(EngineSpec("scripted", "scripted"))
+    with pytest.raises(Stop):
+        run_scripted(corpus, tmp_path / "run", engine=engine)
+    assert engine.halves
 
 
 def test_one_utterance_that_fits_into_no_memory_is_a_failure(corpus, tmp_path):
@@ -308,7 +326,7 @@ def test_a_unit_survives_its_record():
         np.log(np.full((2, 1, 2), 0.5, dtype=np.float32)),
         np.array([[-0.5], [np.nan]], dtype=np.float32),
         {"a": [("voice@1", 0, "Sad.", "sad", None, None), ("voice@1", 1, "?", None, "no label", (0.5, 0.5))]},
-        {"a": [("voice@1", "valence", 2.5, (0.1, 0.9))]},
+        {"a": [("emotion/voice/", "valence", (-2.3, -0.1))]},
         {"c": Failed("zero bytes", 2)},
         {"a": Sound("sha256:0", 5, 7)},
     )
@@ -371,30 +389,6 @@ def test_a_place_that_cannot_be_written(corpus, tmp_path):
         run_scripted(corpus, place / "run")
 
 
-def test_decoding_in_processes_gives_the_same(corpus, tmp_path, monkeypatch):
-    straight = tables_of(run_scripted(corpus, tmp_path / "straight").path)
-    monkeypatch.setattr("serann.annotator.session.MANY", 1)
-    assert tables_of(run_scripted(corpus, tmp_path / "run").path) == straight
-
-
-def test_a_decoder_that_dies_costs_one_utterance(corpus, tmp_path, monkeypatch):
-    deadly = shutil.copy(corpus.audio_path(0), tmp_path / "deadly.wav")
-    # Reading this file kills the process, as a crash in a decoder does.
-    (tmp_path / "sitecustomize.py").write_text(
-        "import os, builtins\nreal = builtins.open\n"
-        "def guarded(name, *a, **k):\n    if str(name).endswith('deadly.wav'): os._exit(11)\n"
-        "    return real(name, *a, **k)\nbuiltins.open = guarded\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    files = [str(corpus.audio_path(1)), str(deadly), str(corpus.audio_path(2))]
-    jobs = [Job(f"u{i}", file, None, None, 16000, 30.0) for i, file in enumerate(files)]
-    ((key, found),) = heard_batches([("a batch", jobs)], workers=1, processes=True)
-    assert key == "a batch"
-    assert [item.failure is None for item in found] == [True, False, True]
-    assert "the decoder died on it (exit status 11)" in found[1].failure
-    np.testing.assert_array_equal(found[0].wave, hear(jobs[0]).wave)
-
-
 def test_batches_keep_to_a_budget_of_sound():
     durations = np.array([9.0, 1.0, 1.0, 5.0, 1.0, np.nan])
     # 9 alone; 5 with one more counts 10; then 1 + 1; the unknown one is taken for 30 s.
@@ -405,7 +399,7 @@ def test_batches_keep_to_a_budget_of_sound():
 
 def test_the_tables_are_cut_into_blocks(corpus, tmp_path, monkeypatch):
     whole = run_scripted(corpus, tmp_path / "whole")
-    monkeypatch.setattr("serann.annotator.compaction.BLOCK", 5)
+    monkeypatch.setattr("serann.annotator.run.write_tables.BLOCK", 5)
     parts = run_scripted(corpus, tmp_path / "parts")
     assert pq.ParquetFile(parts.path / "scores.parquet").num_row_groups == 3
     for name in ("scores", "votes", "failures", "listeners"):

@@ -68,8 +68,8 @@ def test_languages_answer_in_their_own_words():
     assert asked.order == ("neutral", "angry", "sad")
     assert asked.text.endswith("Antworte mit einem dieser Wörter: neutral, Ärger, Trauer.")
     assert (german.language, german.rater) == ("de", "voice-and-words/emotion-de")
-    with pytest.raises(PromptError, match="question emotion-de has no word for calm; add it to its"):
-        render(panel.question_of(german), german, ["neutral", "calm"], None)
+    with pytest.raises(PromptError, match="question emotion-de has no word for serene; add it to its"):
+        render(panel.question_of(german), german, ["neutral", "serene"], None)
 
 
 def test_the_published_panel_as_it_was_drawn():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from serann.annotator import attributes as attributes_module
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.generation import Generated
 from serann.annotator.engines.scripted import ScriptedEngine
@@ -10,6 +11,7 @@ from serann.data.errors import OptionError, OutputError
 from serann.data.seeds import rng_from
 from serann.data.tables import ANSWERS, RATINGS, distribution_array, read_table
 from test_annotate import LABELS, TABLES, corpus_of, run_scripted
+from test_ledger import interrupted, panel_of
 
 
 class Stop(Exception):
@@ -108,6 +110,50 @@ def test_ratings_lie_beside_exact_scores(corpus, tmp_path):
     assert 1 <= values.min() < values.max() <= 7
     with pytest.raises(OutputError, match=r"attributes is \['valence'\] there and None here"):
         run_scripted(corpus, tmp_path / "run", votes=2)
+
+
+@pytest.mark.parametrize("stop_after", [None, 2])
+def test_listeners_that_join_a_rated_run_ask_for_themselves_alone(corpus, tmp_path, stop_after):
+    """A new focus is a new judge; a new temperature is a listener of a judge that has answered."""
+    small = panel_of(tmp_path / "small.toml", focus=("voice", "cues"))
+    focuses = ("contrast", "cues", "voice", "words")
+    large = panel_of(tmp_path / "large.toml", focus=focuses, temperature=(0.5, 1.0), name="many")
+    options = {"attributes": ("valence", "arousal"), "batch_size": 2}
+    straight = all_of(run_scripted(corpus, tmp_path / "straight", panel=large, **options))
+    first, second = Writer(), Writer()
+    if stop_after is None:
+        run_scripted(corpus, tmp_path / "run", panel=small, engine=first, **options)
+    else:
+        first = interrupted(corpus, tmp_path / "run", stop_after, panel=small, **options)
+    run = run_scripted(corpus, tmp_path / "run", panel=large, engine=second, **options)
+    assert len(first.asked) + len(second.asked) == 7 * 4 * (1 + 2)  # each focus once: the emotion, two dimensions
+    found = all_of(run)
+    for tables in (found, straight):
+        tables.pop("failures.parquet")  # the broken sound was tried once more
+    assert found == straight
+
+
+def test_what_listeners_are_asked_on_attributes_is_theirs(corpus, tmp_path, monkeypatch):
+    """Changed words refuse the run, also where it would be extended; another scale is named as such."""
+    small = panel_of(tmp_path / "small.toml", focus=("voice",))
+    large = panel_of(tmp_path / "large.toml", focus=("voice", "cues"), name="many")
+    run_scripted(corpus, tmp_path / "run", panel=small, attributes=("valence",))
+    with pytest.raises(
+        OutputError, match=r"holds another run \(attributes is \['valence'\] there and None here; scale is"
+    ):
+        run_scripted(corpus, tmp_path / "run", panel=small)
+    with pytest.raises(OutputError, match=r"attributes is \['valence'\] there and \['valence', 'arousal'\] here"):
+        run_scripted(corpus, tmp_path / "run", panel=small, attributes=("valence", "arousal"))
+    real = attributes_module.load_attributes
+
+    def reworded(name):
+        asked = real(name)
+        return asked.model_copy(update={"template": asked.template.replace("Answer", "Reply")})
+
+    monkeypatch.setattr(attributes_module, "load_attributes", reworded)
+    for panel in (small, large):
+        with pytest.raises(OutputError, match="attribute_questions is"):
+            run_scripted(corpus, tmp_path / "run", panel=panel, attributes=("valence",))
 
 
 def test_examples_of_a_panel_are_not_asked_about(corpus, tmp_path):

@@ -18,7 +18,7 @@ def annotate(
     output: Annotated[Path, typer.Option("--output", "-o", help="The run directory.", show_default=False)],
     engine: Annotated[str, typer.Option(help="What runs the model.")] = "transformers",
     panel: Annotated[str, typer.Option(help="A listener panel by name (serann panels), or a .toml file.")] = "crossed",
-    votes: Annotated[int, typer.Option(help="Votes an utterance, dealt over the listeners.")] = 20,
+    votes: Annotated[int, typer.Option(help="Votes an utterance, dealt over the listeners (0: scores alone).")] = 20,
     mode: Annotated[str, typer.Option(help="How answers are read off: exact, sample or verbalized.")] = "exact",
     reason: Annotated[bool, typer.Option("--reason", help="Mode sample: a short reasoning before the answer.")] = False,
     attributes: Annotated[
@@ -52,14 +52,12 @@ def annotate(
     them with seeds. The same command again goes on where it stopped; a larger
     --limit, --votes or --panel extends the run. An utterance that cannot be
     heard is listed, and the exit code is then 1; so it is when --max-hours
-    stopped the run before its end.
+    stopped the run before its end. Ctrl-C and SIGTERM stop it at once and
+    say what remains (exit codes 130 and 143); the same command goes on.
 
     Example: serann annotate demo --model demo --limit 20 -o run
     """
-    from ...data.corpus import open_corpus
-    from ..annotate import annotate as run_annotation
-    from ..annotate import plan_annotation
-    from .console import print_json
+    from .stopping import stopped_in_a_sentence
 
     asked: dict[str, Any] = {
         "panel": panel,
@@ -75,22 +73,26 @@ def annotate(
         "dtype": dtype,
         "batch_size": batch_size,
     }
-    opened = open_corpus(corpus)
-    if plan:
-        _show_plan(plan_annotation(opened, model, out=output, **asked)._asdict(), as_json)
-        return
+    sitting = {"workers": workers, "max_hours": max_hours, "selfcheck": selfcheck, "overwrite": overwrite}
+    with stopped_in_a_sentence():
+        if plan:
+            _plan(corpus, model, output, asked, as_json)
+        else:
+            _run(corpus, model, output, {**asked, **sitting}, as_json)
+
+
+def _plan(corpus: str, model: str, output: Path, asked: dict[str, Any], as_json: bool) -> None:
+    from ..annotate import plan_annotation
+
+    _show_plan(plan_annotation(corpus, model, out=output, **asked)._asdict(), as_json)
+
+
+def _run(corpus: str, model: str, output: Path, asked: dict[str, Any], as_json: bool) -> None:
+    from ..annotate import annotate as run_annotation
+    from .console import print_json
+
     with _watching(as_json) as watch:
-        run = run_annotation(
-            opened,
-            model,
-            out=output,
-            workers=workers,
-            max_hours=max_hours,
-            selfcheck=selfcheck,
-            overwrite=overwrite,
-            watch=watch,
-            **asked,
-        )
+        run = run_annotation(corpus, model, out=output, watch=watch, **asked)
     summary = _summary(run)
     if as_json:
         print_json(summary)

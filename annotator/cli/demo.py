@@ -195,6 +195,7 @@ def stage(description: str) -> Iterator[Any]:
 
 def show(figures: dict[str, Any], output: Path) -> None:
     """Print the table, what differs, and where the report is."""
+    from .audit import _ascii
     from .console import note, print_table
 
     m = figures["votes_scored"]
@@ -218,9 +219,9 @@ def show(figures: dict[str, Any], output: Path) -> None:
         )
     print()
     for answer in figures["audit"]["answers"]:
-        print(f"- {answer}")
+        print(f"- {_ascii(answer)}")
     for sentence in figures["notes"]:
-        note(f"note: {sentence}")
+        note(f"note: {_ascii(sentence)}")
     print(f"\nreport: {output / 'report.html'}")
 
 

@@ -1,14 +1,21 @@
-"""What an engine is: something that tells how likely each answer of each listener is, for a batch of sounds."""
+"""What an engine is: something that tells how likely each answer of each listener is, for a batch of sounds.
+
+A sound reaches an engine in two steps. Its `frontend` makes model input of samples; it is called in a process or thread
+that decodes, ahead of the model, so it has to be picklable and should hold no more than it needs (a feature extractor,
+not the model). What it returns is the engine's own affair (log-mel frames, encoded bytes, the samples as they are), as
+long as it is picklable and does not depend on other sounds; `score` and `generate` are given batches of it.
+"""
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from ...data.errors import OptionError
 from ...prompts.loader import Rendered, Shown
+from ..decoding import FrontEnd
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,7 @@ class Engine(Protocol):
 
     @property
     def sample_rate(self) -> int:
-        """Hertz of the samples that `score` expects."""
+        """Hertz of the samples that the front end expects."""
         ...
 
     @property
@@ -65,8 +72,19 @@ class Engine(Protocol):
         """Where it runs, in words for the record."""
         ...
 
-    def score(self, waves: Sequence[np.ndarray], questions: Sequence[Sequence[Rendered | None]]) -> list[Scores]:
-        """Score a batch: the b-th sound is asked the b-th list of questions, at least one of them not None."""
+    @property
+    def frontend(self) -> FrontEnd:
+        """From mono float32 samples [T] to a sound as `score` takes it; picklable, and called in other processes.
+
+        Whatever it raises is that utterance's failure.
+        """
+        ...
+
+    def score(self, sounds: Sequence[Any], questions: Sequence[Sequence[Rendered | None]]) -> list[Scores]:
+        """Score a batch: the b-th sound, as `frontend` made it, is asked the b-th list of questions, one at least.
+
+        A question is None where a listener abstains; not all of one sound's are.
+        """
         ...
 
     def close(self) -> None:
@@ -79,12 +97,14 @@ ENGINES: dict[str, tuple[str, str]] = {
     "transformers": (".transformers", "TransformersEngine"),
     "scripted": (".scripted", "ScriptedEngine"),
 }
+FOR_TESTS = {"scripted"}
 
 
 def make_engine(spec: EngineSpec) -> Engine:
     """Start the engine that `spec` names; `OptionError` if there is none of that name, `ModelError` from loading."""
     if spec.engine not in ENGINES:
-        raise OptionError(f"unknown engine '{spec.engine}'; expected one of {', '.join(ENGINES)}")
+        known = ", ".join(name for name in ENGINES if name not in FOR_TESTS)
+        raise OptionError(f"unknown engine '{spec.engine}'; expected one of {known}")
     module, name = ENGINES[spec.engine]
     factory: Callable[[EngineSpec], Engine] = getattr(importlib.import_module(module, __package__), name)
     return factory(spec)

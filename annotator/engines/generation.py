@@ -1,16 +1,17 @@
 """Engines that answer in words: what is wanted of them, what they give back, and how a transformers model does it."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from ...data.errors import ModelError
 from ...prompts.loader import Rendered
-from .base import examples_of, shown_texts
+from .base import shown_texts
 
 if TYPE_CHECKING:
     from ..models.families import AudioLanguageModel, ChatParts
+    from ..models.log_mel import LogMel
 
 
 class Request(NamedTuple):
@@ -37,16 +38,19 @@ class Generator(Protocol):
     """What an engine has to have, beyond `Engine`, for the modes `sample` and `verbalized`."""
 
     def generate(
-        self, waves: Sequence[np.ndarray], requests: Sequence[Sequence[Request]], *, max_new_tokens: int
+        self, sounds: Sequence[Any], requests: Sequence[Sequence[Request]], *, max_new_tokens: int
     ) -> list[list[Generated]]:
-        """Write a text for each request: the b-th sound is asked the b-th list of them, at least one."""
+        """Write a text for each request: the b-th sound (as `Engine.frontend` made it) is asked the b-th list of them.
+
+        At least one request a sound.
+        """
         ...
 
 
 def generate_texts(
     alm: "AudioLanguageModel",
     chat: "Callable[..., ChatParts]",
-    waves: Sequence[np.ndarray],
+    clips: "Sequence[Sequence[LogMel]]",
     requests: Sequence[Sequence[Request]],
     *,
     max_new_tokens: int,
@@ -54,6 +58,7 @@ def generate_texts(
 ) -> list[list[Generated]]:
     """`Generator.generate` for a model of transformers; `chat` lays a question out (`AudioLanguageModel.chat`).
 
+    `clips[b]` are all sounds of the b-th utterance's prompt: those of the examples first, its own last.
     Where memory does not suffice, utterances are halved, then the texts under way; the texts stay what they are.
     `ModelError` if a single text does not fit.
     """
@@ -61,41 +66,38 @@ def generate_texts(
 
     count = sum(map(len, requests))
     try:
-        return _generate(alm, chat, waves, requests, max_new_tokens, rows_at_once)
+        return _generate(alm, chat, clips, requests, max_new_tokens, rows_at_once)
     except RuntimeError as error:
         short = isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
         if not short:
             raise
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    if len(waves) > 1:
-        half = len(waves) // 2
-        parts = ((waves[:half], requests[:half]), (waves[half:], requests[half:]))
+    if len(clips) > 1:
+        half = len(clips) // 2
+        parts = ((clips[:half], requests[:half]), (clips[half:], requests[half:]))
         done = [
-            generate_texts(alm, chat, w, r, max_new_tokens=max_new_tokens, rows_at_once=rows_at_once) for w, r in parts
+            generate_texts(alm, chat, c, r, max_new_tokens=max_new_tokens, rows_at_once=rows_at_once) for c, r in parts
         ]
         return [*done[0], *done[1]]
     rows = min(count, rows_at_once or count) // 2
     if not rows:
-        raise ModelError(f"one text on {len(waves[0]) / alm.sample_rate:.1f} s of sound does not fit into the memory")
-    return generate_texts(alm, chat, waves, requests, max_new_tokens=max_new_tokens, rows_at_once=rows)
+        seconds = clips[0][-1].samples / alm.sample_rate
+        raise ModelError(f"one text on {seconds:.1f} s of sound does not fit into the memory")
+    return generate_texts(alm, chat, clips, requests, max_new_tokens=max_new_tokens, rows_at_once=rows)
 
 
 def _generate(
     alm: "AudioLanguageModel",
     chat: "Callable[..., ChatParts]",
-    waves: Sequence[np.ndarray],
+    clips: "Sequence[Sequence[LogMel]]",
     requests: Sequence[Sequence[Request]],
     max_new_tokens: int,
     rows_at_once: int | None,
 ) -> list[list[Generated]]:
     from ..models.sampling import Wanted, decode
 
-    clips = [
-        [*(shown.wave for shown in examples_of(item.question for item in asked)), own]
-        for own, asked in zip(waves, requests, strict=True)
-    ]
-    features = alm.features([clip for own in clips for clip in own])
+    features = alm.together([clip for own in clips for clip in own])
     counts, prefixes, wanted = iter(features.audio_tokens), [], []
     for asked, own in zip(requests, clips, strict=True):
         parts = [chat(item.question.system, item.question.text, shown_texts(item.question)) for item in asked]

@@ -8,6 +8,7 @@ from ...data.audio import SAMPLE_RATE
 from ...data.errors import OptionError
 from ...data.seeds import rng_from
 from ...prompts.loader import Rendered
+from ..decoding import FrontEnd, unchanged
 from .base import EngineSpec, Scores
 from .generation import Generated, Request
 
@@ -31,21 +32,22 @@ class ScriptedEngine:
             )
         self.identity: Mapping[str, str] = {"model": "scripted", "weights": "none", "dtype": "float64"}
         self.sample_rate, self.max_seconds, self.device = SAMPLE_RATE, max_seconds, "none"
+        self.frontend: FrontEnd = unchanged
         self.asked: list[str] = []
         self.batches: list[int] = []
         self.closed = False
         self._script = script
 
-    def score(self, waves: Sequence[np.ndarray], questions: Sequence[Sequence[Rendered | None]]) -> list[Scores]:
-        self.batches.append(len(waves))
-        return [Scores(self._rows(wave, asked)) for wave, asked in zip(waves, questions, strict=True)]
+    def score(self, sounds: Sequence[np.ndarray], questions: Sequence[Sequence[Rendered | None]]) -> list[Scores]:
+        self.batches.append(len(sounds))
+        return [Scores(self._rows(wave, asked)) for wave, asked in zip(sounds, questions, strict=True)]
 
     def generate(
-        self, waves: Sequence[np.ndarray], requests: Sequence[Sequence[Request]], *, max_new_tokens: int
+        self, sounds: Sequence[np.ndarray], requests: Sequence[Sequence[Request]], *, max_new_tokens: int
     ) -> list[list[Generated]]:
         """One of the answers as it stands, drawn by the first chance at the temperature; nothing for the mass left."""
-        self.batches.append(len(waves))
-        return [[self._text(wave, request) for request in asked] for wave, asked in zip(waves, requests, strict=True)]
+        self.batches.append(len(sounds))
+        return [[self._text(wave, request) for request in asked] for wave, asked in zip(sounds, requests, strict=True)]
 
     def close(self) -> None:
         self.closed = True

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from ...data.errors import ModelError
-from ...prompts.loader import Rendered
+from ...prompts.loader import Rendered, Shown
 from ..models.families import Features, load_model
 from ..models.label_tree import LabelTree, build_tree
+from ..models.log_mel import LogMel, LogMelFrontEnd
 from ..models.packed_prompt import Branch, PackedRow, answer_logp, pack_groups
 from .base import EngineSpec, Scores, examples_of, shown_texts
 from .generation import Generated, Request, generate_texts
@@ -25,6 +26,7 @@ class TransformersEngine:
 
     def __init__(self, spec: EngineSpec):
         self._alm = load_model(spec.model, revision=spec.revision, device=spec.device, dtype=spec.dtype)
+        self.frontend: LogMelFrontEnd = self._alm.frontend
         self._ends = self._alm.turn_ends()
         # A run halves a batch itself, and records it, so that a resumed run asks the same halves.
         self.halves = True
@@ -33,6 +35,8 @@ class TransformersEngine:
         self._chat = lru_cache(maxsize=4096)(self._alm.chat)
         self._tree = lru_cache(maxsize=256)(self._build_tree)
         self._groups = lru_cache(maxsize=256)(pack_groups)
+        # A panel shows every utterance the same examples.
+        self._prepared = lru_cache(maxsize=256)(self._prepare)
 
     @property
     def identity(self) -> Mapping[str, str]:
@@ -51,30 +55,32 @@ class TransformersEngine:
         device = self._alm.model.device
         return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
-    def score(self, waves: Sequence[np.ndarray], questions: Sequence[Sequence[Rendered | None]]) -> list[Scores]:
+    def score(self, sounds: Sequence[LogMel], questions: Sequence[Sequence[Rendered | None]]) -> list[Scores]:
         """Score a batch; see `Engine`. `ModelError` if a single utterance does not fit into memory."""
         try:
             with torch.inference_mode(), _threads(self._threads):
-                return self._score(waves, questions)
+                return self._score(sounds, questions)
         except RuntimeError as error:
             if not _out_of_memory(error) or not self.halves:
                 raise
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        if len(waves) == 1:
+        if len(sounds) == 1:
+            seconds = sounds[0].samples / self.sample_rate
             raise ModelError(
-                f"{len(waves[0]) / self.sample_rate:.1f} s of sound with {len(questions[0])} questions do not fit into "
-                f"the memory of {self.device}; use a panel with fewer raters"
+                f"{seconds:.1f} s of sound with {len(questions[0])} questions do not fit into the memory of "
+                f"{self.device}; use a panel with fewer raters"
             )
-        half = len(waves) // 2
-        return [*self.score(waves[:half], questions[:half]), *self.score(waves[half:], questions[half:])]
+        half = len(sounds) // 2
+        return [*self.score(sounds[:half], questions[:half]), *self.score(sounds[half:], questions[half:])]
 
     def generate(
-        self, waves: Sequence[np.ndarray], requests: Sequence[Sequence[Request]], *, max_new_tokens: int
+        self, sounds: Sequence[LogMel], requests: Sequence[Sequence[Request]], *, max_new_tokens: int
     ) -> list[list[Generated]]:
         """Write texts; see `Generator`. `ModelError` if a single text does not fit into memory."""
+        clips = self._clips(sounds, [[request.question for request in asked] for asked in requests])
         with torch.inference_mode(), _threads(self._threads):
-            return generate_texts(self._alm, self._chat, waves, requests, max_new_tokens=max_new_tokens)
+            return generate_texts(self._alm, self._chat, clips, requests, max_new_tokens=max_new_tokens)
 
     def count_tokens(self, seconds: float, questions: Sequence[Rendered]) -> int:
         """Tokens that the model is fed to hear so many seconds and answer all `questions`."""
@@ -93,11 +99,16 @@ class TransformersEngine:
         if self._alm.model.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _score(self, waves: Sequence[np.ndarray], questions: Sequence[Sequence[Rendered | None]]) -> list[Scores]:
-        clips = [
-            [*(shown.wave for shown in examples_of(asked)), own] for own, asked in zip(waves, questions, strict=True)
-        ]
-        features = self._alm.features([clip for own in clips for clip in own])
+    def _prepare(self, shown: Shown) -> LogMel:
+        return self.frontend(shown.wave)
+
+    def _clips(self, sounds: Sequence[LogMel], questions: Sequence[Sequence[Rendered | None]]) -> list[list[LogMel]]:
+        """All sounds of each prompt, in its order: the examples', then the utterance's own."""
+        return [[*map(self._prepared, examples_of(asked)), own] for own, asked in zip(sounds, questions, strict=True)]
+
+    def _score(self, sounds: Sequence[LogMel], questions: Sequence[Sequence[Rendered | None]]) -> list[Scores]:
+        clips = self._clips(sounds, questions)
+        features = self._alm.together([clip for own in clips for clip in own])
         counts = iter(features.audio_tokens)
         rows = [self._row(asked, [next(counts) for _ in own]) for asked, own in zip(questions, clips, strict=True)]
         found = self._answers(features, rows)

@@ -11,6 +11,7 @@ import numpy as np
 from ...data.corpus import DEMO_CHECKPOINT
 from ...data.errors import ModelError
 from ...data.files import fingerprint, hash_file
+from .log_mel import LogMel, LogMelFrontEnd, stacked
 
 if TYPE_CHECKING:
     import torch
@@ -75,10 +76,6 @@ class Features(NamedTuple):
     input_features: "torch.Tensor"
     mask: "torch.Tensor"
     audio_tokens: tuple[int, ...]
-
-
-# Frames kept beyond the longest clip, at least: with none the last valid frame is off by 1e-3, with four it is exact.
-MARGIN_FRAMES = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,28 +152,22 @@ class AudioLanguageModel:
             token for place in prefix for token in ([place] * next(counts) if place == self.audio_token_id else [place])
         ]
 
-    def features(self, waves: Sequence[np.ndarray]) -> Features:
-        """Log-mel features of mono clips at the model's rate, cut to the valid frames of the longest clip.
+    @property
+    def frontend(self) -> LogMelFrontEnd:
+        """What makes a clip at the model's rate its input."""
+        return LogMelFrontEnd(self.processor.feature_extractor, 2 * self.model.config.audio_config.max_source_positions)
 
-        The frames that are kept equal those of the full window (the reference pads every clip to it).
-        """
-        extractor = self.processor.feature_extractor
-        window = 2 * self.model.config.audio_config.max_source_positions
-        longest = max(-(-len(wave) // extractor.hop_length) for wave in waves)
-        # The transform reflects half a window at the end: what it reflects must be the silence after the clip.
-        frames = longest + max(MARGIN_FRAMES, 1 + -(-extractor.n_fft // (2 * extractor.hop_length)))
-        frames = min(window, frames + frames % 2)
-        made = extractor(
-            list(waves),
-            sampling_rate=extractor.sampling_rate,
-            padding="max_length",
-            max_length=frames * extractor.hop_length,
-            return_attention_mask=True,
-            return_tensors="pt",
-        )
-        mask = made["attention_mask"]
-        tokens = tuple(((int(n) - 1) // 2 + 1 - 2) // 2 + 1 for n in mask.sum(-1))
-        return Features(made["input_features"], mask, tokens)
+    def together(self, clips: Sequence[LogMel]) -> Features:
+        """Prepared clips as one batch, cut to the longest; each clip's frames are what they are alone."""
+        import torch
+
+        mel, mask = stacked(clips)
+        tokens = tuple(((clip.valid - 1) // 2 + 1 - 2) // 2 + 1 for clip in clips)
+        return Features(torch.from_numpy(mel), torch.from_numpy(mask), tokens)
+
+    def features(self, waves: Sequence[np.ndarray]) -> Features:
+        """Log-mel features of mono clips at the model's rate, cut to the longest."""
+        return self.together([self.frontend(wave) for wave in waves])
 
 
 def _heard(text: str) -> dict[str, Any]:
@@ -198,7 +189,7 @@ def load_model(
     import transformers
     from safetensors import SafetensorError
 
-    from .matrix_kernels import use_fast_products
+    from .matrix_kernels import keep_freed_memory, use_fast_products
 
     location = locate(name, revision=revision)
     where = _device(device)
@@ -213,6 +204,8 @@ def load_model(
         )
         model = model.eval().to(where)
         use_fast_products(model)
+        if where == "cpu":
+            keep_freed_memory()
     except torch.cuda.OutOfMemoryError:
         raise ModelError(f"model {name} does not fit into the memory of {where}; try --device cpu") from None
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:

@@ -6,7 +6,7 @@ padded batch and one mask [B, L, L] for all of it, and carries every token throu
 are read at the label trees alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,10 +18,6 @@ from .families import AudioLanguageModel, Features
 
 if TYPE_CHECKING:
     from .packed_prompt import PackedRow
-
-# Tokens of one block of the MLPs on a CPU: what is freed in larger pieces goes back to the system and returns as page
-# faults. For eight utterances (1,800 tokens, 1,792 wide) blocks took 6 to 10 % off the pass, with 384 to 900 alike.
-BLOCK = 768
 
 
 class Rectangle(NamedTuple):
@@ -103,7 +99,7 @@ def _encoder_layer(layer: Any, x: torch.Tensor, clips: Rectangle, mask: torch.Te
     q, k, v = (_heads(attention, project(y)) for project in (attention.q_proj, attention.k_proj, attention.v_proj))
     at = clips.index
     x = x + attention.out_proj(clips.flat(_attend(q[at], k[at], v[at], attention.scaling, mask=mask)))
-    x = x + _in_blocks(lambda part: layer.fc2(layer.activation_fn(layer.fc1(layer.final_layer_norm(part)))), x)
+    x = x + layer.fc2(layer.activation_fn(layer.fc1(layer.final_layer_norm(x))))
     if x.dtype == torch.float16:
         limit = torch.finfo(x.dtype).max - 1000
         x = x.clamp(-limit, limit)
@@ -121,7 +117,7 @@ def _decoder_layer(layer: Any, x: torch.Tensor, turn: Sequence[torch.Tensor], la
     keys, values = k[layout.keys], v[layout.keys]
     groups = layout.groups.flat(_attend(q[layout.groups.index], keys, values, attention.scaling, mask=layout.mask))
     x = x + attention.o_proj(torch.cat([prefixes, groups]))
-    return x + _in_blocks(lambda part: _gated(layer.mlp, layer.post_attention_layernorm(part)), x)
+    return x + _gated(layer.mlp, layer.post_attention_layernorm(x))
 
 
 def _last_layer(layer: Any, x: torch.Tensor, turn: Sequence[torch.Tensor], layout: Layout) -> torch.Tensor:
@@ -134,13 +130,6 @@ def _last_layer(layer: Any, x: torch.Tensor, turn: Sequence[torch.Tensor], layou
     out = _attend(q, k[layout.keys], v[layout.keys], attention.scaling, mask=layout.read_mask)
     x = x[rows] + attention.o_proj(reads.flat(out))
     return x + _gated(layer.mlp, layer.post_attention_layernorm(x))
-
-
-def _in_blocks(step: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    """Apply what treats each token by itself, on a CPU a block of tokens at a time."""
-    if x.device.type != "cpu" or len(x) <= BLOCK:
-        return step(x)
-    return torch.cat([step(part) for part in x.split(BLOCK)])
 
 
 def _gated(mlp: Any, x: torch.Tensor) -> torch.Tensor:

@@ -23,12 +23,12 @@ import numpy as np
 import soundfile
 from serann.annotator import annotate as module
 from serann.annotator.annotate import annotate
-from serann.annotator.compaction import read_results
 from serann.annotator.engines.base import EngineSpec, Scores
 from serann.annotator.engines.scripted import ScriptedEngine
-from serann.annotator.ledger import Ledger
 from serann.annotator.panel import ListeningPanel
-from serann.annotator.results import Sound, Unit
+from serann.annotator.run.ledger import Ledger
+from serann.annotator.run.read_tables import read_results
+from serann.annotator.run.results import Sound, Unit
 from serann.data.corpus import write_corpus
 from serann.data.labels import LABEL_SETS
 from serann.data.tables import UTTERANCES, VOTES, from_rows

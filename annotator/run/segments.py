@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .results import Failed, Sound, Unit
+from .results import Failed, Judged, Sound, Unit
 
 # Units that may wait for the disk before the model waits too, and that share one sync: all that a crash can cost.
 WAITING = 4
@@ -138,7 +138,7 @@ def unit_record(unit: Unit) -> dict[str, Any]:
         "logp": None if unit.logp is None else _pack(unit.logp),
         "log_mass": None if unit.log_mass is None else _pack(unit.log_mass),
         "texts": {utterance: list(texts) for utterance, texts in unit.texts.items()},
-        "ratings": {utterance: list(ratings) for utterance, ratings in unit.ratings.items()},
+        "judged": {utterance: list(judged) for utterance, judged in unit.judged.items()},
         "failures": dict(unit.failures),
         "sounds": dict(unit.sounds),
     }
@@ -154,7 +154,10 @@ def read_unit(record: Mapping[str, Any], *, raters: int, labels: int) -> Unit:
         logp=None if logp is None else _unpack(logp).reshape(-1, raters, labels),
         log_mass=None if log_mass is None else _unpack(log_mass).reshape(-1, raters),
         texts={key: [_text(text) for text in texts] for key, texts in record.get("texts", {}).items()},
-        ratings={key: [(*r[:3], tuple(r[3])) for r in ratings] for key, ratings in record.get("ratings", {}).items()},
+        judged={
+            key: [Judged(item[0], item[1], tuple(item[2])) for item in judged]
+            for key, judged in record.get("judged", {}).items()
+        },
         failures={key: Failed(*failed) for key, failed in record.get("failures", {}).items()},
         sounds={key: Sound(*sound) for key, sound in record.get("sounds", {}).items()},
     )

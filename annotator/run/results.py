@@ -8,8 +8,6 @@ import numpy as np
 
 # One text of the modes that generate: listener, draw, text, label, reason, p over the label set (or None).
 Text = tuple[str, int, str | None, str | None, str | None, tuple[float, ...] | None]
-# One attribute rating: listener, dimension, expected value, p over the scale's points.
-Rating = tuple[str, str, float, tuple[float, ...]]
 
 
 class Failed(NamedTuple):
@@ -27,6 +25,14 @@ class Sound(NamedTuple):
     mtime_ns: int
 
 
+class Judged(NamedTuple):
+    """One judge's answer on an attribute: log P1 of the scale's points (`attributes` says who is a judge)."""
+
+    judge: str
+    dimension: str
+    logp: tuple[float, ...]
+
+
 class Unit(NamedTuple):
     """One durable unit: a batch of B utterances with everything that asking it gave.
 
@@ -39,7 +45,7 @@ class Unit(NamedTuple):
     logp: np.ndarray | None = None
     log_mass: np.ndarray | None = None
     texts: Mapping[str, Sequence[Text]] = {}
-    ratings: Mapping[str, Sequence[Rating]] = {}
+    judged: Mapping[str, Sequence[Judged]] = {}
     failures: Mapping[str, Failed] = {}
     sounds: Mapping[str, Sound] = {}
 
@@ -53,7 +59,7 @@ class Results:
     failed: dict[str, Failed] = field(default_factory=dict)
     sounds: dict[str, Sound] = field(default_factory=dict)
     texts: dict[str, list[Text]] = field(default_factory=dict)
-    ratings: dict[str, list[Rating]] = field(default_factory=dict)
+    judged: dict[str, dict[tuple[str, str], Judged]] = field(default_factory=dict)
     _place: dict[str, int] = field(default_factory=dict)
     _logp: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0), np.float32))
     _log_mass: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
@@ -65,9 +71,8 @@ class Results:
         for utterance, texts in unit.texts.items():
             known = {text[:2]: text for text in self.texts.get(utterance, ())}
             self.texts[utterance] = list((known | {text[:2]: text for text in texts}).values())
-        for utterance, ratings in unit.ratings.items():
-            known = {rating[:2]: rating for rating in self.ratings.get(utterance, ())}
-            self.ratings[utterance] = list((known | {rating[:2]: rating for rating in ratings}).values())
+        for utterance, judged in unit.judged.items():
+            self.judged.setdefault(utterance, {}).update({item[:2]: item for item in judged})
         self.sounds.update(unit.sounds)
         for utterance in unit.ids:
             self.failed.pop(utterance, None)
@@ -79,7 +84,7 @@ class Results:
             if utterance in self._place:
                 self._logp[self._place[utterance]] = np.nan
                 self._log_mass[self._place[utterance]] = np.nan
-            for known in (self.failed, self.sounds, self.texts, self.ratings):
+            for known in (self.failed, self.sounds, self.texts, self.judged):
                 known.pop(utterance, None)
 
     def set_scores(self, ids: Sequence[str], logp: np.ndarray, log_mass: np.ndarray) -> None:
@@ -109,7 +114,7 @@ class Results:
             found = {utterance for utterance, row in self._place.items() if not silent[row]}
         else:
             found = set()
-        return sorted(found | self.texts.keys() | self.ratings.keys())
+        return sorted(found | self.texts.keys() | self.judged.keys())
 
     def _grow(self, size: int) -> None:
         have = len(self._logp)

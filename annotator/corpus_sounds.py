@@ -1,0 +1,76 @@
+"""Where the sound of each utterance is, how long it lasts, and whether it is still the one that was heard."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..data.corpus import Corpus
+from ..data.errors import CorpusError
+from .batching import UNKNOWN_SECONDS, plan_batches
+from .decoding import Job, fingerprint_sound
+from .engines.base import Engine
+from .run.results import Results, Sound
+
+
+class CorpusSounds:
+    """The sounds of a corpus as an engine hears them."""
+
+    def __init__(self, corpus: Corpus, engine: Engine):
+        self._corpus, self._engine = corpus, engine
+        self.ids = corpus.ids
+        self._row = {utterance: row for row, utterance in enumerate(self.ids)}
+        self._starts, self._ends = (corpus.utterances[name].to_pylist() for name in ("start", "end"))
+        self._durations = np.asarray(corpus.utterances["duration"].to_numpy(zero_copy_only=False), dtype=float)
+
+    def __contains__(self, utterance: str) -> bool:
+        return utterance in self._row
+
+    def job(self, utterance: str, known: Sound | None = None) -> Job:
+        """What a decoder has to do for an utterance."""
+        row = self._row[utterance]
+        try:
+            path, problem = str(self._corpus.audio_path(row)), None
+        except CorpusError as error:  # no audio named, or a remote address: this utterance's failure
+            path, problem = None, str(error)
+        rate, longest = self._engine.sample_rate, self._engine.max_seconds
+        return Job(utterance, path, self._starts[row], self._ends[row], rate, longest, known, problem)
+
+    def seconds(self, ids: Sequence[str]) -> np.ndarray:
+        """Durations of utterances; an unknown one is taken for the longest there may be."""
+        return np.nan_to_num(self._durations[self._rows(ids)], nan=UNKNOWN_SECONDS)
+
+    def unknown_durations(self, ids: Sequence[str]) -> int:
+        """How many of the utterances have no known duration."""
+        return int(np.isnan(self._durations[self._rows(ids)]).sum())
+
+    def spread(self, ids: Sequence[str], count: int) -> list[str]:
+        """Up to `count` utterances of different lengths, from the shortest to the longest."""
+        ordered = sorted(self._rows(ids), key=lambda row: (self._durations[row], row))
+        places = np.unique(np.linspace(0, len(ordered) - 1, count).round().astype(int)) if ordered else []
+        return [self.ids[ordered[place]] for place in places]
+
+    def batches(self, ids: Sequence[str], size: int, seconds: float | None) -> list[list[str]]:
+        """`batching.plan_batches` of utterances."""
+        batches = plan_batches(self._rows(ids), self._durations, size, seconds=seconds)
+        return [[self.ids[row] for row in batch] for batch in batches]
+
+    def changed(self, results: Results) -> list[str]:
+        """Utterances whose sound is not the one that was answered or failed; a file that is away changes nothing.
+
+        A sound that was touched and is the same gets its new time of change in `results`.
+        """
+        found = []
+        for utterance in [*results.sounds, *results.failed.keys() - results.sounds.keys()]:
+            job = self.job(utterance) if utterance in self else None
+            if job is None or job.path is None:
+                continue
+            known = results.sounds.get(utterance)
+            sound = fingerprint_sound(job.path, job.start, job.end, known)
+            if sound is not None and (known is None or sound.content != known.content):
+                found.append(utterance)
+            elif sound is not None:
+                results.sounds[utterance] = sound
+        return found
+
+    def _rows(self, ids: Sequence[str]) -> list[int]:
+        return [self._row[utterance] for utterance in ids]

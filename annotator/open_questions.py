@@ -1,0 +1,104 @@
+"""What a panel asks about each utterance of a corpus, and which of it a run has not answered yet."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from ..prompts.loader import Rendered
+from .answering import Draw
+from .asking import Ready
+from .panel import asks_anything
+from .run.dealt_votes import dealt_votes
+from .run.results import Results
+
+# An utterance that failed this often is listed and left alone.
+MAX_ATTEMPTS = 3
+
+Questions = list[Rendered | None]
+
+
+class Open(NamedTuple):
+    """What is to be asked of each utterance of a batch, as `answering.ask` takes it: None is not to be asked."""
+
+    questions: list[Questions]
+    draws: list[list[Draw]]
+    rated: list[Questions]
+
+
+class OpenQuestions:
+    """Nothing is asked twice: exact answers are known by rater, texts by listener and draw, attributes by judge."""
+
+    def __init__(self, ready: Ready):
+        asking, transcripts = ready.asking, ready.corpus.utterances["transcript"].to_pylist()
+        self.ids, self._asking = ready.corpus.ids, asking
+        self._listening, self._attributes = ready.listening, ready.attributes
+        self._transcripts = dict(zip(self.ids, transcripts, strict=True))
+        self._render = lru_cache(maxsize=4096)(ready.listening.questions)
+        if ready.attributes is not None:
+            self._render_rated = lru_cache(maxsize=4096)(ready.attributes.questions)
+
+    def of(self, utterance: str) -> Questions:
+        """What each rater is asked about an utterance."""
+        example = utterance if utterance in self._listening.example_ids else None
+        return self._render(self._transcripts[utterance], example)
+
+    def wanted(self) -> list[str]:
+        """Utterances that the panel is to be asked about."""
+        return [utterance for utterance in self.ids[: self._asking.limit] if asks_anything(self.of(utterance))]
+
+    def silent(self, limit: int | None) -> list[str]:
+        """Utterances of the first `limit` on which the whole panel abstains."""
+        return [utterance for utterance in self.ids[:limit] if not asks_anything(self.of(utterance))]
+
+    def missing(self, results: Results, *, retry: bool) -> list[str]:
+        """Utterances with an unanswered question, and without a failure that stands."""
+        wanted = self.wanted()
+        found = []
+        for utterance, is_open in zip(wanted, self._are_open(results, wanted), strict=True):
+            failed = results.failed.get(utterance)
+            stands = failed is not None and not (retry and failed.attempts < MAX_ATTEMPTS)
+            if not stands and (is_open or failed is not None):
+                found.append(utterance)
+        return found
+
+    def open(self, results: Results, ids: Sequence[str]) -> Open:
+        """What of a batch is not answered yet."""
+        rated = [self._unrated(results, utterance) for utterance in ids]
+        if self._asking.mode != "exact":
+            return Open([self.of(utterance) for utterance in ids], self._draws(results, ids), rated)
+        known = ~np.isnan(results.scores(ids)[1])
+        questions = [
+            [None if there else question for question, there in zip(self.of(utterance), row, strict=True)]
+            for utterance, row in zip(ids, known, strict=True)
+        ]
+        return Open(questions, [], rated)
+
+    def _are_open(self, results: Results, ids: Sequence[str]) -> list[bool]:
+        found = self.open(results, ids)
+        asked = (
+            [asks_anything(questions) for questions in found.questions] if self._asking.mode == "exact" else found.draws
+        )
+        return [bool(own) or asks_anything(rated) for own, rated in zip(asked, found.rated, strict=True)]
+
+    def _unrated(self, results: Results, utterance: str) -> Questions:
+        """The questions on attributes that no judge has answered; those that abstain are never open."""
+        if self._attributes is None:
+            return []
+        known = results.judged.get(utterance, {})
+        asked = self._render_rated(self._transcripts[utterance])
+        return [None if key in known else own for key, own in zip(self._attributes.keys, asked, strict=True)]
+
+    def _draws(self, results: Results, ids: Sequence[str]) -> list[list[Draw]]:
+        """Answers in words that are dealt and not given yet."""
+        panel = self._listening
+        dealt: list[list[Draw]] = [[] for _ in ids]
+        votes = dealt_votes(ids, len(panel.listeners), votes=self._asking.votes, seed=self._asking.seed)
+        known = [{text[:2] for text in results.texts.get(utterance, ())} for utterance in ids]
+        asked = [self.of(utterance) for utterance in ids]
+        for u, listener, draw in zip(*votes, strict=True):
+            silent = asked[u][panel.rater_of[listener]] is None
+            if not silent and (panel.listeners[listener].listener, int(draw)) not in known[u]:
+                dealt[u].append(Draw(int(listener), int(draw)))
+        return dealt

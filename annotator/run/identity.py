@@ -1,0 +1,121 @@
+"""Whose run it is: what decides its numbers may never change, and more of everything extends it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...data.corpus import Corpus
+from ...data.errors import OutputError
+from ...data.files import fingerprint
+from ...prompts.loader import panel_fingerprint
+from ..attributes import Attributes
+from ..panel import ListeningPanel
+from .place import FORMAT, Info
+
+# What a panel decides; the rest of an identity may never change.
+PANEL_KEYS = ("question", "panel", "panel_fingerprint", "attribute_questions")
+
+
+def run_identity(
+    corpus: Corpus,
+    listening: ListeningPanel,
+    engine: Mapping[str, str],
+    *,
+    mode: str,
+    seed: int,
+    attributes: Attributes | None = None,
+) -> Info:
+    """What may not change while a run is continued: everything that decides its numbers, but no machine or time.
+
+    `engine` is its name and what it says of itself: model, weights, dtype.
+    """
+    return {
+        "corpus": corpus.name,
+        "labels": list(corpus.labels.labels),
+        **engine,
+        "mode": mode,
+        "question": listening.panel.question.name,
+        "panel": listening.panel.name,
+        "panel_fingerprint": panel_fingerprint(listening.panel),
+        "seed": seed,
+        **(attributes.identity if attributes is not None else {}),
+    }
+
+
+def run_name(identity: Mapping[str, Any]) -> str:
+    """The name that a run's votes carry: readable, and different for different identities."""
+    digest = fingerprint(dict(identity)).removeprefix("sha256:")[:8]
+    return f"{identity['model']}/{identity['panel']}/{digest}"
+
+
+def run_info(
+    identity: Info, listening: ListeningPanel, *, votes: int, limit: int | None, attributes: Attributes | None = None
+) -> Info:
+    """The `run.json` of a new run; `listeners` are fingerprints of all that each of them is asked."""
+    rows = {row["listener"]: row for row in listening.table().drop_columns(["panel"]).to_pylist()}
+    if attributes is not None:
+        for listener in listening.listeners:
+            rows[listener.listener]["attributes"] = attributes.texts(listener)
+    return {
+        "format": FORMAT,
+        "run": run_name(identity),
+        "identity": identity,
+        "votes": votes,
+        "limit": limit,
+        "labels": listening.labels.to_json(),
+        "listeners": {name: fingerprint(row) for name, row in rows.items()},
+        "versions": [],
+    }
+
+
+def joined(path: Path, former: Info | None, wanted: Info, versions: Mapping[str, str]) -> Info:
+    """run.json of a run that is continued under these `versions`: more of everything, never less.
+
+    `OutputError` if it is another run.
+    """
+    if former is None:
+        return {**wanted, "versions": [versions]}
+    check_identity(path, former, wanted)
+    first, second = former.get("limit"), wanted["limit"]
+    known = former.get("versions", [])
+    return {
+        **former,
+        **wanted,
+        "votes": max(former["votes"], wanted["votes"]),
+        "limit": None if first is None or second is None else max(first, second),
+        "versions": known if versions in known else [*known, versions],
+    }
+
+
+def check_identity(path: Path, former: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuse by name to continue a run as another one; `OutputError` says what differs.
+
+    `former` and `wanted` are run.json's contents. A panel that holds all of the run's listeners, asked the same, is
+    no difference: it extends the run.
+    """
+    found, asked = former["identity"], wanted["identity"]
+    missing = _missing_listeners(former, wanted)
+    keys = [key for key in dict.fromkeys([*found, *asked]) if missing or key not in PANEL_KEYS]
+    differing = [
+        f"{key} is {found.get(key)!r} there and {asked.get(key)!r} here"
+        for key in keys
+        if found.get(key) != asked.get(key)
+    ]
+    if differing:
+        lacking = f"; a larger panel must keep the run's listeners, this one lacks {', '.join(missing[:5])}"
+        raise OutputError(
+            f"{path} holds another run ({'; '.join(differing)}{lacking if missing else ''}); "
+            "choose another output folder, or pass --overwrite"
+        )
+
+
+def _missing_listeners(former: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Listeners of the run that the wanted panel does not have, or asks otherwise."""
+    found, asked = former["identity"], wanted["identity"]
+    # Other attributes or another scale are a difference of their own, not the listeners'.
+    same = [key for key in ("attributes", "scale") if found.get(key) == asked.get(key)]
+    telling = ("panel_fingerprint", "attribute_questions") if len(same) == 2 else ("panel_fingerprint",)
+    if all(found.get(key) == asked.get(key) for key in telling):
+        return []
+    known = former.get("listeners") or {"any listener": None}
+    return [name for name, asked in known.items() if wanted["listeners"].get(name) != asked]

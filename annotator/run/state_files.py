@@ -1,0 +1,102 @@
+"""What a run has to know and its tables do not say, in RUN/.ledger: sounds, stated distributions, judges' answers.
+
+Sorted, so that equal results give equal files but for the sounds, which hold this machine's times of change.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ...data.files import atomic_file
+from ...data.tables import distribution_column
+from .place import STATE
+from .results import Judged, Results, Sound
+
+SOUNDS = f"{STATE}/sounds.parquet"
+STATED = f"{STATE}/stated.parquet"
+JUDGED = f"{STATE}/judged.parquet"
+
+
+def write_sounds(path: Path, results: Results) -> None:
+    """Write what every utterance's answers were given to."""
+    rows = sorted(results.sounds.items())
+    _write(
+        path / SOUNDS,
+        utterance_id=pa.array([utterance for utterance, _ in rows], pa.string()),
+        content=pa.array([sound.content for _, sound in rows], pa.string()),
+        size=pa.array([sound.size for _, sound in rows], pa.int64()),
+        mtime_ns=pa.array([sound.mtime_ns for _, sound in rows], pa.int64()),
+    )
+
+
+def read_sounds(path: Path) -> dict[str, Sound]:
+    """What `write_sounds` wrote, by utterance; nothing where there is no such file."""
+    rows = _read(path / SOUNDS, "utterance_id", "content", "size", "mtime_ns")
+    return {utterance: Sound(*sound) for utterance, *sound in rows}
+
+
+def write_stated(path: Path, results: Results, labels: int) -> None:
+    """Write every distribution that was stated in words, one row an answer: `scores` holds only their means."""
+    rows = [
+        (utterance, text[0], text[1], text[5])
+        for utterance, texts in sorted(results.texts.items())
+        for text in sorted(texts, key=lambda text: text[:2])
+        if text[5] is not None
+    ]
+    _write(
+        path / STATED,
+        utterance_id=pa.array([row[0] for row in rows], pa.string()),
+        listener=pa.array([row[1] for row in rows], pa.string()),
+        draw=pa.array([row[2] for row in rows], pa.int32()),
+        p=distribution_column(np.array([row[3] for row in rows]).reshape(-1, labels)),
+    )
+
+
+def read_stated(path: Path) -> dict[tuple[str, str, int], tuple[float, ...]]:
+    """What `write_stated` wrote, by utterance, listener and draw."""
+    rows = _read(path / STATED, "utterance_id", "listener", "draw", "p")
+    return {(utterance, listener, draw): tuple(p) for utterance, listener, draw, p in rows}
+
+
+def write_judged(path: Path, results: Results) -> None:
+    """Write the judges' answers on attributes: `ratings` holds what listeners make of them at their temperatures.
+
+    In full precision, so that a listener that joins later is rated as if it had been there.
+    """
+    rows = [(utterance, *item) for utterance, known in sorted(results.judged.items()) for item in _in_order(known)]
+    _write(
+        path / JUDGED,
+        utterance_id=pa.array([row[0] for row in rows], pa.string()),
+        judge=pa.array([row[1] for row in rows], pa.string()),
+        dimension=pa.array([row[2] for row in rows], pa.string()),
+        logp=pa.array([row[3] for row in rows], pa.list_(pa.float64())),
+    )
+
+
+def read_judged(path: Path) -> dict[str, dict[tuple[str, str], Judged]]:
+    """What `write_judged` wrote, as `Results.judged` holds it."""
+    found: dict[str, dict[tuple[str, str], Judged]] = {}
+    for utterance, judge, dimension, logp in _read(path / JUDGED, "utterance_id", "judge", "dimension", "logp"):
+        found.setdefault(utterance, {})[judge, dimension] = Judged(judge, dimension, tuple(logp))
+    return found
+
+
+def _in_order(known: Mapping[tuple[str, str], Judged]) -> list[Judged]:
+    return [known[key] for key in sorted(known)]
+
+
+def _write(path: Path, **columns: Any) -> None:
+    with atomic_file(path) as partial:
+        pq.write_table(pa.table(columns), partial, compression="zstd")
+
+
+def _read(path: Path, *names: str) -> Iterator[tuple[Any, ...]]:
+    """The rows of a state file; none where it is not there."""
+    if not path.exists():
+        return iter(())
+    table = pq.read_table(path)
+    return zip(*(table[name].to_pylist() for name in names), strict=True)
