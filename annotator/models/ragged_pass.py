@@ -97,8 +97,8 @@ def _encoder_layer(layer: Any, x: torch.Tensor, clips: Rectangle, mask: torch.Te
     attention = layer.self_attn
     y = layer.self_attn_layer_norm(x)
     q, k, v = (_heads(attention, project(y)) for project in (attention.q_proj, attention.k_proj, attention.v_proj))
-    at = clips.index
-    x = x + attention.out_proj(clips.flat(_attend(q[at], k[at], v[at], attention.scaling, mask=mask)))
+    q, k, v = (_gathered(part, clips.index) for part in (q, k, v))
+    x = x + attention.out_proj(clips.flat(_attend(q, k, v, attention.scaling, mask=mask)))
     x = x + layer.fc2(layer.activation_fn(layer.fc1(layer.final_layer_norm(x))))
     if x.dtype == torch.float16:
         limit = torch.finfo(x.dtype).max - 1000
@@ -112,10 +112,10 @@ def _decoder_layer(layer: Any, x: torch.Tensor, turn: Sequence[torch.Tensor], la
     q, k, v = (_heads(attention, project(y)) for project in (attention.q_proj, attention.k_proj, attention.v_proj))
     q, k = _turned(q, *turn), _turned(k, *turn)
     # Padding stands behind a prefix, so the causal order alone hides it.
-    at = layout.prefixes.index
-    prefixes = layout.prefixes.flat(_attend(q[at], k[at], v[at], attention.scaling, causal=True))
-    keys, values = k[layout.keys], v[layout.keys]
-    groups = layout.groups.flat(_attend(q[layout.groups.index], keys, values, attention.scaling, mask=layout.mask))
+    asked, keys, values = (_gathered(part, layout.prefixes.index) for part in (q, k, v))
+    prefixes = layout.prefixes.flat(_attend(asked, keys, values, attention.scaling, causal=True))
+    asked, keys, values = _gathered(q, layout.groups.index), _gathered(k, layout.keys), _gathered(v, layout.keys)
+    groups = layout.groups.flat(_attend(asked, keys, values, attention.scaling, mask=layout.mask))
     x = x + attention.o_proj(torch.cat([prefixes, groups]))
     return x + _gated(layer.mlp, layer.post_attention_layernorm(x))
 
@@ -127,7 +127,8 @@ def _last_layer(layer: Any, x: torch.Tensor, turn: Sequence[torch.Tensor], layou
     k, v = _turned(_heads(attention, attention.k_proj(y)), *turn), _heads(attention, attention.v_proj(y))
     rows = reads.index.flatten() if reads.keep is None else reads.index.flatten()[reads.keep]
     q = _turned(_heads(attention, attention.q_proj(y[reads.index])), *(part[reads.index] for part in turn))
-    out = _attend(q, k[layout.keys], v[layout.keys], attention.scaling, mask=layout.read_mask)
+    keys, values = _gathered(k, layout.keys), _gathered(v, layout.keys)
+    out = _attend(q, keys, values, attention.scaling, mask=layout.read_mask)
     x = x[rows] + attention.o_proj(reads.flat(out))
     return x + _gated(layer.mlp, layer.post_attention_layernorm(x))
 
@@ -141,6 +142,11 @@ def _gated(mlp: Any, x: torch.Tensor) -> torch.Tensor:
 
 def _heads(attention: Any, x: torch.Tensor) -> torch.Tensor:
     return x.unflatten(-1, (-1, attention.head_dim))
+
+
+def _gathered(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """x [T, heads, D] at the places of a rectangle [B, N]: a quarter of the time that x[index] takes on a CPU."""
+    return x.flatten(1).index_select(0, index.flatten()).view(*index.shape, *x.shape[1:])
 
 
 def _turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
