@@ -8,15 +8,25 @@ from ..data.corpus import Corpus
 from ..data.errors import OptionError
 from ..data.files import fingerprint
 from .asking import Asked, Asking, Ready, loaded
+from .memory import memory_in_a_sentence
 from .planning import Estimate, estimate, find_budget, read_only
 from .run.environment import engine_versions, record_session
 from .run.identity import joined
 from .run.ledger import Ledger
-from .run.place import check_place, is_run, remove_run
+from .run.place import check_free, check_place, is_run, remove_run
 from .run.read_tables import read_results
 from .run.write_tables import write_tables
 from .runs import Run, open_run
-from .selfcheck import FROM_UTTERANCES, SAMPLE, Monitor, canary_answers, check_batching, check_canaries
+from .selfcheck import (
+    FROM_UTTERANCES,
+    MOST_FAILURES,
+    SAMPLE,
+    Endurance,
+    Monitor,
+    canary_answers,
+    check_batching,
+    check_canaries,
+)
 from .session import Session
 from .status import Progress, Watch, watching
 
@@ -37,15 +47,17 @@ def annotate(
     """Annotate a corpus into the run directory `out`; what is `asked`, and the defaults, are those of `Asking`.
 
     A run that is already there is continued if it has the same identity (corpus, labels, engine, model, weights,
-    dtype, mode, seed, and a panel with all the run's listeners): what is answered is not asked again, failures are
-    tried again, at most three times in all, and more utterances, votes or listeners extend it. An utterance whose sound
-    has changed on disk is asked anew. What was planned and interrupted is finished first. After `max_hours`, or at
+    dtype, mode, seed, what is done with long utterances, and a panel with all the run's listeners): what is answered is
+    not asked again, failures are tried again, at most three times in all, and more utterances, votes or listeners
+    extend it. An utterance whose sound has changed on disk is asked anew, one whose transcript has by those who read
+    it; one that left the corpus stays. What was planned and interrupted is finished first. After `max_hours`, or at
     Ctrl-C, it stops, and the same call goes on.
 
     Mode `sample` and `verbalized` keep every text in `answers.parquet`; `attributes` are in `ratings.parquet`.
 
     The self-check (on by default above 1,000 utterances) compares batch with single answers on a sample, compares
-    three fixed sounds with earlier sessions, and stops the run with `RunError` when answers are degenerate.
+    three fixed sounds with earlier sessions, and stops the run with `RunError` when answers are degenerate. A model
+    that fails on 100 utterances in a row (without self-check: 1,000) stops it as well.
 
     `workers` decode sounds ahead of the model. `progress(done, total)` is called after each batch, and `watch(status)`
     with rate, remaining time and failures. One utterance that cannot be heard is one row of `Run.failures`; the rest
@@ -54,18 +66,21 @@ def annotate(
     `CorpusError`.
     """
     asking, path = Asking(model, **asked), Path(out)
-    if max_hours is not None and not max_hours > 0:
-        raise OptionError(f"{max_hours:g} hours at most; expected more than 0")
+    if workers < 1:
+        raise OptionError(f"{workers} workers to decode sounds; expected at least 1")
+    _check_hours(max_hours)
     replaces = overwrite and is_run(path)
-    if not replaces:
-        check_place(path)
-    with loaded(corpus, asking) as ready:
+    check_free(path, replaces=replaces)
+    with memory_in_a_sentence(), loaded(corpus, asking) as ready:
         if replaces:
             remove_run(path)
         with opened_ledger(path, ready) as ledger:
             # What the run holds already stays: fewer votes than it has are no reason to take any away.
             ready = ready._replace(asking=replace(asking, votes=ledger.info["votes"]))
             session = Session(ready, workers=workers, max_hours=max_hours, watch=watching(progress, watch))
+            if selfcheck is False:
+                session.endurance = Endurance(MOST_FAILURES)
+            session.forget_changed(ledger)
             if selfcheck or (selfcheck is None and session.extent(ledger) > FROM_UTTERANCES):
                 look_first(ledger, session)
             session.batch_seconds = find_budget(session, ledger)
@@ -75,16 +90,31 @@ def annotate(
 
 
 def plan_annotation(
-    corpus: Corpus | str | Path, model: str, *, out: str | Path | None = None, **asked: Unpack[Asked]
+    corpus: Corpus | str | Path,
+    model: str,
+    *,
+    out: str | Path | None = None,
+    max_hours: float | None = None,
+    **asked: Unpack[Asked],
 ) -> Estimate:
     """What `annotate` with the same arguments would still have to do, and cost: measured on a few utterances.
 
     Writes nothing. If `out` is a run already, what it holds is not counted; it is refused if it is another run.
     """
-    with loaded(corpus, Asking(model, **asked)) as ready:
+    asking = Asking(model, **asked)
+    _check_hours(max_hours)
+    if out is not None:
+        check_place(Path(out))
+    with memory_in_a_sentence(), loaded(corpus, asking) as ready:
         reading, session = read_only(None if out is None else Path(out), ready), Session(ready)
+        session.forget_changed(reading)
         session.batch_seconds = find_budget(session, reading)
-        return estimate(session, reading)
+        return estimate(session, reading, max_hours=max_hours)
+
+
+def _check_hours(max_hours: float | None) -> None:
+    if max_hours is not None and not max_hours > 0:
+        raise OptionError(f"{max_hours:g} hours at most; expected more than 0")
 
 
 def opened_ledger(path: Path, ready: Ready) -> Ledger:
@@ -117,10 +147,12 @@ def look_first(ledger: Ledger, session: Session) -> None:
 def write_results(ledger: Ledger, session: Session) -> None:
     """Replace the run's tables by those of everything that is known now, unless they hold just that already."""
     info, ready = ledger.info, session.ready
+    record = {**session.record(), "cut_sounds": ledger.results.cut()}
     silent = session.questions.silent(info["limit"])
-    holds = fingerprint({"votes": info["votes"], "run": info["run"], "silent": silent, "plans": info.get("plans", 0)})
-    if info.get("tables") == holds and not ledger.resumed and not session.changed:
-        record_session(ledger.path, ledger.path, session.record())
+    parts = {"votes": info["votes"], "run": info["run"], "silent": silent, "plans": info.get("plans", 0)}
+    holds = fingerprint({**parts, "labels": info["labels"]})
+    if info.get("tables") == holds and not (ledger.resumed or session.changed or session.reworded):
+        record_session(ledger.path, ledger.path, record)
         return
     with ledger.commit(tables=holds) as staged:
         write_tables(
@@ -134,4 +166,4 @@ def write_results(ledger: Ledger, session: Session) -> None:
             silent=silent,
             attributes=ready.attributes,
         )
-        record_session(ledger.path, staged, session.record())
+        record_session(ledger.path, staged, record)

@@ -17,6 +17,7 @@ from .panel import ListeningPanel
 from .parsing import AnswerReader
 from .run.results import Judged
 from .shares import read_shares
+from .windows import score_windows
 
 MODES = ("exact", "sample", "verbalized")
 # Room for the longest text a form asks for: a label with a sentence around it, two sentences of reasoning, a JSON
@@ -101,7 +102,8 @@ def ask(
 ) -> list[Answered]:
     """Ask a batch: the b-th sound is asked the b-th list of questions, `panel.questions(transcript)`.
 
-    Sounds are as `engine.frontend` made them. `exact` scores every answer in one pass. `sample` writes one text for
+    Sounds are as `engine.frontend` made them, or `Windows` of such (`windows.score_windows` averages their answers; not
+    for modes that write). `exact` scores every answer in one pass. `sample` writes one text for
     each of `draws[b]` (places in `panel.listeners`) at the listener's temperature, which here acts on tokens, and reads
     a label from it. `verbalized` writes texts likewise and reads a distribution. Chances depend on (seed, `ids[b]`,
     listener, draw) alone, so texts depend neither on the batch nor on its order. With `attributes`, `rated[b]` of
@@ -151,7 +153,7 @@ def _score(
 ) -> list[np.ndarray]:
     """log P(answer) [Q, `width` or more] of each utterance, NaN behind a question's answers and where none is."""
     heard = [b for b, asked in enumerate(questions) if any(question is not None for question in asked)]
-    found = engine.score([sounds[b] for b in heard], [questions[b] for b in heard]) if heard else []
+    found = score_windows(engine, [sounds[b] for b in heard], [questions[b] for b in heard]) if heard else []
     scores = [np.full((len(asked), width), np.nan) for asked in questions]
     for b, row in zip(heard, found, strict=True):
         wide = max(width, row.answer_logp.shape[1])

@@ -11,6 +11,7 @@ from ..data.errors import OptionError
 from ..prompts.loader import load_panel
 from .answering import MODES, panel_for
 from .attributes import Attributes, attributes_for
+from .duration import Duration, check_duration, duration_for, duration_identity
 from .engines.base import Engine, EngineSpec, make_engine
 from .few_shot import listening_panel
 from .panel import ListeningPanel
@@ -33,6 +34,8 @@ class Asked(TypedDict, total=False):
     device: str
     dtype: str
     batch_size: int | None
+    max_seconds: float | None
+    too_long: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,10 @@ class Asking:
     - `attributes`: which of valence, arousal and dominance are rated besides.
     - `limit`: the first so many utterances (None: all). `seed`: of all chance.
     - `batch_size`: utterances a batch at most (None: by a budget of sound).
+    - `max_seconds` of an utterance at most are heard at once (None: what the model hears). A longer one is refused, a
+      failure, if `too_long` is `reject`; of `truncate` the first `max_seconds` are heard; for `windows` its d seconds
+      are cut into ceil(d / `max_seconds`) equal windows, every listener is asked about each, and P(answer) is the mean
+      over windows, weighted by their duration. Windows go with mode `exact` alone.
 
     Raises `OptionError` for what cannot be asked.
     """
@@ -65,6 +72,8 @@ class Asking:
     device: str = "auto"
     dtype: str = "auto"
     batch_size: int | None = None
+    max_seconds: float | None = None
+    too_long: str = "reject"
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -77,6 +86,7 @@ class Asking:
             raise OptionError(f"a limit of {self.limit} utterances; expected at least 1")
         if self.batch_size is not None and self.batch_size < 1:
             raise OptionError(f"a batch of {self.batch_size} utterances; expected at least 1")
+        check_duration(self.max_seconds, self.too_long, self.mode)
 
 
 class Ready(NamedTuple):
@@ -88,6 +98,7 @@ class Ready(NamedTuple):
     attributes: Attributes | None
     engine: Engine
     info: Info
+    duration: Duration
 
 
 @contextmanager
@@ -99,6 +110,7 @@ def loaded(corpus: Corpus | str | Path, asking: Asking) -> Iterator[Ready]:
     if asking.attributes:
         rated = attributes_for(listening, scale=corpus.info.scale, dimensions=asking.attributes)
     with running_engine(asking) as engine:
+        duration = duration_for(asking.max_seconds, asking.too_long, engine.max_seconds)
         identity = run_identity(
             corpus,
             listening,
@@ -106,9 +118,10 @@ def loaded(corpus: Corpus | str | Path, asking: Asking) -> Iterator[Ready]:
             mode=asking.mode,
             seed=asking.seed,
             attributes=rated,
+            duration=duration_identity(duration, engine.max_seconds),
         )
         info = run_info(identity, listening, votes=asking.votes, limit=asking.limit, attributes=rated)
-        yield Ready(asking, corpus, listening, rated, engine, info)
+        yield Ready(asking, corpus, listening, rated, engine, info, duration)
 
 
 @contextmanager

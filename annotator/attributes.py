@@ -30,6 +30,7 @@ RATING_SCORES = TableSpec(
         "dimension": pa.string(),
         "points": pa.list_(pa.float64()),
         "p": pa.list_(pa.float32()),
+        "log_mass": pa.float32(),
     },
     required=("utterance_id", "listener", "dimension", "points", "p"),
     key=("utterance_id", "listener", "dimension"),
@@ -38,12 +39,16 @@ RATING_SCORES = TableSpec(
 
 
 class Rating(NamedTuple):
-    """One listener's rating: the expected value, and p over the scale's points at the listener's temperature."""
+    """One listener's rating: the expected value, and p over the scale's points at the listener's temperature.
+
+    `log_mass` is the log-probability of any point at all, at T = 1 as in `scores`; None where it was not recorded.
+    """
 
     listener: str
     dimension: str
     value: float
     p: tuple[float, ...]
+    log_mass: float | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,9 @@ class Attributes:
         expected = np.array([question is not None for question in asked], dtype=bool)
         if not (sound | ~expected).all():
             return None
-        return tuple(Judged(*self.keys[i], tuple(logp[i].tolist())) for i in np.flatnonzero(expected))
+        return tuple(
+            Judged(*self.keys[i], tuple(logp[i].tolist()), float(log_mass[i])) for i in np.flatnonzero(expected)
+        )
 
     def ratings(self, judged: Iterable[Judged]) -> tuple[Rating, ...]:
         """The listeners' ratings from their judges' answers.
@@ -109,14 +116,15 @@ class Attributes:
         p_T(point) is proportional to P1(point)^(1/T) as for labels; the value is its mean. Abstaining listeners have
         no rating.
         """
-        known = {(judge, dimension): np.array(logp) for judge, dimension, logp in judged}
+        known = {(item.judge, item.dimension): item for item in judged}
         found = []
         for listener in self.panel.listeners:
             for dimension in self.dimensions:
-                logp = known.get((_way(listener), dimension))
-                if logp is not None:
-                    p = at_temperature(logp, listener.temperature)
-                    found.append(Rating(listener.listener, dimension, float(p @ self.points), tuple(p.tolist())))
+                item = known.get((_way(listener), dimension))
+                if item is not None:
+                    p = at_temperature(np.array(item.logp), listener.temperature)
+                    value = float(p @ self.points)
+                    found.append(Rating(listener.listener, dimension, value, tuple(p.tolist()), item.log_mass))
         return tuple(found)
 
     def _render(self, judge: Listener, dimension: str, spoken: str) -> Rendered | None:
@@ -160,25 +168,36 @@ def attributes_for(
     return Attributes(panel, asked, points, tuple(dict.fromkeys(dimensions)))
 
 
-def rating_table(rated: Iterable[tuple[str, Iterable[tuple[str, str, float, Sequence[float]]]]]) -> pa.Table:
+def rating_table(rated: Iterable[tuple[str, Iterable[Rating]]]) -> pa.Table:
     """The `ratings` table of (utterance id, its ratings): the expected values, source synthetic, sorted by key."""
     rows = [
-        {"utterance_id": utterance, "rater_id": listener, "source": "synthetic", "dimension": dimension, "value": value}
+        {
+            "utterance_id": utterance,
+            "rater_id": item.listener,
+            "source": "synthetic",
+            "dimension": item.dimension,
+            "value": item.value,
+        }
         for utterance, ratings in rated
-        for listener, dimension, value, _ in ratings
+        for item in ratings
     ]
     rows.sort(key=lambda row: (row["utterance_id"], row["rater_id"], row["dimension"]))
     return from_rows(rows, RATINGS)
 
 
-def rating_score_table(
-    rated: Iterable[tuple[str, Iterable[tuple[str, str, float, Sequence[float]]]]], points: Sequence[float]
-) -> pa.Table:
-    """The same ratings with p over the scale's points, sorted by key."""
+def rating_score_table(rated: Iterable[tuple[str, Iterable[Rating]]], points: Sequence[float]) -> pa.Table:
+    """The same ratings with p over the scale's points and the mass on all of them, sorted by key."""
     rows = [
-        {"utterance_id": utterance, "listener": listener, "dimension": dimension, "points": list(points), "p": list(p)}
+        {
+            "utterance_id": utterance,
+            "listener": item.listener,
+            "dimension": item.dimension,
+            "points": list(points),
+            "p": list(item.p),
+            "log_mass": item.log_mass,
+        }
         for utterance, ratings in rated
-        for listener, dimension, _, p in ratings
+        for item in ratings
     ]
     rows.sort(key=lambda row: (row["utterance_id"], row["listener"], row["dimension"]))
     return from_rows(rows, RATING_SCORES)

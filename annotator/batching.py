@@ -9,26 +9,32 @@ UNKNOWN_SECONDS = 30.0
 
 
 def plan_batches(
-    rows: Sequence[int], durations: np.ndarray, size: int, *, seconds: float | None = None, extra: float = 0.0
+    rows: Sequence[int],
+    durations: np.ndarray,
+    size: int,
+    *,
+    seconds: float | None = None,
+    extra: float = 0.0,
+    windows: np.ndarray | None = None,
 ) -> list[list[int]]:
-    """Cut `rows` into batches of similar length, longest first: at most `size` utterances, at most `seconds` of sound.
+    """Cut `rows` into batches of similar length, longest first: at most `size` sounds, at most `seconds` of sound.
 
     The longest come first so that a batch too large for the memory shows at once. Sound counts as it is computed: every
-    utterance of a batch as long as its longest, plus `extra` for its text. One utterance is always allowed. `durations`
-    [all utterances] in seconds, NaN where unknown (those come last). Equal input gives equal batches.
+    sound of a batch as long as its longest, plus `extra` for its text. `durations` [all utterances] in seconds, NaN
+    where unknown (those come last). An utterance is one sound, or as many as it is cut into equal `windows` [all
+    utterances]; these stay together, and one utterance is always allowed. Equal input gives equal batches.
     """
-    keys = np.nan_to_num(durations, nan=0.0)
-    cost = np.nan_to_num(durations, nan=UNKNOWN_SECONDS) + extra
+    pieces = np.ones(len(durations), dtype=int) if windows is None else windows
+    keys = np.nan_to_num(durations, nan=0.0) / pieces
+    cost = np.nan_to_num(durations, nan=UNKNOWN_SECONDS) / pieces + extra
     batches: list[list[int]] = []
-    longest = 0.0
-    for row in sorted(rows, key=lambda row: (-keys[row], row)):
-        batch = batches[-1] if batches else None
-        widest = max(longest, float(cost[row]))
-        full = batch is None or len(batch) >= size or (seconds is not None and widest * (len(batch) + 1) > seconds)
-        if batch is None or full:
+    longest, held = 0.0, 0
+    for row in sorted(rows, key=lambda row: (-keys[row], -pieces[row], row)):
+        widest, count = max(longest, float(cost[row])), held + int(pieces[row])
+        if not batches or count > size or (seconds is not None and widest * count > seconds):
             batches.append([row])
-            longest = float(cost[row])
+            longest, held = float(cost[row]), int(pieces[row])
         else:
-            batch.append(row)
-            longest = widest
+            batches[-1].append(row)
+            longest, held = widest, count
     return batches

@@ -4,23 +4,32 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..data.audio import window_count
 from ..data.corpus import Corpus
 from ..data.errors import CorpusError
 from .batching import UNKNOWN_SECONDS, plan_batches
-from .decoding import Job, fingerprint_sound
+from .duration import Duration
 from .engines.base import Engine
+from .hearing import Job, fingerprint_sound
 from .run.results import Results, Sound
 
 
 class CorpusSounds:
-    """The sounds of a corpus as an engine hears them."""
+    """The sounds of a corpus as an engine hears them, no more of each than the policy on `duration` says."""
 
-    def __init__(self, corpus: Corpus, engine: Engine):
-        self._corpus, self._engine = corpus, engine
+    def __init__(self, corpus: Corpus, engine: Engine, duration: Duration):
+        self._corpus, self._engine, self._duration = corpus, engine, duration
         self.ids = corpus.ids
         self._row = {utterance: row for row, utterance in enumerate(self.ids)}
         self._starts, self._ends = (corpus.utterances[name].to_pylist() for name in ("start", "end"))
+        self._names = corpus.utterances["audio"].to_pylist()
         self._durations = np.asarray(corpus.utterances["duration"].to_numpy(zero_copy_only=False), dtype=float)
+        if duration.too_long == "truncate":
+            self._durations = np.minimum(self._durations, duration.seconds)
+        self._windows = np.ones(len(self._durations), dtype=int)
+        if duration.too_long == "windows":
+            known = np.nan_to_num(self._durations, nan=UNKNOWN_SECONDS)
+            self._windows = np.array([window_count(float(seconds), duration.seconds) for seconds in known], dtype=int)
 
     def __contains__(self, utterance: str) -> bool:
         return utterance in self._row
@@ -32,12 +41,17 @@ class CorpusSounds:
             path, problem = str(self._corpus.audio_path(row)), None
         except CorpusError as error:  # no audio named, or a remote address: this utterance's failure
             path, problem = None, str(error)
-        rate, longest = self._engine.sample_rate, self._engine.max_seconds
-        return Job(utterance, path, self._starts[row], self._ends[row], rate, longest, known, problem)
+        rate, (longest, too_long) = self._engine.sample_rate, self._duration
+        start, end, name = self._starts[row], self._ends[row], self._names[row]
+        return Job(utterance, path, start, end, rate, longest, known, problem, too_long, name)
 
     def seconds(self, ids: Sequence[str]) -> np.ndarray:
         """Durations of utterances; an unknown one is taken for the longest there may be."""
         return np.nan_to_num(self._durations[self._rows(ids)], nan=UNKNOWN_SECONDS)
+
+    def windows(self, ids: Sequence[str]) -> np.ndarray:
+        """Into how many windows each of the utterances is cut, by its stated duration."""
+        return self._windows[self._rows(ids)]
 
     def unknown_durations(self, ids: Sequence[str]) -> int:
         """How many of the utterances have no known duration."""
@@ -51,7 +65,7 @@ class CorpusSounds:
 
     def batches(self, ids: Sequence[str], size: int, seconds: float | None) -> list[list[str]]:
         """`batching.plan_batches` of utterances."""
-        batches = plan_batches(self._rows(ids), self._durations, size, seconds=seconds)
+        batches = plan_batches(self._rows(ids), self._durations, size, seconds=seconds, windows=self._windows)
         return [[self.ids[row] for row in batch] for batch in batches]
 
     def changed(self, results: Results) -> list[str]:
@@ -68,8 +82,8 @@ class CorpusSounds:
             sound = fingerprint_sound(job.path, job.start, job.end, known)
             if sound is not None and (known is None or sound.content != known.content):
                 found.append(utterance)
-            elif sound is not None:
-                results.sounds[utterance] = sound
+            elif sound is not None and known is not None:
+                results.sounds[utterance] = known._replace(size=sound.size, mtime_ns=sound.mtime_ns)
         return found
 
     def _rows(self, ids: Sequence[str]) -> list[int]:

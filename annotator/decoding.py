@@ -12,7 +12,6 @@ So a worker imports in the background, and only in a run long enough for it; unt
 parent's thread prepares them: nothing waits for a start.
 """
 
-import hashlib
 import itertools
 import os
 import pickle
@@ -22,99 +21,20 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from typing import IO, Any, NamedTuple, Self
 
-import numpy as np
-
-from ..data.audio import load_audio
-from ..data.errors import AudioError, RunError
-from .run.results import Sound
+from ..data.errors import RunError
+from .hearing import FrontEnd, Heard, Job, hear, prepare, unchanged
 
 # A worker that dies is started again; an utterance that kills this many is the one to blame.
 MAX_DEATHS = 2
 # After so many sounds a worker imports what the front end needs: then the run will have been worth the import's time.
 LOAD_AFTER = 1000
-# From mono samples [T] at the engine's rate to whatever its model takes.
-FrontEnd = Callable[[np.ndarray], Any]
-
-
-class Job(NamedTuple):
-    """One utterance to be heard; without a `path` it has a `problem`. `known` is the file's hash, if it is known."""
-
-    utterance: str
-    path: str | None
-    start: float | None
-    end: float | None
-    sample_rate: int
-    max_seconds: float
-    known: Sound | None = None
-    problem: str | None = None
-
-
-class Heard(NamedTuple):
-    """An utterance made ready: what the front end made of it, or why there is nothing (`failure`), and its file."""
-
-    utterance: str
-    prepared: Any
-    failure: str | None
-    sound: Sound | None
-    seconds: float = 0.0
-
-
-def unchanged(wave: np.ndarray) -> np.ndarray:
-    """The front end of an engine that takes samples as they are."""
-    return wave
-
-
-def hear(job: Job, frontend: FrontEnd = unchanged) -> Heard:
-    """Read one utterance and prepare it; an `AudioError`, or whatever the front end raises, becomes its failure."""
-    return prepare(_read(job), frontend)
-
-
-def prepare(read: Heard, frontend: FrontEnd) -> Heard:
-    """Let the front end make model input of the samples."""
-    if read.failure is not None:
-        return read
-    try:
-        return read._replace(prepared=frontend(read.prepared))
-    except Exception as error:  # a library's own code, on a sound that it may never have met
-        told = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".rstrip(": ")
-        return read._replace(prepared=None, failure=f"the model's front end cannot take this sound ({told})")
-
-
-def _read(job: Job) -> Heard:
-    if job.path is None:
-        return Heard(job.utterance, None, job.problem or "no audio", None)
-    sound = fingerprint_sound(job.path, job.start, job.end, job.known)
-    try:
-        wave = load_audio(
-            job.path, start=job.start, end=job.end, sample_rate=job.sample_rate, max_seconds=job.max_seconds
-        )
-    except AudioError as error:
-        return Heard(job.utterance, None, str(error), sound)
-    return Heard(job.utterance, wave, None, sound, len(wave) / job.sample_rate)
-
-
-def fingerprint_sound(path: str, start: float | None, end: float | None, known: Sound | None = None) -> Sound | None:
-    """What the file and the segment are; read only if size or time of change differ from `known`. None if unreadable.
-
-    `content` is the SHA-256 of the file's bytes, followed by the segment's ends.
-    """
-    segment = "" if start is None and end is None else f"#{start or 0:g}-{'' if end is None else format(end, 'g')}"
-    try:
-        found = os.stat(path)
-        if known is not None and (known.size, known.mtime_ns) == (found.st_size, found.st_mtime_ns):
-            return known._replace(content=known.content.partition("#")[0] + segment)
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None
-    return Sound(f"sha256:{digest}{segment}", found.st_size, found.st_mtime_ns)
 
 
 class Decoders:
@@ -196,7 +116,7 @@ class _Crew:
                 return heard if prepared else prepare(heard, self._frontend)
         if self._stopped:
             return Heard(job.utterance, None, "stopped", None)
-        return Heard(job.utterance, None, f"{job.path}: the decoder died on it (exit status {code})", None)
+        return Heard(job.utterance, None, f"{job.name or job.path}: the decoder died on it (exit status {code})", None)
 
     def stop(self) -> None:
         with self._lock:

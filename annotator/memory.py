@@ -6,7 +6,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from ..data.errors import RunError, SerannError
 from .engines.base import Engine
+
+# What a lack of memory is called by torch's allocator, CUDA, oneDNN (twice), C++ and Python's threads.
+NO_MEMORY = (
+    "can't allocate",
+    "out of memory",
+    "could not create a primitive",
+    "could not create a memory",
+    "bad_alloc",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "can't start new thread",
+)
 
 
 class Memory(Protocol):
@@ -72,12 +84,39 @@ def halving_left_to_caller(engine: Engine) -> Iterator[None]:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """A GPU's error has a class; the CPU allocator's has only its words."""
-    words = ("can't allocate memory", "out of memory")
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ in ("OutOfMemoryError", "OutOfMemory")
-        or (isinstance(error, RuntimeError) and any(word in str(error) for word in words))
+    """Whether an error is a lack of memory, or was caused by one that a library wrapped into its own.
+
+    A GPU's error has a class, as Python's and numpy's have; torch's allocator, oneDNN and threads have only words.
+    """
+    seen: set[int] = set()
+    at: BaseException | None = error
+    # What serann itself raised says what it means, whatever came before.
+    while at is not None and id(at) not in seen and not isinstance(at, SerannError):
+        if isinstance(at, MemoryError) or type(at).__name__ in ("OutOfMemoryError", "OutOfMemory"):
+            return True
+        if isinstance(at, RuntimeError) and any(word in str(at) for word in NO_MEMORY):
+            return True
+        seen.add(id(at))
+        at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)
+    return False
+
+
+@contextmanager
+def memory_in_a_sentence() -> Iterator[None]:
+    """Where memory runs out beside the model's batches, which are halved, the run ends with `RunError`."""
+    try:
+        yield
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        told = (str(error).splitlines() or [""])[0].rstrip(".")
+    else:
+        return
+    # Not before the failed attempt's own memory is free again.
+    release_memory()
+    raise RunError(
+        f"the memory of this machine ran out ({told or 'no more could be had'}); finished utterances are kept: "
+        "run the same command again with a smaller --batch-size, or where there is more memory"
     )
 
 

@@ -1,22 +1,25 @@
 """What a panel asks about each utterance of a corpus, and which of it a run has not answered yet."""
 
+import hashlib
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from ..prompts.loader import Rendered
+from ..prompts.loader import Rendered, clean_transcript
 from .answering import Draw
 from .asking import Ready
 from .panel import asks_anything
 from .run.dealt_votes import dealt_votes
-from .run.results import Results
+from .run.results import Readers, Results
 
 # An utterance that failed this often is listed and left alone.
 MAX_ATTEMPTS = 3
 
 Questions = list[Rendered | None]
+# Whoever is asked the same about all of these does not read the transcript.
+_WORDS = (None, "a transcript", "another transcript")
 
 
 class Open(NamedTuple):
@@ -25,6 +28,12 @@ class Open(NamedTuple):
     questions: list[Questions]
     draws: list[list[Draw]]
     rated: list[Questions]
+
+
+def fingerprint_transcript(transcript: str | None) -> str:
+    """What stands for a transcript as the questions hold it; "" where there are no words."""
+    spoken = clean_transcript(transcript)
+    return hashlib.sha256(spoken.encode()).hexdigest()[:16] if spoken else ""
 
 
 class OpenQuestions:
@@ -43,6 +52,37 @@ class OpenQuestions:
         """What each rater is asked about an utterance."""
         example = utterance if utterance in self._listening.example_ids else None
         return self._render(self._transcripts[utterance], example)
+
+    def spoken(self, utterance: str) -> str:
+        """`fingerprint_transcript` of an utterance."""
+        return fingerprint_transcript(self._transcripts[utterance])
+
+    @cached_property
+    def readers(self) -> Readers:
+        """Whose questions depend on the transcript."""
+        panel = self._listening
+        reads = _differ([panel.questions(words) for words in _WORDS])
+        names = [item.listener for item, rater in zip(panel.listeners, panel.rater_of, strict=True) if reads[rater]]
+        judges: list[str] = []
+        if self._attributes is not None:
+            rated = _differ([self._attributes.questions(words) for words in _WORDS])
+            judges = [judge for (judge, _), reading in zip(self._attributes.keys, rated, strict=True) if reading]
+        raters = tuple(item.rater for item, reading in zip(panel.raters, reads, strict=True) if reading)
+        return Readers(raters, tuple(names), tuple(dict.fromkeys(judges)))
+
+    def reworded(self, results: Results) -> list[str]:
+        """Utterances whose transcript is not the one that was answered; `results` then hold the new one's fingerprint.
+
+        An answer of an older serann, which recorded no transcript, is taken to be one to this transcript.
+        """
+        found = []
+        for utterance in [utterance for utterance in results.sounds if utterance in self._transcripts]:
+            sound, spoken = results.sounds[utterance], self.spoken(utterance)
+            if sound.spoken not in (None, spoken):
+                found.append(utterance)
+            if sound.spoken != spoken:
+                results.sounds[utterance] = sound._replace(spoken=spoken)
+        return found
 
     def wanted(self) -> list[str]:
         """Utterances that the panel is to be asked about."""
@@ -102,3 +142,9 @@ class OpenQuestions:
             if not silent and (panel.listeners[listener].listener, int(draw)) not in known[u]:
                 dealt[u].append(Draw(int(listener), int(draw)))
         return dealt
+
+
+def _differ(asked: Sequence[Questions]) -> list[bool]:
+    """Whether each question is another one in some of several renderings."""
+    texts = [[None if question is None else question.text for question in own] for own in asked]
+    return [len(set(own)) > 1 for own in zip(*texts, strict=True)]

@@ -9,13 +9,13 @@ import numpy as np
 
 from ..data.errors import OptionError
 from .asking import Ready
-from .decoding import Heard
+from .hearing import Heard, first_window
 from .memory import Memory, halving_left_to_caller, memory_of, on_cpu, out_of_memory, release_memory
 from .run.identity import check_identity
 from .run.ledger import Batch
 from .run.place import check_place
 from .run.read_tables import read_results
-from .run.results import Results
+from .run.results import Readers, Results
 from .session import Known, Session
 
 # On a CPU the probe asks at most this many utterances of a batch; a GPU's memory shows only at the full batch.
@@ -26,7 +26,10 @@ GIGABYTE = 1e9
 
 
 class Estimate(NamedTuple):
-    """What is still to be done, and what it takes; `tokens` is None where the engine does not count them."""
+    """What is still to be done, and what it takes; `tokens` is None where the engine does not count them.
+
+    `within_hours` are the utterances that `max_hours` suffice for (None: no such limit).
+    """
 
     utterances: int
     answered: int
@@ -41,16 +44,24 @@ class Estimate(NamedTuple):
     memory_gb: float
     probed: int
     device: str
+    within_hours: int | None = None
 
 
 class Reading:
     """The results of a run that is only looked at, in the place of its ledger."""
 
-    def __init__(self, results: Results):
-        self.results = results
+    def __init__(self, results: Results, raters: Sequence[str] = ()):
+        self.results, self._raters = results, raters
 
     def open_batches(self) -> list[Batch]:
         return []
+
+    def drop(self, ids: Sequence[str]) -> None:
+        self.results.drop(ids)
+
+    def drop_readers(self, ids: Sequence[str], readers: Readers) -> None:
+        places = [i for i, rater in enumerate(self._raters) if rater in readers.raters]
+        self.results.drop_part(ids, places, readers.listeners, readers.judges)
 
 
 def read_only(path: Path | None, ready: Ready) -> Reading:
@@ -63,10 +74,10 @@ def read_only(path: Path | None, ready: Ready) -> Reading:
     if path is not None and former is not None:
         check_identity(path, former, ready.info)
         read_results(path, ready.listening, results)
-    return Reading(results)
+    return Reading(results, [item.rater for item in ready.listening.raters])
 
 
-def estimate(session: Session, ledger: Known) -> Estimate:
+def estimate(session: Session, ledger: Known, *, max_hours: float | None = None) -> Estimate:
     """Measure a batch of the longest utterances and one of the middle ones, and extrapolate to the plan.
 
     A batch of n utterances as long as its longest, l seconds, is taken to need n (a + b l) seconds; a and b from the
@@ -78,12 +89,17 @@ def estimate(session: Session, ledger: Known) -> Estimate:
     rates, probed, memory = _probe(session, ledger, batches)
     longest = np.array([session.sounds.seconds(batch).max() for batch in batches])
     sizes = np.array([len(batch) for batch in batches], dtype=float)
-    seconds = float((sizes * (rates[0] + rates[1] * longest)).sum()) if batches else 0.0
+    taken = sizes * (rates[0] + rates[1] * longest)
+    # A session begins no batch after its time, and finishes the one it is at.
+    begun = np.cumsum(taken) - taken < 3600 * (np.inf if max_hours is None else max_hours)
     count = getattr(session.engine, "count_tokens", None)
     asked = [(utterance, [q for q in session.questions.of(utterance) if q is not None]) for utterance in missing]
     tokens = None
     if count is not None:
-        tokens = sum(int(count(float(s), own)) for s, (_, own) in zip(durations, asked, strict=True))
+        windows = session.sounds.windows(missing)
+        tokens = sum(
+            int(n) * int(count(float(s) / n, own)) for s, n, (_, own) in zip(durations, windows, asked, strict=True)
+        )
     return Estimate(
         utterances=len(missing),
         answered=len(session.questions.wanted()) - len(missing),
@@ -94,10 +110,11 @@ def estimate(session: Session, ledger: Known) -> Estimate:
         batch_seconds=session.batch_seconds,
         questions=sum(len(own) for _, own in asked),
         tokens=tokens,
-        hours=seconds / 3600,
+        hours=float(taken.sum()) / 3600,
         memory_gb=memory / GIGABYTE,
         probed=probed,
         device=session.engine.device,
+        within_hours=None if max_hours is None else int(sizes[begun].sum()),
     )
 
 
@@ -162,7 +179,7 @@ def find_budget(session: Session, ledger: Known) -> float | None:
         return session.batch_seconds
     missing = session.questions.missing(ledger.results, retry=False)
     longest = sorted(missing, key=lambda utterance: -session.sounds.seconds([utterance])[0])[:8]
-    heard = [item for item in map(session.hear, longest) if item.failure is None]
+    heard = [item for item in (first_window(session.hear(name)) for name in longest) if item.failure is None]
     if not heard:
         return None
 

@@ -26,6 +26,8 @@ LOW_PRECISION = 0.1
 SAMPLE = 4
 # Answers are looked at in windows of this many utterances.
 WINDOW = 100
+# A model that fails this often in a row is of no use, even to those who want no self-check.
+MOST_FAILURES = 1000
 # Below this share of the probability on labels, what is renormalised is noise.
 LEAST_MASS = 1e-3
 # An answer that hardly changes with the sound: mean total variation to its own mean.
@@ -95,6 +97,31 @@ def check_canaries(engine: Engine, found: dict[str, Any], former: dict[str, Any]
                 f"self-check: the model answers the canary sounds otherwise than when this run began (rater {rater}: "
                 f"total variation {apart:.3f}); the back end has changed (versions so far: {list(versions)}): go on "
                 "with the versions of the first session, or begin another run"
+            )
+
+
+class Endurance:
+    """Stops a run whose model does nothing but fail: after `most` utterances in a row, whether it is checked or not.
+
+    Not being able to hold an utterance in memory is such a failure. A sound that cannot be heard is none, and what
+    failed in an earlier session may fail again: neither counts.
+    """
+
+    def __init__(self, most: int = WINDOW) -> None:
+        self._most, self._failed = most, 0
+
+    def __call__(self, answered: Sequence[Answered], again: Sequence[bool]) -> None:
+        """Take in a batch's answers, and of which utterances it is not the first; `RunError` if it is enough."""
+        reason = ""
+        for answer, known in zip(answered, again, strict=True):
+            if answer.failure is None:
+                self._failed = 0
+            elif not known:
+                self._failed, reason = self._failed + 1, answer.failure
+        if reason and self._failed >= self._most:
+            raise RunError(
+                f"the model failed on {self._failed} utterances in a row, so nothing more is asked; the last time: "
+                f"{reason}"
             )
 
 

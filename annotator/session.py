@@ -10,11 +10,13 @@ from ..data.errors import SerannError
 from .answering import Answered, ask
 from .asking import Ready
 from .corpus_sounds import CorpusSounds
-from .decoding import Decoders, Heard, hear
-from .memory import halving_left_to_caller, on_cpu, out_of_memory, release_memory
+from .decoding import Decoders
+from .hearing import Heard, first_window, hear
+from .memory import halving_left_to_caller, memory_in_a_sentence, on_cpu, out_of_memory, release_memory
 from .open_questions import OpenQuestions, Questions
 from .run.ledger import Batch, Ledger
-from .run.results import Failed, Results, Unit
+from .run.results import Failed, Readers, Results, Unit
+from .selfcheck import Endurance
 from .status import Tally, Watch
 
 # On a CPU larger batches pad more and gain nothing; a GPU wants work.
@@ -23,7 +25,9 @@ BATCH_SIZE = {"cpu": 8, "gpu": 256}
 CPU_SECONDS = 120.0
 # From this many utterances on, processes that decode are worth their start (`decoding` says what it takes).
 MANY = 200
-TOO_LARGE = "{seconds:.1f} s of sound do not fit into the memory of {device}; use a panel with fewer raters"
+TOO_LARGE = (
+    "{seconds:.1f} s of sound do not fit into the memory of {device}; use a smaller --batch-size or fewer raters"
+)
 
 
 class Known(Protocol):
@@ -32,6 +36,8 @@ class Known(Protocol):
     @property
     def results(self) -> Results: ...
     def open_batches(self) -> list[Batch]: ...
+    def drop(self, ids: Sequence[str]) -> None: ...
+    def drop_readers(self, ids: Sequence[str], readers: Readers) -> None: ...
 
 
 class Session:
@@ -47,16 +53,34 @@ class Session:
     ):
         self.ready, self.engine = ready, ready.engine
         self._workers, self._max_hours, self._watch = workers, max_hours, watch
-        self.sounds = CorpusSounds(ready.corpus, ready.engine)
+        self.sounds = CorpusSounds(ready.corpus, ready.engine, ready.duration)
         self.questions = OpenQuestions(ready)
         self.tally = Tally()
         self.monitor: Callable[[Sequence[Answered]], None] = lambda answered: None
+        self.endurance = Endurance()
         self._asked_ids: set[str] = set()
         self.changed: list[str] = []
+        self.reworded: list[str] = []
+        self._not_in_corpus = 0
         self.halvings = 0
         size = ready.asking.batch_size
         self.batch_size = size or BATCH_SIZE["cpu" if on_cpu(self.engine) else "gpu"]
         self.batch_seconds = CPU_SECONDS if size is None and self.engine.device == "cpu" else None
+
+    def forget_changed(self, ledger: Known) -> None:
+        """Drop what was answered to a sound that has changed since, or to other words: what comes first in a session.
+
+        An utterance that is no longer in the corpus keeps its answers, and is counted.
+        """
+        known = {*ledger.results.answered(), *ledger.results.failed}
+        self._not_in_corpus = sum(utterance not in self.sounds for utterance in known)
+        self.changed = self.sounds.changed(ledger.results)
+        if self.changed:
+            ledger.drop(self.changed)
+        readers, reworded = self.questions.readers, self.questions.reworded(ledger.results)
+        if reworded and any(readers):
+            self.reworded = reworded
+            ledger.drop_readers(reworded, readers)
 
     def run(self, ledger: Ledger) -> None:
         """Finish the plan that is open, then plan and ask whatever is missing.
@@ -64,7 +88,6 @@ class Session:
         Failures of earlier sessions are tried again; a session that takes up an unfinished one is part of it.
         """
         retry = not ledger.resumed
-        self._forget_changed(ledger)
         batches = ledger.open_batches()
         planned = {utterance for batch in batches for utterance in batch.ids}
         missing = self.questions.missing(ledger.results, retry=retry)
@@ -75,6 +98,7 @@ class Session:
             Decoders(self.engine.frontend, workers=self._workers, processes=open_ones >= MANY) as decoders,
             halving_left_to_caller(self.engine),
             self._telling_what_remains(ledger),
+            memory_in_a_sentence(),
         ):
             while batches or missing:
                 finished = self._ask_all(ledger, batches or ledger.plan(self.grouped(missing)), decoders)
@@ -94,7 +118,8 @@ class Session:
     def sample(self, ledger: Known, count: int) -> tuple[list[str], list[Any], list[Questions]]:
         """Ids, prepared sounds and questions of up to `count` audible utterances, of different lengths, to be asked."""
         missing = self.questions.missing(ledger.results, retry=False)
-        heard = [item for item in map(self.hear, self.sounds.spread(missing, 2 * count)) if item.failure is None]
+        looked_at = (first_window(self.hear(utterance)) for utterance in self.sounds.spread(missing, 2 * count))
+        heard = [item for item in looked_at if item.failure is None]
         good = heard[:: max(1, len(heard) // count)][:count]
         ids = [item.utterance for item in good]
         return ids, [item.prepared for item in good], [self.questions.of(utterance) for utterance in ids]
@@ -141,6 +166,8 @@ class Session:
             "batch_seconds": self.batch_seconds,
             "halvings": self.halvings,
             "changed_sounds": len(self.changed),
+            "changed_transcripts": len(self.reworded),
+            "not_in_corpus": self._not_in_corpus,
             "remaining": self.tally.remaining,
             "device": self.engine.device,
             "corpus": str(self.ready.corpus.path),
@@ -148,12 +175,6 @@ class Session:
 
     def _report(self) -> None:
         self._watch(self.tally.status())
-
-    def _forget_changed(self, ledger: Ledger) -> None:
-        """Drop what was answered to a sound that has changed since."""
-        self.changed = self.sounds.changed(ledger.results)
-        if self.changed:
-            ledger.drop(self.changed)
 
     def _ask_all(self, ledger: Ledger, batches: Sequence[Batch], decoders: Decoders) -> bool:
         """Ask the batches in their order; whether there was time for all of them."""
@@ -193,20 +214,31 @@ class Session:
         self._asked_ids.update(batch.ids)
         good = [item for item in heard if item.failure is None]
         failures = {item.utterance: item.failure for item in heard if item.failure is not None}
+        answered = self._answers_that_fit(ledger, good)
+        if answered is None and len(batch.ids) > 1:
+            self._halve(ledger, batch, heard)
+            return
+        if answered is None:
+            told = TOO_LARGE.format(seconds=good[0].seconds, device=self.engine.device)
+            answered = [Answered(failure=told)]
+        self.endurance(answered, [item.utterance in ledger.results.failed for item in good])
+        self.monitor(answered)
+        sounds = {
+            item.utterance: item.sound._replace(spoken=self.questions.spoken(item.utterance))
+            for item in heard
+            if item.sound is not None
+        }
+        unit = unit_of(batch, [item.utterance for item in good], answered, failures, ledger.results)
+        ledger.finish(unit._replace(sounds=sounds), self.tally.count)
+
+    def _answers_that_fit(self, ledger: Ledger, good: Sequence[Heard]) -> list[Answered] | None:
+        """`answers`; None if the memory did not suffice. The error, which holds what was computed, is gone by then."""
         try:
-            answered = self.answers(ledger, good)
+            return self.answers(ledger, good)
         except Exception as error:
             if not out_of_memory(error):
                 raise
-            if len(batch.ids) > 1:
-                self._halve(ledger, batch, heard)
-                return
-            failures[good[0].utterance] = TOO_LARGE.format(seconds=good[0].seconds, device=self.engine.device)
-            good, answered = [], []
-        self.monitor(answered)
-        sounds = {item.utterance: item.sound for item in heard if item.sound is not None}
-        unit = unit_of(batch, [item.utterance for item in good], answered, failures, ledger.results)
-        ledger.finish(unit._replace(sounds=sounds), self.tally.count)
+            return None
 
     def _halve(self, ledger: Ledger, batch: Batch, heard: Sequence[Heard]) -> None:
         release_memory()

@@ -1,8 +1,10 @@
 """Sound from disk: one channel at the asked rate, or one sentence that says why not."""
 
+import itertools
+import math
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,12 +15,26 @@ if TYPE_CHECKING:
 
 SAMPLE_RATE = 16000
 LFS_MARK = b"version https://git-lfs"
+# What may be done with a sound that is longer than it may be.
+TOO_LONG = ("reject", "truncate", "windows")
+# A hundredth of a second over is rounding in an encoder, and less than one audio token.
+ROUNDING = 0.01
 # A streamed wav whose length was never filled in carries one of these as its data size.
 UNKNOWN_SIZES = (0, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
 # An ogg page is at most this long; this bit of its header marks the last page of a stream.
 OGG_PAGE = 27 + 255 + 255 * 255
 OGG_LAST = 4
+
+
+class Recording(NamedTuple):
+    """What is heard of a sound: its `windows` (mono float32 [T]; one, unless it was cut into several), the `seconds` of
+    each, and of the `whole` sound.
+    """
+
+    windows: tuple[np.ndarray, ...]
+    seconds: tuple[float, ...]
+    whole: float
 
 
 def load_audio(
@@ -37,15 +53,52 @@ def load_audio(
     Raises `AudioError`, one sentence, for a file that is missing, empty, a Git-LFS pointer, truncated, not audio, or
     holds samples that are no numbers, and for audio that is too short or too long.
     """
+    found = load_recording(
+        path, start=start, end=end, sample_rate=sample_rate, min_seconds=min_seconds, max_seconds=max_seconds
+    )
+    return found.windows[0]
+
+
+def load_recording(
+    path: str | Path,
+    *,
+    start: float | None = None,
+    end: float | None = None,
+    sample_rate: int = SAMPLE_RATE,
+    min_seconds: float = 0.1,
+    max_seconds: float = 30.0,
+    too_long: str = "reject",
+    name: str | None = None,
+) -> Recording:
+    """Read a sound as `load_audio` does, and do with one of more than `max_seconds` what `too_long` says.
+
+    `reject` refuses it; `truncate` keeps its first `max_seconds`; `windows` cuts its d seconds into ceil(d /
+    `max_seconds`) windows, equal to a sample of the file. Each window is what `load_audio` gives for its start and end.
+    Errors call the file `name` (default: its path). Raises `AudioError`.
+    """
     path = Path(path)
-    _check_file(path)
-    samples, rate = _decode(path, start, end, min_seconds, max_seconds)
+    name = str(path) if name is None else name
+    _check_file(path, name)
+    samples, rate, whole = _decode(path, name, start, end, min_seconds, max_seconds, too_long)
     if not np.isfinite(samples).all():
         bad = int((~np.isfinite(samples)).sum())
         raise AudioError(
-            f"{path}: {bad} of {samples.size} samples are not finite numbers (NaN or infinite); export it again"
+            f"{name}: {bad} of {samples.size} samples are not finite numbers (NaN or infinite); export it again"
         )
     mono = samples.mean(axis=1, dtype=np.float32)
+    count = window_count(len(mono) / rate, max_seconds) if too_long == "windows" else 1
+    edges = [len(mono) * i // count for i in range(count + 1)]
+    parts = [mono[first:last] for first, last in itertools.pairwise(edges)]
+    windows = tuple(_at_rate(part, rate, sample_rate) for part in parts)
+    return Recording(windows, tuple(len(part) / rate for part in parts), whole)
+
+
+def window_count(seconds: float, max_seconds: float) -> int:
+    """Into how many windows of at most `max_seconds` (but for rounding) a sound is cut."""
+    return max(1, math.ceil((seconds - ROUNDING) / max_seconds))
+
+
+def _at_rate(mono: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
     if rate != sample_rate:
         import soxr
 
@@ -76,29 +129,29 @@ def sound_seconds(path: str | Path) -> float | None:
     return found.frames / found.samplerate if found.frames and found.samplerate else None
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Path, name: str) -> None:
     """What can be said from the file's size and first bytes, in words that a decoder would not find."""
     try:
         size = path.stat().st_size
         if path.is_dir():
-            raise AudioError(f"{path} is a folder, expected a sound file")
+            raise AudioError(f"{name} is a folder, expected a sound file")
         with path.open("rb") as file:
             head = file.read(64)
     except FileNotFoundError:
-        raise AudioError(f"{path} is missing; expected a sound file") from None
+        raise AudioError(f"{name} is missing; expected a sound file") from None
     except OSError as error:
-        raise AudioError(f"{path} cannot be read: {error.strerror}") from None
+        raise AudioError(f"{name} cannot be read: {error.strerror}") from None
     if size == 0:
-        raise AudioError(f"{path} is empty (zero bytes); expected a sound file")
+        raise AudioError(f"{name} is empty (zero bytes); expected a sound file")
     if head.startswith(LFS_MARK):
-        raise AudioError(f"{path} is a Git-LFS pointer, not the sound itself; fetch it with: git lfs pull")
+        raise AudioError(f"{name} is a Git-LFS pointer, not the sound itself; fetch it with: git lfs pull")
     if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
-        _check_wav_size(path, size)
+        _check_wav_size(path, name, size)
     elif head[:4] == b"OggS":
-        _check_ogg_end(path, size)
+        _check_ogg_end(path, name, size)
 
 
-def _check_wav_size(path: Path, size: int) -> None:
+def _check_wav_size(path: Path, name: str, size: int) -> None:
     """Refuse a wav whose data chunk promises more bytes than the file has: decoders read the fragment in silence."""
     with path.open("rb") as file:
         file.seek(12)
@@ -108,15 +161,15 @@ def _check_wav_size(path: Path, size: int) -> None:
                 there = size - file.tell()
                 if length not in UNKNOWN_SIZES and there < length:
                     raise AudioError(
-                        f"{path} is truncated: its header promises {length} bytes of sound and {there} are there; "
+                        f"{name} is truncated: its header promises {length} bytes of sound and {there} are there; "
                         "copy or download it again"
                     )
                 return
             file.seek(length + length % 2, 1)
-    raise AudioError(f"{path} is truncated: the wav ends before its sound begins; copy or download it again")
+    raise AudioError(f"{name} is truncated: the wav ends before its sound begins; copy or download it again")
 
 
-def _check_ogg_end(path: Path, size: int) -> None:
+def _check_ogg_end(path: Path, name: str, size: int) -> None:
     """Refuse an ogg whose last page is cut or does not end the stream: decoders stop there in silence."""
     with path.open("rb") as file:
         file.seek(max(0, size - OGG_PAGE))
@@ -125,33 +178,45 @@ def _check_ogg_end(path: Path, size: int) -> None:
     segments = page[26] if len(page) > 26 else 0
     whole = 27 + segments + sum(page[27 : 27 + segments])
     if len(page) < 27 or len(page) < whole or not page[5] & OGG_LAST:
-        raise AudioError(f"{path} is truncated: its last ogg page does not end the stream; copy or download it again")
+        raise AudioError(f"{name} is truncated: its last ogg page does not end the stream; copy or download it again")
 
 
 def _decode(
-    path: Path, start: float | None, end: float | None, min_seconds: float, max_seconds: float
-) -> tuple[np.ndarray, int]:
-    """Samples [T, channels] float32 of the asked segment and their rate; lengths are checked before reading."""
+    path: Path,
+    name: str,
+    start: float | None,
+    end: float | None,
+    min_seconds: float,
+    max_seconds: float,
+    too_long: str,
+) -> tuple[np.ndarray, int, float]:
+    """Samples [T, channels] float32 of what is heard, their rate, and the seconds of the whole asked segment.
+
+    Lengths are checked before reading.
+    """
     import soundfile
 
     try:
         with soundfile.SoundFile(path) as file:
             rate, total = file.samplerate, file.frames
-            first, last = _segment(path, start, end, rate, total)
-            _check_length(path, (last - first) / rate, min_seconds, max_seconds)
+            first, last = _segment(name, start, end, rate, total)
+            whole = (last - first) / rate
+            _check_length(name, whole, min_seconds, max_seconds if too_long == "reject" else math.inf)
+            if too_long == "truncate" and whole > max_seconds + ROUNDING:
+                last = first + round(max_seconds * rate)
             file.seek(first)
             samples = file.read(last - first, dtype="float32", always_2d=True)
     except soundfile.SoundFileError as error:
-        raise AudioError(f"{path}: {_decoder_words(path, error)}") from None
+        raise AudioError(f"{name}: {_decoder_words(path, error)}") from None
     if len(samples) < last - first:
         raise AudioError(
-            f"{path} is truncated: {(last - first) / rate:.2f} s were announced and {len(samples) / rate:.2f} s "
+            f"{name} is truncated: {(last - first) / rate:.2f} s were announced and {len(samples) / rate:.2f} s "
             "could be decoded; copy or download it again"
         )
-    return samples, rate
+    return samples, rate, whole
 
 
-def _segment(path: Path, start: float | None, end: float | None, rate: int, total: int) -> tuple[int, int]:
+def _segment(name: str, start: float | None, end: float | None, rate: int, total: int) -> tuple[int, int]:
     first = round((start or 0.0) * rate)
     last = total if end is None else round(end * rate)
     # Segment tables are often rounded to the hundredth: a hundredth beyond the end is the end.
@@ -161,17 +226,16 @@ def _segment(path: Path, start: float | None, end: float | None, rate: int, tota
         if total == 0:
             return 0, 0
         stated = f"{start if start is not None else 0:g} to {end if end is not None else total / rate:g} s"
-        raise AudioError(f"{path} lasts {total / rate:.2f} s and has no segment {stated}; correct start and end")
+        raise AudioError(f"{name} lasts {total / rate:.2f} s and has no segment {stated}; correct start and end")
     return first, last
 
 
-def _check_length(path: Path, seconds: float, min_seconds: float, max_seconds: float) -> None:
+def _check_length(name: str, seconds: float, min_seconds: float, max_seconds: float) -> None:
     if seconds < min_seconds:
-        raise AudioError(f"{path} is too short: {seconds:.2f} s, expected at least {min_seconds:g} s")
-    # A hundredth over is rounding in an encoder, and less than one audio token.
-    if seconds > max_seconds + 0.01:
+        raise AudioError(f"{name} is too short: {seconds:.2f} s, expected at least {min_seconds:g} s")
+    if seconds > max_seconds + ROUNDING:
         raise AudioError(
-            f"{path} is too long: {seconds:.1f} s, and the model hears at most {max_seconds:g} s; "
+            f"{name} is too long: {seconds:.1f} s, and the model hears at most {max_seconds:g} s; "
             "cut it into utterances (start and end in the utterances table)"
         )
 

@@ -1,7 +1,7 @@
 """A corpus: a directory of `corpus.json`, the utterances, the votes, the ratings and, where copied, the sounds."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -203,8 +203,9 @@ def write_corpus(
         write_json(partial / "corpus.json", info.model_dump(mode="json"))
         if extra is not None:
             extra(partial)
-        open_corpus(partial)
-    return open_corpus(path)
+        corpus = open_corpus(partial)
+    # What was just checked on disk is the corpus; its tables do not know the directory's former name.
+    return replace(corpus, path=Path(path))
 
 
 def absolute_audio(corpus: Corpus) -> pa.Table:

@@ -1,6 +1,7 @@
 """The one division of human votes into seen and held-out ones."""
 
-from collections.abc import Sequence
+import hashlib
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,13 +11,17 @@ import pyarrow.compute
 
 from .corpus import Corpus, Division, absolute_audio, open_corpus, write_corpus
 from .errors import CorpusError, OptionError, OutputError
-from .files import fingerprint, write_json
+from .files import write_json
+from .keys import occurrence, row_keys
 from .seeds import uniforms
 from .tables import PARTS, RATINGS, VOTES, write_table
 from .votes import count_votes
 
 # pyarrow makes its compute functions at import, so type checkers do not know them.
 pc: Any = pyarrow.compute
+
+# Rows of text that are hashed at a time.
+PIECE = 100_000
 
 
 class Divided(NamedTuple):
@@ -40,12 +45,10 @@ def hold_out(corpus: Corpus, *, seen: int, seed: int = 0) -> Divided:
     if seen < 1:
         raise OptionError(f"--seen is {seen}; expected 1 or more human votes an utterance to be seen")
     _require_splits(corpus)
-    train = set(np.array(corpus.ids, dtype=object)[corpus.in_split("train")])
+    train = corpus.utterances["utterance_id"].filter(pa.array(corpus.in_split("train"))).combine_chunks()
     votes, parts = _divide_votes(corpus.votes, train, seen, seed)
     ratings = _divide_ratings(corpus.ratings, parts, train, seen, seed) if corpus.ratings is not None else None
-    columns = votes.select(["utterance_id", "rater_id", "label", "rank", "part"]).to_pylist()
-    mark = fingerprint(sorted(columns, key=lambda row: tuple(str(value) for value in row.values())))
-    return Divided(votes, ratings, Division(seen=seen, seed=seed, fingerprint=mark))
+    return Divided(votes, ratings, Division(seen=seen, seed=seed, fingerprint=_fingerprint(votes)))
 
 
 def _require_splits(corpus: Corpus) -> None:
@@ -60,69 +63,101 @@ def _require_splits(corpus: Corpus) -> None:
         raise CorpusError(f"{corpus.path} holds no human votes, so there is nothing to divide")
 
 
-def _divide_votes(
-    votes: pa.Table, train: set[str], seen: int, seed: int
-) -> tuple[pa.Table, dict[tuple[str, str], str]]:
+def _divide_votes(votes: pa.Table, train: pa.Array, seen: int, seed: int) -> tuple[pa.Table, pa.Table]:
+    """The votes with their parts, and the parts of the ballots of known raters: (utterance, rater, part), distinct."""
     human = pc.and_(pc.equal(votes["source"], "human"), pc.is_valid(votes["label"])).to_numpy(zero_copy_only=False)
-    ids, raters = votes["utterance_id"].to_pylist(), votes["rater_id"].to_pylist()
-    ballots = _ballots(votes, human)
-    part = _part_of_ballots([(i, b) for i, b, h in zip(ids, ballots, human, strict=True) if h], train, seen, seed)
-    column = [part[i, b] if h else None for i, b, h in zip(ids, ballots, human, strict=True)]
-    by_rater = {(i, r): p for i, r, p in zip(ids, raters, column, strict=True) if r is not None and p is not None}
-    place = votes.column_names.index("part")
-    return votes.set_column(place, "part", pa.array(column, pa.string())), by_rater
+    ballots = _named(votes, _ballots(votes))
+    part = _parts(votes["utterance_id"], ballots, human, train, seen, seed)
+    divided = votes.set_column(votes.column_names.index("part"), "part", part)
+    known = divided.select(["utterance_id", "rater_id", "part"]).filter(
+        pc.and_(pc.is_valid(divided["rater_id"]), pc.is_valid(divided["part"]))
+    )
+    return divided, known.group_by(["utterance_id", "rater_id", "part"]).aggregate([])
 
 
-def _ballots(votes: pa.Table, human: np.ndarray) -> list[str]:
-    """Name each vote's ballot: the rater, or for an anonymous vote its label and how often that came before it."""
-    seen_so_far: dict[tuple[str, str, str], int] = {}
-    names = []
-    columns = (votes[name].to_pylist() for name in ("utterance_id", "rater_id", "rank", "label"))
-    for utterance, rater, rank, label in zip(*columns, strict=True):
-        if rater is not None:
-            names.append(f"rater {rater}")
-            continue
-        key = (utterance, rank, str(label))
-        seen_so_far[key] = seen_so_far.get(key, 0) + 1
-        names.append(f"anonymous {rank} {label} {seen_so_far[key]}")
-    return names
+def _ballots(votes: pa.Table) -> pa.Array:
+    """Name an anonymous vote's ballot: its label and how often that came before it on the utterance."""
+    label, anonymous = pc.fill_null(votes["label"], "None"), pc.is_null(votes["rater_id"])
+    asked = pa.table([votes["utterance_id"], votes["rank"], label, anonymous], ["utterance", "rank", "label", "none"])
+    return pc.binary_join_element_wise("anonymous", votes["rank"], label, _number(asked), " ")
 
 
-def _part_of_ballots(
-    ballots: Sequence[tuple[str, str]], train: set[str], seen: int, seed: int
-) -> dict[tuple[str, str], str]:
-    distinct = sorted(set(ballots))
-    names = [f"{utterance}\x1f{ballot}" for utterance, ballot in distinct]
-    order = np.argsort(uniforms(names, 1, "holdout", seed)[:, 0], kind="stable")
-    taken: dict[str, int] = {}
-    part = {}
-    for k in order:
-        utterance = distinct[k][0]
-        taken[utterance] = taken.get(utterance, 0) + 1
-        part[distinct[k]] = "seen" if utterance in train and taken[utterance] <= seen else "heldout"
-    return part
+def _number(table: pa.Table) -> pa.Array:
+    """How many rows up to and with this one are equal to it, as text."""
+    return pc.cast(pa.array(occurrence(row_keys(table, table.column_names)) + 1), pa.string())
 
 
-def _divide_ratings(
-    ratings: pa.Table, by_rater: dict[tuple[str, str], str], train: set[str], seen: int, seed: int
-) -> pa.Table:
-    rows = ratings.select(["utterance_id", "rater_id", "source", "dimension"]).to_pylist()
-    names, count = [], {}
-    for row in rows:
-        key = (row["utterance_id"], row["dimension"])
-        count[key] = count.get(key, 0) + 1
-        names.append(f"rater {row['rater_id']}" if row["rater_id"] is not None else f"anonymous {count[key]}")
-    known = [by_rater.get((row["utterance_id"], row["rater_id"])) for row in rows]
-    human = [row["source"] == "human" for row in rows]
-    alone = [
-        (row["utterance_id"], n) for row, n, k, h in zip(rows, names, known, human, strict=True) if h and k is None
-    ]
-    part = _part_of_ballots(alone, train, seen, seed)
-    column = [
-        None if not h else k or part[row["utterance_id"], n]
-        for row, n, k, h in zip(rows, names, known, human, strict=True)
-    ]
-    return ratings.set_column(ratings.column_names.index("part"), "part", pa.array(column, pa.string()))
+def _named(table: pa.Table, anonymous: pa.Array) -> pa.Array:
+    raters = table["rater_id"]
+    return pc.if_else(pc.is_valid(raters), pc.binary_join_element_wise("rater ", raters, ""), anonymous)
+
+
+def _ranked(column: pa.ChunkedArray | pa.Array) -> tuple[np.ndarray, pa.Array]:
+    """Each value's place among the distinct values in order (a null is the text None), and those values."""
+    filled = pc.fill_null(column, "None")
+    encoded = (filled.combine_chunks() if isinstance(filled, pa.ChunkedArray) else filled).dictionary_encode()
+    order = pc.sort_indices(encoded.dictionary).to_numpy(zero_copy_only=False)
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    return rank[encoded.indices.to_numpy(zero_copy_only=False)], encoded.dictionary.take(pa.array(order))
+
+
+def _parts(
+    utterances: pa.ChunkedArray, ballots: pa.ChunkedArray, divided: np.ndarray, train: pa.Array, seen: int, seed: int
+) -> pa.Array:
+    """The part of each row that is `divided` (bool [N]): of a train utterance's ballots the first `seen` in an order
+    drawn from their names are seen; null elsewhere.
+    """
+    (utterance, ids), (ballot, names) = (_ranked(c.filter(pa.array(divided))) for c in (utterances, ballots))
+    distinct, row = np.unique(utterance * max(len(names), 1) + ballot, return_inverse=True)
+    of, name = np.divmod(distinct, max(len(names), 1))
+    drawn = pc.binary_join_element_wise(ids.take(pa.array(of)), names.take(pa.array(name)), "\x1f").to_pylist()
+    order = np.lexsort((uniforms(drawn, 1, "holdout", seed)[:, 0], of))
+    place = np.empty(len(of), dtype=np.int64)
+    place[order] = occurrence(of[order])
+    is_train = pc.is_in(ids, value_set=train).to_numpy(zero_copy_only=False)
+    chosen = np.full(len(divided), -1)
+    chosen[divided] = np.where(is_train[of] & (place < seen), 0, 1)[row.reshape(-1)]
+    return pa.array(PARTS).take(pa.array(chosen, mask=chosen < 0))
+
+
+def _divide_ratings(ratings: pa.Table, by_rater: pa.Table, train: pa.Array, seen: int, seed: int) -> pa.Table:
+    human = pc.equal(ratings["source"], "human").to_numpy(zero_copy_only=False)
+    number = _number(ratings.select(["utterance_id", "dimension"]))
+    names = _named(ratings, pc.binary_join_element_wise("anonymous", number, " "))
+    known = _look_up(ratings, by_rater)
+    alone = human & pc.is_null(known).to_numpy(zero_copy_only=False)
+    part = pc.coalesce(known, _parts(ratings["utterance_id"], names, alone, train, seen, seed))
+    part = pc.if_else(pa.array(human), part, pa.scalar(None, pa.string()))
+    return ratings.set_column(ratings.column_names.index("part"), "part", part)
+
+
+def _look_up(ratings: pa.Table, by_rater: pa.Table) -> pa.Array:
+    """The part of each rating's rater on its utterance, null where that rater did not vote."""
+    asked = ratings.select(["utterance_id", "rater_id"]).append_column("row", pa.array(np.arange(ratings.num_rows)))
+    found = asked.join(by_rater, ["utterance_id", "rater_id"], join_type="inner")
+    place = pc.index_in(asked["row"], value_set=found["row"].combine_chunks())
+    return found["part"].combine_chunks().take(place.combine_chunks())
+
+
+def _fingerprint(votes: pa.Table) -> str:
+    """The fingerprint of the divided votes, rows sorted by their values' text: that of their list of objects.
+
+    It is `files.fingerprint` of that list, written in pieces, for a million objects take ten times as long.
+    """
+    columns = ["utterance_id", "rater_id", "label", "rank", "part"]
+    order = np.lexsort([_ranked(votes[name])[0] for name in reversed(columns)])
+    texts: list[Any] = []
+    for name in sorted(columns):
+        encoded = votes[name].combine_chunks().dictionary_encode(null_encoding="encode")
+        values = pa.array([json.dumps(value, ensure_ascii=False) for value in encoded.dictionary.to_pylist()])
+        texts += [f'{"," if texts else "{"}"{name}":', values.take(encoded.indices.take(pa.array(order)))]
+    rows = pc.binary_join_element_wise(*texts, "}", "")
+    digest = hashlib.sha256(b"[")
+    for start in range(0, len(rows), PIECE):
+        digest.update(("," if start else "").encode() + ",".join(rows[start : start + PIECE].to_pylist()).encode())
+    digest.update(b"]")
+    return "sha256:" + digest.hexdigest()
 
 
 def remarks(corpus: Corpus) -> list[str]:

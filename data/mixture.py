@@ -88,11 +88,11 @@ def fit_dirichlet_mixture(
     marginal = (times @ rows + PSEUDO_VOTES) / (times @ rows + PSEUDO_VOTES).sum()
     pi, alpha = start(rows, times, marginal, components, seed)
     total = float(times @ rows.sum(axis=1))
-    former = -np.inf
-    step = 0
-    for step in range(1, steps + 1):
+    former, value, taken = -np.inf, -np.inf, 0
+    while taken < steps:
+        taken += 1
         log_r = np.log(pi) + log_dirichlet_multinomial(rows, alpha)
-        evidence = logsumexp(log_r, axis=1)
+        evidence = np.asarray(logsumexp(log_r, axis=1))
         r = np.exp(log_r - evidence[:, None]) * times[:, None]
         value = float(times @ evidence) / total
         pi = (r.sum(axis=0) + PSEUDO_UTTERANCES) / (times.sum() + PSEUDO_UTTERANCES * components)
@@ -100,7 +100,7 @@ def fit_dirichlet_mixture(
         if value - former < TOLERANCE:
             break
         former = value
-    return DirichletMixture(pi, alpha, value, step)
+    return DirichletMixture(pi, alpha, value, taken)
 
 
 def start(

@@ -90,6 +90,37 @@ def log_score(q: ArrayLike, counts: ArrayLike) -> np.ndarray:
         return np.where(m > 0, terms.sum(axis=-1) / m, np.nan)
 
 
+def brier(q: ArrayLike, counts: ArrayLike) -> np.ndarray:
+    """Brier score over votes, the mean over the m votes v of sum_c (q_c - [v = c])^2, in [0, 2]; lower is better.
+
+    = sum_c q_c^2 - 2 sum_c q_c h_c / m + 1 (Brier 1950, each vote an outcome, no division by K): `sq_unbiased` plus
+    the chance that two votes disagree, so the true distribution scores 1 - sum_c p_c^2 and not 0. NaN without votes.
+
+    >>> float(brier([.5, .5], [2, 0]))
+    0.5
+    """
+    q, h = as_distribution(q), np.asarray(counts, dtype=np.float64)
+    m = h.sum(axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rows = (q**2).sum(axis=-1) - 2 * (q * h).sum(axis=-1) / m + 1.0
+    return np.where(m > 0, rows, np.nan)
+
+
+def squared_agreement(counts: ArrayLike) -> np.ndarray:
+    """Share of ordered quadruples of votes whose first two and whose last two agree: unbiased for (sum_c p_c^2)^2.
+
+    (A^2 - sum_c a_c^2 + sum_c a_c (h_c - 2)(h_c - 3)) / (m(m - 1)(m - 2)(m - 3)) with a_c = h_c(h_c - 1), A their
+    sum. Its mean less the squared mean of `agreement_of_pairs` is the spread of agreement between utterances, without
+    the votes' sampling noise. NaN with fewer than four votes.
+    """
+    h = _whole(counts)
+    m, pairs = h.sum(axis=-1), h * (h - 1)
+    same = (pairs * (h - 2) * (h - 3)).sum(axis=-1)
+    apart = pairs.sum(axis=-1) ** 2 - (pairs**2).sum(axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(m >= 4, (same + apart) / (m * (m - 1) * (m - 2) * (m - 3)), np.nan)
+
+
 def jsd_bits_at(q: ArrayLike, counts: ArrayLike, m: int, ids: Sequence[str], seed: int) -> np.ndarray:
     """Jensen-Shannon divergence in bits to the frequencies of exactly m votes, drawn without replacement.
 

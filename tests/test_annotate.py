@@ -403,7 +403,10 @@ def test_another_run_is_refused_by_name(corpus, tmp_path):
     run_scripted(corpus, tmp_path / "run")
     before = tables_of(tmp_path / "run")
     with pytest.raises(
-        OutputError, match=r"holds another run \(panel is 'crossed' there and 'letters' here; panel_fing"
+        OutputError,
+        match=r"holds another run \(this panel lacks its listeners contrast@0\.5, .* and 15 more, or asks them "
+        r"otherwise: a larger panel must keep them all; panel is 'crossed' there and 'letters' here; "
+        r"panel_fingerprint is 'sha256:[0-9a-f]{8}…' there and 'sha256:[0-9a-f]{8}…' here\); choose another output",
     ):
         run_scripted(corpus, tmp_path / "run", panel="letters")
     with pytest.raises(OutputError, match="seed is 0 there and 7 here"):

@@ -73,8 +73,9 @@ def test_values_are_means_at_the_listeners_temperature():
     assert found.logp is not None
     ratings = attributes.ratings(found.judged)
     assert len(ratings) == len(panel.listeners)
-    for listener, (name, dimension, value, p) in zip(panel.listeners, ratings, strict=True):
+    for listener, (name, dimension, value, p, log_mass) in zip(panel.listeners, ratings, strict=True):
         assert (name, dimension) == (listener.listener, "valence")
+        assert np.exp(log_mass) == pytest.approx(0.5)
         odds = 3 ** (1 / listener.temperature)
         assert value == pytest.approx((1 + 7 * odds) / (1 + odds), abs=1e-3)
         assert sum(p) == pytest.approx(1)
@@ -121,7 +122,7 @@ def test_emotion_and_attributes_are_one_pass(tmp_path):
         alone = ask(scripted(), "exact", WAVES, asked, panel=panel)
         for one, other in zip(found, alone, strict=True):
             np.testing.assert_array_equal(one.logp, other.logp)
-            assert {len(logp) for *_, logp in one.judged} == {scale[1]}
+            assert {len(item.logp) for item in one.judged} == {scale[1]}
         # Emotion was answered before, and only the attributes are still open.
         late = ask(scripted(), "exact", WAVES, [[None] * 4] * 2, panel=panel, attributes=attributes, rated=rated)
         assert [answered.logp.shape for answered in late] == [(4, 6)] * 2

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import soundfile
-from serann.data.audio import load_audio
+from serann.data.audio import load_audio, load_recording
 from serann.data.errors import AudioError
 
 RATE = 16000
@@ -126,3 +126,30 @@ def test_missing_and_folders(tmp_path):
         load_audio(tmp_path / "b.wav")
     with pytest.raises(AudioError, match="is a folder"):
         load_audio(tmp_path)
+
+
+@pytest.mark.parametrize(("rate", "most"), [(RATE, 0.7), (22050, 0.3), (8000, 5.0)])
+def test_windows_are_the_sounds_own_segments(tmp_path, rate, most):
+    samples = np.random.default_rng(0).normal(0, 0.1, 3 * rate + 7).astype(np.float32)
+    path = write(tmp_path / "a.wav", samples, rate, subtype="FLOAT")
+    found = load_recording(path, start=0.25, max_seconds=most, too_long="windows")
+    assert len(found.windows) == len(found.seconds) == int(np.ceil(2.75 / most))
+    assert sum(found.seconds) == pytest.approx(found.whole) == pytest.approx(2.75, abs=1e-3)
+    assert max(found.seconds) - min(found.seconds) <= 1.01 / rate
+    start = 0.25
+    for window, seconds in zip(found.windows, found.seconds, strict=True):
+        np.testing.assert_array_equal(window, load_audio(path, start=start, end=start + seconds))
+        start += seconds
+
+
+def test_a_sound_is_cut_only_where_it_is_too_long(tmp_path):
+    path = write(tmp_path / "a.wav", tone(2.005), subtype="FLOAT")
+    for policy in ("truncate", "windows"):  # a hundredth over is not too long
+        (window,) = load_recording(path, max_seconds=2, too_long=policy).windows
+        np.testing.assert_array_equal(window, load_audio(path))
+    found = load_recording(path, start=0.5, max_seconds=1, too_long="truncate")
+    np.testing.assert_array_equal(found.windows[0], load_audio(path, start=0.5, end=1.5))
+    assert found.seconds == (1.0,)
+    assert found.whole == pytest.approx(1.505)
+    with pytest.raises(AudioError, match=r"^audio/a\.wav is too long: 2\.0 s, and the model hears at most 1 s; cut it"):
+        load_recording(path, max_seconds=1, name="audio/a.wav")

@@ -37,6 +37,7 @@ def test_benchmark_as_one_json_document():
     assert all(value > 0 for value in found["ratios"].values())
     assert set(found["setting"]["tokens_a_label"]) == set(LABELS)
     assert found["setting"]["labels"] == 9
+    assert found["setting"]["note"].startswith("--quick is no measure: ")
     assert found["setting"]["tree_nodes"] == 44
     assert torch.get_num_threads() == threads
 

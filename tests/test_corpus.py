@@ -78,6 +78,28 @@ def test_a_corpus_comes_back_as_it_was_written(tmp_path):
     assert again.audio_path(2) == tmp_path / "c" / "audio" / "u2.wav"
 
 
+def test_a_written_corpus_is_the_one_that_lies_under_its_name(tmp_path):
+    corpus, again = small_corpus(tmp_path / "c"), open_corpus(tmp_path / "c")
+    assert corpus.path == again.path == tmp_path / "c"
+    assert corpus.audio_path(0) == tmp_path / "c" / "audio" / "u0.wav"
+    assert corpus.info == again.info
+    for mine, theirs in ((corpus.votes, again.votes), (corpus.utterances, again.utterances)):
+        assert mine.equals(theirs, check_metadata=True)
+    replaced = small_corpus(tmp_path / "c", votes=[vote("u0", "r0", "sad")], overwrite=True)
+    assert replaced.votes.num_rows == open_corpus(tmp_path / "c").votes.num_rows == 1
+    assert corpus.votes.num_rows == 30  # what was read before stays as it was
+
+
+def test_rows_of_one_key_are_named_among_a_hundred_thousand():
+    ids = [f"u{i // 10}" for i in range(100_000)]
+    table = pa.table(
+        {"utterance_id": ids, "rater_id": [f"r{i % 10}" for i in range(100_000)], "label": ["sad"] * 100_000}
+    )
+    validate(table, VOTES, labels=FOUR)
+    with pytest.raises(TableError, match="2 rows share the key utterance_id='u77', rater_id='r3'"):
+        validate(pa.concat_tables([table, table.slice(773, 1)]), VOTES, labels=FOUR)
+
+
 def test_pandas_duckdb_and_datasets_read_the_tables_unchanged(tmp_path):
     import datasets
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from serann.annotator import decoding
 from serann.annotator.annotate import annotate
-from serann.annotator.decoding import Decoders, Job, hear, unchanged
+from serann.annotator.decoding import Decoders
+from serann.annotator.hearing import Job, hear, unchanged
 from serann.annotator.models.families import load_model
 from serann.annotator.models.log_mel import LogMelFrontEnd, stacked
 from serann.data.audio import load_audio

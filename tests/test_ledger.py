@@ -12,14 +12,14 @@ import pytest
 import soundfile
 from serann.annotator import annotate as module
 from serann.annotator.batching import plan_batches
-from serann.annotator.decoding import fingerprint_sound
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine, loudness_and_text
+from serann.annotator.hearing import fingerprint_sound
 from serann.annotator.panel import ListeningPanel
 from serann.annotator.run import commit as commit_module
 from serann.annotator.run import ledger as ledger_module
 from serann.annotator.run.commit import complete_commit
-from serann.annotator.run.results import Failed, Results, Sound, Unit
+from serann.annotator.run.results import Failed, Judged, Results, Sound, Unit
 from serann.annotator.run.segments import SegmentWriter, encode, read_segments, read_unit, unit_record
 from serann.annotator.runs import open_run
 from serann.data.errors import OutputError, RunError
@@ -56,7 +56,9 @@ def test_more_listeners_extend_a_run(corpus, tmp_path):
     assert len(engine.asked) == 12 * (len(names) - 2)  # the two that answered are not asked again
     assert tables_of(run.path) == straight
     assert run.info["identity"]["panel"] == "many"
-    with pytest.raises(OutputError, match=rf"panel is 'many' there and 'few' here.*lacks {names[0]}@0.5"):
+    with pytest.raises(
+        OutputError, match=rf"lacks its listeners {names[0]}@0.5, .*panel is 'many' there and 'few' here"
+    ):
         run_scripted(corpus, tmp_path / "run", panel=small)
     assert tables_of(run.path) == straight
 
@@ -326,9 +328,9 @@ def test_a_unit_survives_its_record():
         np.log(np.full((2, 1, 2), 0.5, dtype=np.float32)),
         np.array([[-0.5], [np.nan]], dtype=np.float32),
         {"a": [("voice@1", 0, "Sad.", "sad", None, None), ("voice@1", 1, "?", None, "no label", (0.5, 0.5))]},
-        {"a": [("emotion/voice/", "valence", (-2.3, -0.1))]},
+        {"a": [Judged("emotion/voice/", "valence", (-2.3, -0.1), -0.4)]},
         {"c": Failed("zero bytes", 2)},
-        {"a": Sound("sha256:0", 5, 7)},
+        {"a": Sound("sha256:0", 5, 7, 31.5)},
     )
     found = read_unit(json.loads(json.dumps(unit_record(unit))), raters=1, labels=2)
     np.testing.assert_array_equal(found.logp, unit.logp)
@@ -413,3 +415,11 @@ def test_what_a_kill_left_of_the_first_file_is_cleared_away(corpus, tmp_path):
     run = run_scripted(corpus, tmp_path / "run")
     assert len(run.ids) == 12
     assert not list(run.path.glob(".run.json*"))
+
+
+def test_a_unit_of_an_older_run_says_less():
+    """No mass on a scale's points, and no length of a sound that was cut."""
+    record = {"unit": "1/0", "judged": {"a": [["j", "valence", [-0.7, -0.7]]]}, "sounds": {"a": ["sha256:0", 5, 7]}}
+    found = read_unit(record, raters=1, labels=2)
+    assert found.judged["a"][0].log_mass is None
+    assert found.sounds["a"].whole_seconds is None

@@ -11,6 +11,7 @@ from serann.annotator.engines.scripted import ScriptedEngine
 from serann.annotator.planning import FILL, fit_to_memory
 from serann.data.errors import OptionError, OutputError
 from serann.data.files import read_json
+from serann.data.tables import UTTERANCES, from_rows, write_table
 from small_models import make_checkpoint
 from test_annotate import corpus_of, run_scripted, scripted
 from typer.testing import CliRunner
@@ -146,3 +147,36 @@ def test_the_device_share_is_what_the_model_took(corpus, tmp_path):
     assert seen[-1].per_second > 0
     session = read_json(run.path / "environment.json", what="record")["sessions"][-1]
     assert session["model_share"] == pytest.approx(seen[-1].device_share, abs=0.2)
+
+
+def test_the_plan_says_what_fits_into_max_hours(corpus):
+    calls = {"engine": Slow(EngineSpec("scripted", "scripted"), script=_loud), "batch_size": 4}
+    whole = plan_annotation(corpus, "scripted", **calls)
+    assert whole.within_hours is None
+    none, half, more = (plan_annotation(corpus, "scripted", max_hours=h, **calls).within_hours for h in _hours(whole))
+    # The first batch is begun in any case; the longest come first, so half of the time is less than half of them.
+    assert (none, more) == (4, 40)
+    assert 4 <= half <= 28
+    assert half % 4 == 0
+    with pytest.raises(OptionError, match="0 hours at most; expected more than 0"):
+        plan_annotation(corpus, "scripted", max_hours=0.0, **calls)
+
+
+def _hours(whole):
+    return 1e-9, whole.hours / 2, 20 * whole.hours
+
+
+def test_the_plan_on_the_command_line_honours_max_hours_and_shows_unknown_durations(tmp_path):
+    from serann.annotator.cli import app
+
+    corpus = corpus_of(tmp_path / "corpus", 4)
+    rows = [row | {"duration": None} if i < 3 else row for i, row in enumerate(corpus.utterances.to_pylist())]
+    write_table(from_rows(rows, UTTERANCES), corpus.path / "utterances.parquet", UTTERANCES)
+    call = ["annotate", str(corpus.path), "--engine", "scripted", "--model", "scripted", "-o", str(tmp_path / "run")]
+    told = CliRunner().invoke(app, [*call, "--plan", "--max-hours", "1"])
+    assert told.exit_code == 0, told.stderr
+    shown = [" ".join(line.split()) for line in told.stdout.splitlines()]
+    assert "of unknown duration 3 (taken for the longest)" in shown
+    assert "within --max-hours 4 utterances" in shown
+    plain = CliRunner().invoke(app, [*call, "--plan"])
+    assert "--max-hours" not in plain.stdout

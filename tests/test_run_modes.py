@@ -1,5 +1,7 @@
 """Runs whose answers are words: sampled and stated in shares, with attribute ratings beside; resumed like the rest."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from serann.annotator import attributes as attributes_module
@@ -8,9 +10,11 @@ from serann.annotator.engines.generation import Generated
 from serann.annotator.engines.scripted import ScriptedEngine
 from serann.annotator.runs import panel_distribution, synthetic_counts
 from serann.data.errors import OptionError, OutputError
+from serann.data.files import read_json, write_json
+from serann.data.labels import LabelSet
 from serann.data.seeds import rng_from
 from serann.data.tables import ANSWERS, RATINGS, distribution_array, read_table
-from test_annotate import LABELS, TABLES, corpus_of, run_scripted
+from test_annotate import LABELS, TABLES, corpus_of, run_scripted, scripted, tables_of
 from test_ledger import interrupted, panel_of
 
 
@@ -176,3 +180,33 @@ def test_wrong_modes_are_refused(corpus, tmp_path):
     with pytest.raises(OptionError, match="unknown dimension 'joy'"):
         run_scripted(corpus, tmp_path / "run", attributes=("joy",))
     assert not (tmp_path / "run").exists()
+
+
+def respelt(corpus, **aliases):
+    """The corpus with other spellings of its labels."""
+    return dataclasses.replace(corpus, labels=LabelSet(corpus.labels.name, corpus.labels.labels, aliases))
+
+
+@pytest.mark.parametrize("mode", ["sample", "verbalized"])
+def test_other_spellings_of_the_labels_read_texts_otherwise_and_are_refused(corpus, tmp_path, mode):
+    run = run_scripted(corpus, tmp_path / "run", mode=mode, limit=3)
+    expected = (
+        r"holds another run \(texts are read with other spellings of the labels \(only there .*only here glad=happy"
+    )
+    for _ in range(2):
+        with pytest.raises(OutputError, match=expected):
+            run_scripted(respelt(corpus, glad="happy"), tmp_path / "run", mode=mode, limit=3)
+        info = read_json(run.path / "run.json", what="run")  # as an older serann wrote it
+        info["identity"].pop("spellings", None)
+        write_json(run.path / "run.json", info)
+    run_scripted(corpus, tmp_path / "run", mode=mode, limit=3)
+
+
+def test_exact_answers_know_no_other_spellings(corpus, tmp_path):
+    run = run_scripted(corpus, tmp_path / "run", limit=3)
+    engine = scripted()
+    run_scripted(respelt(corpus, glad="happy"), tmp_path / "run", engine=engine, limit=3)
+    assert engine.asked == []
+    straight = run_scripted(respelt(corpus, glad="happy"), tmp_path / "straight", limit=3)
+    assert run.scores.equals(straight.scores)
+    assert tables_of(tmp_path / "run") == tables_of(straight.path)  # label set in the metadata included

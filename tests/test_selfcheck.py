@@ -7,7 +7,7 @@ from serann.annotator.answering import Answer, Answered
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine, loudness_and_text
 from serann.annotator.runs import open_run
-from serann.annotator.selfcheck import WINDOW, Monitor, canary_waves
+from serann.annotator.selfcheck import WINDOW, Endurance, Monitor, canary_waves
 from serann.data.errors import RunError
 from small_models import make_checkpoint
 from test_annotate import corpus_of, run_scripted, scripted, tables_of
@@ -101,3 +101,32 @@ def test_a_real_model_passes(corpus, tmp_path):
     run = annotate(corpus, str(checkpoint), out=tmp_path / "run", limit=6, device="cpu", selfcheck=True)
     assert len(run.info["canaries"]) == 5
     annotate(corpus, str(checkpoint), out=tmp_path / "run", limit=9, device="cpu", selfcheck=True)
+
+
+def nan(wave, question):
+    return np.full(6, np.nan)
+
+
+@pytest.mark.parametrize("selfcheck", [None, True])
+def test_a_model_that_fails_on_everything_stops_the_run(corpus, tmp_path, selfcheck):
+    with pytest.raises(
+        RunError, match=r"the model failed on 10\d utterances in a row, .*no numbers \(NaN\); try --dtype"
+    ):
+        run_scripted(corpus, tmp_path / "run", engine=scripted(nan), selfcheck=selfcheck)
+    engine = scripted()  # what failed stands in the session that goes on, and is asked again in the next one
+    assert len(run_scripted(corpus, tmp_path / "run", engine=engine).ids) < 120
+    assert len(run_scripted(corpus, tmp_path / "run", engine=engine).ids) == 120
+    assert sum(engine.batches) == 120
+
+
+def test_a_failure_that_is_old_counts_for_nothing_and_who_wants_no_check_waits_for_a_thousand(corpus, tmp_path):
+    endurance = Endurance(3)
+    bad, good = Answered(failure="NaN"), answered("Sad.", "sad")
+    endurance([bad, bad, good, bad], [False] * 4)
+    endurance([bad, bad], [False, True])  # it failed before: it may
+    with pytest.raises(RunError, match="failed on 3 utterances in a row, so nothing more is asked; the last time: NaN"):
+        endurance([bad], [False])
+    run = run_scripted(corpus, tmp_path / "run", engine=scripted(nan), selfcheck=False)
+    assert run.failures.num_rows == 120
+    again = run_scripted(corpus, tmp_path / "run", engine=scripted(nan))  # all have failed before
+    assert set(again.failures["attempts"].to_pylist()) == {2}

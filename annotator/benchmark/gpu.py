@@ -11,7 +11,7 @@ import torch
 from ...data.errors import ModelError
 from ..models.families import FAMILIES, AudioLanguageModel
 from . import arms
-from .annotating import noise, questions, setting
+from .annotating import haste, noise, questions, setting
 from .checkpoint import SIZES, make_model, make_processor, make_tokenizer
 
 Say = Callable[[str], None]
@@ -84,7 +84,7 @@ def benchmark_gpu(*, device: str, quick: bool, say: Say) -> dict[str, Any]:
             "device": torch.cuda.get_device_name(device),
             "clips": "3 to 6 s",
             "batch": count,
-            "quick": quick,
+            **haste(quick),
         },
     }
 

@@ -20,25 +20,50 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-corpus_app = typer.Typer(help="Look at corpora and divide their votes.", no_args_is_help=True)
+corpus_app = typer.Typer(
+    help="Bring corpora, look at them, divide their votes, and give them out again.", no_args_is_help=True
+)
 app.add_typer(corpus_app, name="corpus")
 benchmark_app = typer.Typer(help="Measure how fast the parts are, as ratios in one run.", no_args_is_help=True)
 app.add_typer(benchmark_app, name="benchmark")
 
-GROUPS = {"corpus": corpus_app, "benchmark": benchmark_app}
-# Name of the command, and the function of the file of that name; the files import little until a command runs.
-COMMANDS = ("demo", "annotate", "audit", "fuse", "train", "predict", "evaluate", "models", "prompts", "panels")
-CORPUS_COMMANDS = ("holdout", "info")
+# Name of the command, and the function of the file of that name (a hyphen is an underscore there); the files import
+# little until a command runs.
+COMMANDS = (
+    "demo",
+    "annotate",
+    "audit",
+    "alt-test",
+    "fuse",
+    "train",
+    "predict",
+    "evaluate",
+    "models",
+    "prompts",
+    "panels",
+)
+# Name of the command, the file and the function.
+CORPUS_COMMANDS = {
+    "import": ("corpus_import", "import_"),
+    "readers": ("corpus_import", "readers"),
+    "info": ("corpus_checks", "info"),
+    "check": ("corpus_checks", "check"),
+    "split": ("corpus_checks", "split"),
+    "holdout": ("corpus", "holdout"),
+    "distributions": ("corpus_out", "distributions"),
+    "export": ("corpus_out", "export"),
+}
 BENCHMARK_COMMANDS = ("annotate",)
 
 
 def _register() -> None:
     for name in COMMANDS:
-        app.command(name)(getattr(import_module(f".{name}", __name__), name))
-    for group, names in (("corpus", CORPUS_COMMANDS), ("benchmark", BENCHMARK_COMMANDS)):
-        module = import_module(f".{group}", __name__)
-        for name in names:
-            GROUPS[group].command(name)(getattr(module, name))
+        function = name.replace("-", "_")
+        app.command(name)(getattr(import_module(f".{function}", __name__), function))
+    for name, (file, function) in CORPUS_COMMANDS.items():
+        corpus_app.command(name)(getattr(import_module(f".{file}", __name__), function))
+    for name in BENCHMARK_COMMANDS:
+        benchmark_app.command(name)(getattr(import_module(".benchmark", __name__), name))
 
 
 def _print_version(wanted: bool) -> None:

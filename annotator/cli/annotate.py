@@ -1,15 +1,9 @@
 """`serann annotate`: let an audio-language model listen to a corpus."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from ..runs import Run
-
-# Below this mean probability of any label at all a run is not to be trusted, and says so.
-LOW_MASS = 0.5
 
 
 def annotate(
@@ -32,6 +26,12 @@ def annotate(
     batch_size: Annotated[
         int | None, typer.Option(help="Utterances a batch, at most (default: by a budget of sound).")
     ] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(help="Most seconds of an utterance that are heard at once (default: the model's).")
+    ] = None,
+    too_long: Annotated[
+        str, typer.Option(help="What is done with longer ones: reject, truncate or windows (their answers averaged).")
+    ] = "reject",
     workers: Annotated[int, typer.Option(help="Decoders that read sounds ahead.")] = 2,
     max_hours: Annotated[float | None, typer.Option(help="Stop after so many hours; the same call goes on.")] = None,
     plan: Annotated[
@@ -55,7 +55,13 @@ def annotate(
     stopped the run before its end. Ctrl-C and SIGTERM stop it at once and
     say what remains (exit codes 130 and 143); the same command goes on.
 
-    Example: serann annotate demo --model demo --limit 20 -o run
+    An utterance of more than --max-seconds is such a failure, unless
+    --too-long says otherwise: truncate hears its first --max-seconds;
+    windows (mode exact) cuts it into equal windows no longer than that,
+    asks every listener about each, and averages the probabilities by
+    duration. A run keeps its policy.
+
+    Example: serann annotate demo --model demo -o run
     """
     from .stopping import stopped_in_a_sentence
 
@@ -72,11 +78,13 @@ def annotate(
         "device": device,
         "dtype": dtype,
         "batch_size": batch_size,
+        "max_seconds": max_seconds,
+        "too_long": too_long,
     }
     sitting = {"workers": workers, "max_hours": max_hours, "selfcheck": selfcheck, "overwrite": overwrite}
     with stopped_in_a_sentence():
         if plan:
-            _plan(corpus, model, output, asked, as_json)
+            _plan(corpus, model, output, {**asked, "max_hours": max_hours}, as_json)
         else:
             _run(corpus, model, output, {**asked, **sitting}, as_json)
 
@@ -90,14 +98,15 @@ def _plan(corpus: str, model: str, output: Path, asked: dict[str, Any], as_json:
 def _run(corpus: str, model: str, output: Path, asked: dict[str, Any], as_json: bool) -> None:
     from ..annotate import annotate as run_annotation
     from .console import print_json
+    from .summary import show, summarise
 
     with _watching(as_json) as watch:
         run = run_annotation(corpus, model, out=output, watch=watch, **asked)
-    summary = _summary(run)
+    summary = summarise(run)
     if as_json:
         print_json(summary)
     else:
-        _show(run, summary)
+        show(summary)
     if summary["failures"] or summary["session"]["remaining"]:
         raise typer.Exit(1)
 
@@ -158,14 +167,17 @@ def _show_plan(estimate: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(estimate)
         return
+    unknown, within = estimate["unknown_durations"], estimate["within_hours"]
     rows = [
         ["utterances to ask", estimate["utterances"]],
         ["answered already", estimate["answered"]],
         ["hours of audio", f"{estimate['hours_of_audio']:.2f}"],
+        *([["of unknown duration", f"{unknown} (taken for the longest)"]] if unknown else []),
         ["questions", estimate["questions"]],
         ["tokens", "not counted by this engine" if estimate["tokens"] is None else estimate["tokens"]],
         ["batches", estimate["batches"]],
         ["time", _duration(estimate["hours"])],
+        *([["within --max-hours", f"{within} utterances"]] if within is not None else []),
         ["memory", f"{estimate['memory_gb']:.1f} GB"],
         ["device", estimate["device"]],
     ]
@@ -176,72 +188,3 @@ def _duration(hours: float) -> str:
     if hours >= 1:
         return f"{hours:.1f} hours"
     return f"{60 * hours:.1f} minutes" if hours >= 1 / 60 else f"{3600 * hours:.1f} seconds"
-
-
-def _summary(run: "Run") -> dict[str, Any]:
-    import numpy as np
-
-    from ...data.files import read_json
-    from ..runs import panel_distribution, synthetic_counts
-
-    session = read_json(run.path / "environment.json", what="environment record")["sessions"][-1]
-    counts = synthetic_counts(run, run.ids)
-    mean = np.full(len(run.labels), np.nan)
-    if run.ids:
-        with np.errstate(invalid="ignore"):
-            mean = np.nanmean(panel_distribution(run, run.ids), axis=0)
-    log_mass = run.scores["log_mass"].to_numpy() if run.info["identity"]["mode"] == "exact" else []
-    keys = ("utterances", "seconds", "utterances_per_second", "model_share", "batch_size", "device")
-    return {
-        "run": str(run.path),
-        "name": run.name,
-        "utterances": len(run.ids),
-        "listeners": run.listeners.num_rows,
-        "votes": int(counts.sum()),
-        "abstained": run.votes["label"].null_count,
-        "reasons": sorted(set(run.votes["reason"].to_pylist()) - {None}),
-        "mean_distribution": dict(zip(run.labels.labels, mean.tolist(), strict=True)),
-        "mean_label_mass": float(np.exp(log_mass).mean()) if len(log_mass) else None,
-        "failures": run.failures.select(["utterance_id", "reason", "attempts"]).to_pylist(),
-        "versions": run.info.get("versions", []),
-        "session": {key: session[key] for key in (*keys, "changed_sounds", "halvings", "remaining")},
-    }
-
-
-def _show(run: "Run", summary: dict[str, Any]) -> None:
-    from .console import note, print_table
-
-    session = summary["session"]
-    note(
-        f"{run.path} ({summary['name']}): {summary['utterances']} utterances, {summary['listeners']} listeners, "
-        f"{summary['votes']} votes" + (f", {summary['abstained']} abstentions" if summary["abstained"] else "")
-    )
-    note(
-        f"this time {session['utterances']} utterances in {session['seconds']:.1f} s "
-        f"({session['utterances_per_second']:.1f}/s, the model's share {session['model_share']:.0%}, "
-        f"{session['device']})"
-    )
-    if session["changed_sounds"]:
-        note(f"{session['changed_sounds']} sounds had changed since they were heard; their answers were replaced")
-    if session["halvings"]:
-        note(f"{session['halvings']} batches did not fit into memory and were halved")
-    if len(summary["versions"]) > 1:
-        note(f"the answers were given under {len(summary['versions'])} sets of versions (see run.json)")
-    shares = [[label, share] for label, share in summary["mean_distribution"].items()]
-    print_table("Mean answer distribution", ["label", "share"], shares)
-    if summary["mean_label_mass"] is not None:
-        mass = summary["mean_label_mass"]
-        note(f"on average {mass:.1%} of the model's probability fell on a label")
-        if mass < LOW_MASS:
-            note(
-                "warning: most of the probability fell on no label at all, so these distributions say little; the "
-                "model may not know these labels, or this panel's question"
-            )
-    if summary["abstained"]:
-        note(f"abstained: {', '.join(summary['reasons'])}")
-    if session["remaining"]:
-        note(f"\nstopped with {session['remaining']} utterances to go; the same command goes on")
-    if summary["failures"]:
-        note(f"\n{len(summary['failures'])} utterances failed (the same command tries each at most 3 times):")
-        for failure in summary["failures"]:
-            note(f"  {failure['utterance_id']}: {failure['reason']}")

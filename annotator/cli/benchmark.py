@@ -7,14 +7,15 @@ import typer
 
 def annotate(
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
-    quick: Annotated[bool, typer.Option("--quick", help="A tiny model and few repeats: to see that it runs.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A tiny model: to see that it runs; no measure.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Measure exact scoring against generating, sampling and a bare prefill.
 
     A random checkpoint of the true architecture is made in a temporary
     folder: mid-size on a CPU (one thread, about three minutes), of the 7B
-    model's shape on a GPU. Nothing is downloaded.
+    model's shape on a GPU. Nothing is downloaded. With --quick the figures
+    mean nothing: a tiny model's time is that of starting up.
 
     Example: serann benchmark annotate --quick
     """

@@ -1,4 +1,4 @@
-"""`serann corpus …`: divide a corpus's votes, and say what is in it."""
+"""`serann corpus holdout`: divide a corpus's votes."""
 
 from pathlib import Path
 from typing import Annotated
@@ -33,7 +33,7 @@ def holdout(
 
     opened = open_corpus(corpus)
     divided = write_division(opened, hold_out(opened, seen=seen, seed=seed), output, overwrite=overwrite)
-    rows, warnings = _part_counts(divided), remarks(divided)
+    rows, warnings = part_counts(divided), remarks(divided)
     for warning in warnings:
         note(f"warning: {warning}")
     if as_json:
@@ -47,7 +47,8 @@ def holdout(
     )
 
 
-def _part_counts(corpus) -> list[dict]:
+def part_counts(corpus) -> list[dict]:
+    """Utterances, and primary human votes of each part, by split."""
     from ...data.votes import count_votes
 
     seen, heldout = (count_votes(corpus.votes, corpus.ids, corpus.labels, part=part) for part in ("seen", "heldout"))
@@ -61,35 +62,3 @@ def _part_counts(corpus) -> list[dict]:
         }
         for split in sorted(set(splits), key=str)
     ]
-
-
-def info(
-    corpus: CorpusArgument,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-) -> None:
-    """Say what a corpus holds: utterances, hours, speakers, votes, label shares, licence.
-
-    Example: serann corpus info demo
-    """
-    from ...data.corpus import open_corpus
-    from ...data.summary import summarise
-    from .console import note, print_json, print_table
-
-    opened = open_corpus(corpus)
-    summary = summarise(opened)
-    if as_json:
-        print_json(summary)
-        return
-    simulated = " (simulated)" if summary["simulated"] else ""
-    note(f"{opened.name}{simulated}: {opened.path}")
-    facts = {key: value for key, value in summary.items() if key not in ("label_shares", "splits", "division")}
-    print_table("Corpus", ["what", "value"], [[k.replace("_", " "), _fact(v)] for k, v in facts.items()])
-    splits = [[row["split"], row["utterances"], row["seen"], row["heldout"]] for row in _part_counts(opened)]
-    division = opened.info.division
-    how = f"divided: seen {division.seen}, seed {division.seed}" if division else "not divided yet (corpus holdout)"
-    print_table(f"\nSplits and primary human votes, {how}", ["split", "utterances", "seen", "held out"], splits)
-    print_table("\nShares of primary human votes", ["label", "share"], list(summary["label_shares"].items()))
-
-
-def _fact(value: object) -> str:
-    return "-" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)

@@ -44,14 +44,15 @@ def panels(
             note("\nthe embedded checkpoint (--model demo) was trained on the questions of crossed and letters alone")
         return
     panel = load_panel(name)
-    rows = _listeners(panel, labels, transcript, render)
+    rows, examples = _listeners(panel, labels, transcript, render), _examples(panel, labels) if render else []
     if as_json:
-        print_json({"panel": panel.name, "about": panel.about, "system": panel.question.system, "listeners": rows})
+        found = {"panel": panel.name, "about": panel.about, "system": panel.question.system, "listeners": rows}
+        print_json({**found, "examples": examples} if render else found)
         return
     columns = [column for column in rows[0] if column not in ("text", "question")]
     print_table(f"{panel.name}: {panel.about}", columns, [[row[c] for c in columns] for row in rows])
     if render:
-        _print_texts(panel, rows)
+        _print_texts(panel, rows, examples)
 
 
 def _listeners(panel: "Panel", labels: str, transcript: str, with_text: bool) -> list[dict[str, Any]]:
@@ -77,17 +78,30 @@ def _listeners(panel: "Panel", labels: str, transcript: str, with_text: bool) ->
     return rows
 
 
-def _print_texts(panel: "Panel", rows: list[dict[str, Any]]) -> None:
+def _examples(panel: "Panel", labels: str) -> list[dict[str, str]]:
+    """The turns before the question: of the examples that the panel names, then of those it takes from a corpus."""
+    from ...data.labels import label_set
+
+    if not panel.examples and not panel.examples_per_label:
+        return []
+    question, names = panel.question, label_set(labels).labels
+    text = question.example.format(options=", ".join(question.words.get(name, name) for name in names))
+    named = [(str(item.utterance or item.audio), item.label) for item in panel.examples]
+    chosen = [(f"an utterance of the train split heard as {name}", name) for name in names]
+    return [
+        {"audio": audio, "text": text, "answer": question.words.get(label, label)}
+        for audio, label in [*named, *(item for item in chosen for _ in range(panel.examples_per_label))]
+    ]
+
+
+def _print_texts(panel: "Panel", rows: list[dict[str, Any]], examples: list[dict[str, str]]) -> None:
+    from textwrap import indent
+
     print(f"\nsystem: {panel.question.system}")
-    for line in _examples(panel):
-        print(f"example: [audio] {line}")
+    if examples:
+        print("\nexamples, heard before every utterance:")
+    for turn in examples:
+        print(f"  [audio: {turn['audio']}]\n{indent(turn['text'], '  ')}\n  answer: {turn['answer']}")
     for rater in dict.fromkeys(row["rater"] for row in rows):
         text = next(row["text"] for row in rows if row["rater"] == rater)
-        print(f"\n{rater}:\n  [audio]\n  {text}")
-
-
-def _examples(panel: "Panel") -> list[str]:
-    """The examples that are heard first: those that the panel names, then how many it takes from a corpus."""
-    named = [f"{item.utterance or item.audio}: {item.label}" for item in panel.examples]
-    count = panel.examples_per_label
-    return [*named, f"{count} of each label, chosen from the corpus's train split"] if count else named
+        print(f"\n{rater}:\n  [audio]\n{indent(text, '  ')}")

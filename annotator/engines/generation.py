@@ -7,6 +7,7 @@ import numpy as np
 
 from ...data.errors import ModelError
 from ...prompts.loader import Rendered
+from ..memory import out_of_memory, release_memory
 from .base import shown_texts
 
 if TYPE_CHECKING:
@@ -62,17 +63,13 @@ def generate_texts(
     Where memory does not suffice, utterances are halved, then the texts under way; the texts stay what they are.
     `ModelError` if a single text does not fit.
     """
-    import torch
-
     count = sum(map(len, requests))
     try:
         return _generate(alm, chat, clips, requests, max_new_tokens, rows_at_once)
-    except RuntimeError as error:
-        short = isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
-        if not short:
+    except Exception as error:
+        if not out_of_memory(error):
             raise
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    release_memory()
     if len(clips) > 1:
         half = len(clips) // 2
         parts = ((clips[:half], requests[:half]), (clips[half:], requests[half:]))

@@ -9,6 +9,7 @@ import torch
 
 from ...data.errors import ModelError
 from ...prompts.loader import Rendered, Shown
+from ..memory import out_of_memory, release_memory
 from ..models.families import Features, load_model
 from ..models.label_tree import LabelTree, build_tree
 from ..models.log_mel import LogMel, LogMelFrontEnd
@@ -60,11 +61,10 @@ class TransformersEngine:
         try:
             with torch.inference_mode(), _threads(self._threads):
                 return self._score(sounds, questions)
-        except RuntimeError as error:
-            if not _out_of_memory(error) or not self.halves:
+        except Exception as error:
+            if not out_of_memory(error) or not self.halves:
                 raise
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release_memory()
         if len(sounds) == 1:
             seconds = sounds[0].samples / self.sample_rate
             raise ModelError(
@@ -154,8 +154,3 @@ def _threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    """A GPU's error has a class; the CPU allocator's has only its words."""
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)

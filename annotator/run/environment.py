@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ...data.errors import RunError
 from ...data.files import read_json, write_json
 
 ENVIRONMENT = "environment.json"
@@ -14,7 +15,9 @@ ENVIRONMENT = "environment.json"
 def record_session(path: Path, folder: Path, record: dict[str, Any]) -> None:
     """Write the sessions of the run at `path`, and this one, into `folder` (the run's, or where tables are made)."""
     file = path / ENVIRONMENT
-    former = read_json(file, what="environment record")["sessions"] if file.exists() else []
+    former = read_json(file, what="environment record").get("sessions") if file.exists() else []
+    if not isinstance(former, list):
+        raise RunError(f"{file}: no environment record, its 'sessions' are not there; delete it, nothing depends on it")
     write_json(folder / ENVIRONMENT, {"sessions": [*former, {**record, **environment()}]})
 
 

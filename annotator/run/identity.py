@@ -2,18 +2,24 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ...data.corpus import Corpus
 from ...data.errors import OutputError
 from ...data.files import fingerprint
+from ...data.labels import LABEL_SETS
 from ...prompts.loader import panel_fingerprint
 from ..attributes import Attributes
 from ..panel import ListeningPanel
 from .place import FORMAT, Info
 
+# What is not said of a run that is as usual.
+USUALLY = {"too_long": "reject", "max_seconds": "what the model hears"}
 # What a panel decides; the rest of an identity may never change.
 PANEL_KEYS = ("question", "panel", "panel_fingerprint", "attribute_questions")
+# How many names a refusal lists.
+LISTED = 5
 
 
 def run_identity(
@@ -24,14 +30,21 @@ def run_identity(
     mode: str,
     seed: int,
     attributes: Attributes | None = None,
+    duration: Mapping[str, Any] = MappingProxyType({}),
 ) -> Info:
     """What may not change while a run is continued: everything that decides its numbers, but no machine or time.
 
-    `engine` is its name and what it says of itself: model, weights, dtype.
+    `engine` is its name and what it says of itself: model, weights, dtype. `duration` is what is said of how much of an
+    utterance is heard (`duration.duration_identity`).
     """
+    # A text is read with the other spellings of a label, too; an exact answer is the label's own word. Nothing is said
+    # of the spellings that come with serann, as of all that is usual; `check_identity` compares those as well.
+    usual = mode == "exact" or LABEL_SETS.get(corpus.labels.name) == corpus.labels
+    read = {} if usual else {"spellings": spellings(corpus.labels.to_json())}
     return {
         "corpus": corpus.name,
         "labels": list(corpus.labels.labels),
+        **read,
         **engine,
         "mode": mode,
         "question": listening.panel.question.name,
@@ -39,7 +52,13 @@ def run_identity(
         "panel_fingerprint": panel_fingerprint(listening.panel),
         "seed": seed,
         **(attributes.identity if attributes is not None else {}),
+        **duration,
     }
+
+
+def spellings(labels: Mapping[str, Any]) -> str:
+    """`sha256:…` of a label set (as JSON) with the other spellings of its labels."""
+    return fingerprint([labels["labels"], dict(labels.get("aliases") or {})])
 
 
 def run_name(identity: Mapping[str, Any]) -> str:
@@ -93,20 +112,52 @@ def check_identity(path: Path, former: Mapping[str, Any], wanted: Mapping[str, A
     `former` and `wanted` are run.json's contents. A panel that holds all of the run's listeners, asked the same, is
     no difference: it extends the run.
     """
-    found, asked = former["identity"], wanted["identity"]
+    found, asked = _compared(former, wanted), _compared(wanted, wanted)
     missing = _missing_listeners(former, wanted)
     keys = [key for key in dict.fromkeys([*found, *asked]) if missing or key not in PANEL_KEYS]
     differing = [
-        f"{key} is {found.get(key)!r} there and {asked.get(key)!r} here"
+        _spelt_otherwise(former["labels"].get("aliases") or {}, wanted["labels"]["aliases"])
+        if key == "spellings"
+        else f"{key} is {_shown(key, found)} there and {_shown(key, asked)} here"
         for key in keys
         if found.get(key) != asked.get(key)
     ]
-    if differing:
-        lacking = f"; a larger panel must keep the run's listeners, this one lacks {', '.join(missing[:5])}"
-        raise OutputError(
-            f"{path} holds another run ({'; '.join(differing)}{lacking if missing else ''}); "
-            "choose another output folder, or pass --overwrite"
+    if missing:
+        more = f" and {len(missing) - LISTED} more" if len(missing) > LISTED else ""
+        differing.insert(
+            0,
+            f"this panel lacks its listeners {', '.join(missing[:LISTED])}{more}, or asks them otherwise: "
+            "a larger panel must keep them all",
         )
+    if differing:
+        raise OutputError(
+            f"{path} holds another run ({'; '.join(differing)}); choose another output folder, or pass --overwrite"
+        )
+
+
+def _compared(info: Mapping[str, Any], wanted: Mapping[str, Any]) -> Info:
+    """An identity with the spellings by which the texts are read that are `wanted`; without any for exact answers."""
+    identity = {key: value for key, value in info["identity"].items() if key != "spellings"}
+    exact = wanted["identity"]["mode"] == "exact"
+    return identity if exact else {**identity, "spellings": spellings(info["labels"])}
+
+
+def _shown(key: str, identity: Mapping[str, Any]) -> str:
+    """A value of an identity; of a digest its beginning tells two apart."""
+    value = identity.get(key, USUALLY.get(key))
+    if isinstance(value, str) and value.startswith("sha256:"):
+        value = f"{value[: len('sha256:') + 8]}…"
+    return repr(value)
+
+
+def _spelt_otherwise(found: Mapping[str, str], asked: Mapping[str, str]) -> str:
+    """Which other spellings of the labels differ, by which texts are read."""
+    differing = [f"{text}={label}" for text, label in found.items() if asked.get(text) != label]
+    new = [f"{text}={label}" for text, label in asked.items() if found.get(text) != label]
+    told = [
+        f"{name} {', '.join(some[:LISTED])}" for name, some in (("only there", differing), ("only here", new)) if some
+    ]
+    return f"texts are read with other spellings of the labels ({'; '.join(told) or 'in another order'})"
 
 
 def _missing_listeners(former: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

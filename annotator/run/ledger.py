@@ -16,7 +16,7 @@ from ...data.errors import OutputError
 from ...data.files import write_json
 from .commit import complete_commit, is_promised, promise, stage, unstage
 from .place import RUN_FILE, SEGMENTS, STATE, Info, check_place, clear_partial_files, is_run, lock
-from .results import Results, Unit
+from .results import Readers, Results, Unit
 from .segments import SegmentWriter, read_segments, read_unit, unit_record
 
 
@@ -116,6 +116,16 @@ class Ledger:
         self.flush()
         self.results.drop(ids)
 
+    def drop_readers(self, ids: Sequence[str], readers: Readers) -> None:
+        """Forget what the readers of transcripts answered on utterances whose transcript has changed."""
+        self._put({"reworded": list(ids), "readers": readers._asdict()}, None)
+        self.flush()
+        self._drop_readers(ids, readers)
+
+    def _drop_readers(self, ids: Sequence[str], readers: Readers) -> None:
+        places = [i for i, rater in enumerate(self.raters) if rater in readers.raters]
+        self.results.drop_part(ids, places, readers.listeners, readers.judges)
+
     def flush(self) -> None:
         """Wait until everything handed over is durable."""
         with self._disk():
@@ -131,7 +141,8 @@ class Ledger:
         try:
             with self._disk():
                 staged = stage(self.path)
-            yield staged
+            with self._disk():
+                yield staged
             self.info |= {**self._plan_left(), **info}
             with self._disk():
                 write_json(staged / RUN_FILE, self.info)
@@ -170,6 +181,8 @@ class Ledger:
                 raters = record["raters"]
             elif "drop" in record:
                 self.results.drop(record["drop"])
+            elif "reworded" in record:
+                self._drop_readers(record["reworded"], Readers(**record["readers"]))
             elif "halved" in record:
                 self._halvings[record["halved"]] = tuple(record["sizes"])
             elif raters is not None:
@@ -206,9 +219,12 @@ class Ledger:
     def _disk(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
+        except (OSError, OutputError) as error:
+            cause = error.__cause__ if isinstance(error, OutputError) else error
+            if not isinstance(cause, OSError):
+                raise
             raise OutputError(
-                f"the run at {self.path} cannot be continued: {error.strerror}; "
+                f"the run at {self.path} cannot be continued: {cause.strerror or cause}; "
                 "free some space and run the same command again, finished utterances are kept"
             ) from None
 

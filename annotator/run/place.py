@@ -6,20 +6,62 @@ RUN/*.parquet           the tables, replaced together (`commit.py`)
 RUN/.ledger/            what the tables do not say (`write_tables.py`), and the tables while they are being made
 """
 
+import os
 import shutil
 from pathlib import Path
 from typing import IO, Any
 
-from ...data.errors import OutputError, RunError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ...data.errors import LabelError, OutputError, RunError, SerannError, list_problems
 from ...data.files import read_json
+from ...data.labels import LabelSet
 
 FORMAT = 1
 RUN_FILE = "run.json"
 LOCK = ".lock"
 SEGMENTS = "segments"
 STATE = ".ledger"
+DAMAGED = "the run is damaged: restore the file from a copy, or annotate anew with --overwrite"
 
 Info = dict[str, Any]
+
+
+class _Identity(BaseModel):
+    """What every run is known by; an engine, attributes and a duration policy add to it."""
+
+    model_config = ConfigDict(extra="allow")
+    corpus: str
+    labels: list[str]
+    model: str
+    mode: str
+    panel: str
+
+
+class _Plan(BaseModel):
+    """The batches that are still to be asked."""
+
+    model_config = ConfigDict(extra="forbid")
+    number: int
+    batches: list[list[str]]
+
+
+class _RunFile(BaseModel):
+    """What `run.json` says; unknown keys are refused by name."""
+
+    model_config = ConfigDict(extra="forbid")
+    format: int
+    run: str
+    identity: _Identity
+    votes: int = Field(ge=0)
+    limit: int | None = None
+    labels: dict[str, Any]
+    listeners: dict[str, str] = {}
+    versions: list[dict[str, str]] = []
+    plans: int = 0
+    plan: _Plan | None = None
+    tables: str | None = None
+    canaries: dict[str, list[list[float]]] = {}
 
 
 def check_place(path: Path) -> Info | None:
@@ -39,20 +81,55 @@ def check_place(path: Path) -> Info | None:
     return None
 
 
+def check_free(path: Path, *, replaces: bool = False) -> None:
+    """Whether a run may be written or continued at `path`, looked at before anything is loaded for it.
+
+    Raises `OutputError` where another process writes it or nothing may be written; what `check_place` raises, unless
+    what is there is a run to be replaced (`replaces`).
+    """
+    if not replaces:
+        check_place(path)
+    if (path / LOCK).exists():
+        lock(path).close()
+        return
+    nearest = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not os.access(nearest, os.W_OK):
+        raise OutputError(f"the run cannot be written to {path}: Permission denied")
+
+
 def is_run(path: Path) -> bool:
     """Whether a run lies at `path`."""
     return (path / RUN_FILE).is_file()
 
 
 def read_run_file(path: Path) -> Info:
-    """The `run.json` of the run at `path`; `RunError` if a newer serann made it."""
-    info = read_json(path / RUN_FILE, what="run")
-    if info.get("format", 0) > FORMAT:
+    """The `run.json` of the run at `path`; `RunError` if it is damaged or a newer serann made it."""
+    try:
+        info = read_json(path / RUN_FILE, what="run")
+    except SerannError as error:
+        raise RunError(f"{error}; {DAMAGED}") from None
+    newest = info.get("format")
+    if isinstance(newest, int) and newest > FORMAT:
         raise RunError(
             f"{path} was made by a newer serann (run format {info['format']}, this one reads up to {FORMAT}); "
             "upgrade serann"
         )
+    problems = _problems(info)
+    if problems:
+        raise RunError(f"{list_problems(str(path / RUN_FILE), problems)}; {DAMAGED}")
     return info
+
+
+def _problems(info: Info) -> list[str]:
+    """What is wrong with a `run.json`, all of it."""
+    try:
+        _RunFile.model_validate(info)
+        LabelSet.from_json(info["labels"])
+    except ValidationError as error:
+        return [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+    except LabelError as error:
+        return [f"labels: {error}"]
+    return []
 
 
 def lock(path: Path) -> IO[str]:
@@ -60,7 +137,10 @@ def lock(path: Path) -> IO[str]:
 
     `OutputError` while another process holds it.
     """
-    held = (path / LOCK).open("w")
+    try:
+        held = (path / LOCK).open("w")
+    except OSError as error:
+        raise OutputError(f"the run cannot be written to {path}: {error.strerror}") from None
     try:
         import fcntl
     except ImportError:  # no such locks on Windows

@@ -1,25 +1,49 @@
 """A run's tables read back into results: the same numbers, so that nothing drifts."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ...data.errors import RunError, TableError
 from ...data.tables import ANSWERS, FAILURES, read_table
 from ..panel import ListeningPanel
+from .place import DAMAGED
 from .results import Failed, Results
-from .state_files import read_judged, read_sounds, read_stated
+from .state_files import JUDGED, SOUNDS, STATED, read_judged, read_sounds, read_stated
 
 
 def read_results(path: Path, panel: ListeningPanel, results: Results) -> None:
-    """Fill `results` with what a run's tables and its state files hold."""
-    _read_failures(path, results)
-    results.sounds = read_sounds(path)
-    results.judged = read_judged(path)
+    """Fill `results` with what a run's tables and its state files hold; `RunError` names a file that is damaged."""
+    with _intact(path / "failures.parquet"):
+        _read_failures(path, results)
+    with _intact(path / SOUNDS):
+        results.sounds = read_sounds(path)
+    with _intact(path / JUDGED):
+        results.judged = read_judged(path)
     if (path / "answers.parquet").exists():
-        _read_texts(path, panel, results)
+        with _intact(path / STATED):
+            stated = read_stated(path)
+        with _intact(path / "answers.parquet"):
+            _read_texts(path, panel, results, stated)
     elif (path / "scores.parquet").exists():
-        _read_scores(path / "scores.parquet", panel, results)
+        with _intact(path / "scores.parquet"):
+            _read_scores(path / "scores.parquet", panel, results)
+
+
+@contextmanager
+def _intact(file: Path) -> Iterator[None]:
+    """Whatever goes wrong in reading a file that serann wrote itself is damage."""
+    try:
+        yield
+    except TableError as error:
+        raise RunError(f"{error}; {DAMAGED}") from None
+    except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
+        told = (str(error).splitlines() or [""])[0]
+        raise RunError(f"{file} cannot be read ({type(error).__name__}: {told}); {DAMAGED}") from None
 
 
 def _read_failures(path: Path, results: Results) -> None:
@@ -28,8 +52,9 @@ def _read_failures(path: Path, results: Results) -> None:
             results.failed[row["utterance_id"]] = Failed(row["reason"], row["attempts"])
 
 
-def _read_texts(path: Path, panel: ListeningPanel, results: Results) -> None:
-    stated = read_stated(path)
+def _read_texts(
+    path: Path, panel: ListeningPanel, results: Results, stated: Mapping[tuple[str, str, int], tuple[float, ...]]
+) -> None:
     for row in read_table(path / "answers.parquet", ANSWERS, labels=panel.labels).to_pylist():
         p = stated.get((row["utterance_id"], row["listener"], row["draw"]))
         text = (row["listener"], row["draw"], row["text"], row["label"], row["reason"], p)

@@ -1,6 +1,6 @@
 """What a run knows: every answer so far by utterance, the failures, and the sound each answer was given to."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -18,19 +18,37 @@ class Failed(NamedTuple):
 
 
 class Sound(NamedTuple):
-    """What an utterance's answers were given to: the file's hash with the segment, and its size and time of change."""
+    """What an utterance's answers were given to: the file's hash with the segment, and its size and time of change.
+
+    `whole_seconds` is how long it is where only a part of it was heard, or windows of it; None if it was not cut.
+    `spoken` is the transcript's fingerprint, "" where there is none; None where it was not recorded.
+    """
 
     content: str
     size: int
     mtime_ns: int
+    whole_seconds: float | None = None
+    spoken: str | None = None
 
 
 class Judged(NamedTuple):
-    """One judge's answer on an attribute: log P1 of the scale's points (`attributes` says who is a judge)."""
+    """One judge's answer on an attribute: log P1 of the scale's points (`attributes` says who is a judge).
+
+    `log_mass` is the log-probability of any point at all; None in what an older serann has written.
+    """
 
     judge: str
     dimension: str
     logp: tuple[float, ...]
+    log_mass: float | None = None
+
+
+class Readers(NamedTuple):
+    """Those of a panel whose questions hold the transcript: raters, listeners and judges by name."""
+
+    raters: tuple[str, ...]
+    listeners: tuple[str, ...]
+    judges: tuple[str, ...]
 
 
 class Unit(NamedTuple):
@@ -87,6 +105,22 @@ class Results:
             for known in (self.failed, self.sounds, self.texts, self.judged):
                 known.pop(utterance, None)
 
+    def drop_part(
+        self, ids: Iterable[str], raters: Sequence[int], listeners: Container[str], judges: Container[str]
+    ) -> None:
+        """Forget what some of those who were asked have answered on utterances, and failures, which may be theirs."""
+        for utterance in ids:
+            if utterance in self._place:
+                self._logp[self._place[utterance], raters] = np.nan
+                self._log_mass[self._place[utterance], raters] = np.nan
+            self.texts[utterance] = [text for text in self.texts.get(utterance, ()) if text[0] not in listeners]
+            judged = self.judged.get(utterance, {})
+            self.judged[utterance] = {key: own for key, own in judged.items() if key[0] not in judges}
+            for known in (self.texts, self.judged):
+                if not known[utterance]:
+                    del known[utterance]
+            self.failed.pop(utterance, None)
+
     def set_scores(self, ids: Sequence[str], logp: np.ndarray, log_mass: np.ndarray) -> None:
         """Store log P1 [U, R, K] and log mass [U, R] of utterances; NaN leaves what is there."""
         self._grow(len(self._place) + len(ids))
@@ -115,6 +149,10 @@ class Results:
         else:
             found = set()
         return sorted(found | self.texts.keys() | self.judged.keys())
+
+    def cut(self) -> int:
+        """How many utterances were too long: answered to a part of their sound, or to windows of it."""
+        return sum(s.whole_seconds is not None and name not in self.failed for name, s in self.sounds.items())
 
     def _grow(self, size: int) -> None:
         have = len(self._logp)

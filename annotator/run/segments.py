@@ -21,13 +21,15 @@ from .results import Failed, Judged, Sound, Unit
 
 # Units that may wait for the disk before the model waits too, and that share one sync: all that a crash can cost.
 WAITING = 4
+# Whoever waits for the writer looks so often (seconds) whether it is alive.
+LOOK_UP = 1.0
 
 
 class SegmentWriter:
     """A thread that appends entries to a new segment; what has queued up meanwhile shares one sync.
 
     `durable(entry)` is called, in the writer's thread, once an entry is on the disk. An error of the disk is raised by
-    the next `put`, `flush` or `close`.
+    the next `put` or `flush`; so is what ended the thread itself, such as a lack of memory: nobody waits for it then.
     """
 
     def __init__(self, folder: Path, durable: Callable[[Any], None]):
@@ -42,25 +44,40 @@ class SegmentWriter:
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
             self._thread.start()
-        self._queue.put((record, entry))
+        self._hand_over((record, entry))
+        self._check()
 
     def flush(self) -> None:
         """Wait until everything handed over is durable."""
-        self._queue.join()
+        with self._queue.all_tasks_done:
+            while self._queue.unfinished_tasks and self._thread is not None and self._thread.is_alive():
+                self._queue.all_tasks_done.wait(LOOK_UP)
         self._check()
 
     def close(self) -> None:
         """Write what is left and end the thread; never raises."""
         if self._thread is not None:
-            self._queue.put(None)
+            self._hand_over(None)
             self._thread.join()
             self._thread = None
+
+    def _hand_over(self, item: tuple[Mapping[str, Any], Any] | None) -> None:
+        while self._thread is not None and self._thread.is_alive():
+            with suppress(queue.Full):
+                self._queue.put(item, timeout=LOOK_UP)
+                return
 
     def _check(self) -> None:
         if self._error is not None:
             raise self._error
 
     def _work(self) -> None:
+        try:
+            self._write()
+        except BaseException as error:  # in waiting for the queue: there is no memory for a lock
+            self._error = error
+
+    def _write(self) -> None:
         segment = None
         try:
             while True:
@@ -155,7 +172,7 @@ def read_unit(record: Mapping[str, Any], *, raters: int, labels: int) -> Unit:
         log_mass=None if log_mass is None else _unpack(log_mass).reshape(-1, raters),
         texts={key: [_text(text) for text in texts] for key, texts in record.get("texts", {}).items()},
         judged={
-            key: [Judged(item[0], item[1], tuple(item[2])) for item in judged]
+            key: [Judged(item[0], item[1], tuple(item[2]), *item[3:]) for item in judged]
             for key, judged in record.get("judged", {}).items()
         },
         failures={key: Failed(*failed) for key, failed in record.get("failures", {}).items()},

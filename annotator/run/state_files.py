@@ -30,12 +30,14 @@ def write_sounds(path: Path, results: Results) -> None:
         content=pa.array([sound.content for _, sound in rows], pa.string()),
         size=pa.array([sound.size for _, sound in rows], pa.int64()),
         mtime_ns=pa.array([sound.mtime_ns for _, sound in rows], pa.int64()),
+        whole_seconds=pa.array([sound.whole_seconds for _, sound in rows], pa.float64()),
+        transcript=pa.array([sound.spoken for _, sound in rows], pa.string()),
     )
 
 
 def read_sounds(path: Path) -> dict[str, Sound]:
     """What `write_sounds` wrote, by utterance; nothing where there is no such file."""
-    rows = _read(path / SOUNDS, "utterance_id", "content", "size", "mtime_ns")
+    rows = _read(path / SOUNDS, "utterance_id", "content", "size", "mtime_ns", "whole_seconds", "transcript")
     return {utterance: Sound(*sound) for utterance, *sound in rows}
 
 
@@ -74,14 +76,16 @@ def write_judged(path: Path, results: Results) -> None:
         judge=pa.array([row[1] for row in rows], pa.string()),
         dimension=pa.array([row[2] for row in rows], pa.string()),
         logp=pa.array([row[3] for row in rows], pa.list_(pa.float64())),
+        log_mass=pa.array([row[4] for row in rows], pa.float64()),
     )
 
 
 def read_judged(path: Path) -> dict[str, dict[tuple[str, str], Judged]]:
     """What `write_judged` wrote, as `Results.judged` holds it."""
     found: dict[str, dict[tuple[str, str], Judged]] = {}
-    for utterance, judge, dimension, logp in _read(path / JUDGED, "utterance_id", "judge", "dimension", "logp"):
-        found.setdefault(utterance, {})[judge, dimension] = Judged(judge, dimension, tuple(logp))
+    rows = _read(path / JUDGED, "utterance_id", "judge", "dimension", "logp", "log_mass")
+    for utterance, judge, dimension, logp, log_mass in rows:
+        found.setdefault(utterance, {})[judge, dimension] = Judged(judge, dimension, tuple(logp), log_mass)
     return found
 
 
@@ -95,8 +99,10 @@ def _write(path: Path, **columns: Any) -> None:
 
 
 def _read(path: Path, *names: str) -> Iterator[tuple[Any, ...]]:
-    """The rows of a state file; none where it is not there."""
+    """The rows of a state file; none where it is not there. A column that an older serann did not write is None."""
     if not path.exists():
         return iter(())
     table = pq.read_table(path)
-    return zip(*(table[name].to_pylist() for name in names), strict=True)
+    absent = [None] * table.num_rows
+    columns = (table[name].to_pylist() if name in table.column_names else absent for name in names)
+    return zip(*columns, strict=True)

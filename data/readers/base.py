@@ -64,6 +64,7 @@ class Imported:
     notes: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     extra: Callable[[Path], None] | None = None
+    simulated: bool = False
 
     def __post_init__(self) -> None:
         lost = self.votes_in - self.votes.num_rows - votes_of(self.problems)
@@ -117,7 +118,7 @@ class Gatherer:
     def __contains__(self, utterance: str) -> bool:
         return utterance in self._utterances
 
-    def utterance(self, utterance: str, **columns: Any) -> None:
+    def utterance(self, utterance: str, /, **columns: Any) -> None:
         """Add an utterance, or what is not yet known of it; what is known already stays."""
         row = self._utterances.setdefault(utterance, {"utterance_id": utterance})
         for name, value in columns.items():
@@ -146,12 +147,14 @@ class Gatherer:
         rank: str = "primary",
         weight: float = 1.0,
         free_text: str | None = None,
+        draw: int | None = None,
     ) -> bool:
         """Count one vote in, and keep it or list it; whether it was kept.
 
         `text` is the label as it stands in the file. Where its spelling is not the label's own name, and where it is
         free text behind `other` (`free_text`), it is kept in the column `text`. A second, equal vote of the same rater
-        is a problem; two different words for one label (annoyed and frustrated, both angry) are two votes.
+        is a problem; two different words for one label (annoyed and frustrated, both angry) are two votes, and so are
+        answers that the file itself numbers (`draw`).
         """
         self.votes_in += 1
         label = self.label(text)
@@ -162,7 +165,7 @@ class Gatherer:
             return False
         word = free_text if free_text is not None else _word(text, label)
         if rater is not None:
-            key = (utterance, rater, source, rank, label, word)
+            key = (utterance, rater, source, rank, label, word, draw)
             if key in self._cast:
                 self.problem(
                     file,
@@ -184,6 +187,7 @@ class Gatherer:
                 "text": word,
                 "rank": rank,
                 "weight": weight,
+                "draw": draw,
             }
         )
         return True
@@ -292,13 +296,18 @@ def _word(text: str, label: str) -> str | None:
 
 
 def _number_draws(votes: list[dict[str, Any]]) -> None:
-    """Number a rater's votes that share a label and a rank, so that each row has a key of its own."""
-    count: dict[tuple[Any, ...], int] = {}
+    """Number a rater's votes that share a label and a rank, so that each row has a key of its own.
+
+    A number that the file gave stays, unless an earlier row of the same key has it.
+    """
+    taken: dict[tuple[Any, ...], set[int]] = {}
     for row in votes:
+        draw = row.get("draw") or 0
         if row["rater_id"] is not None:
-            key = (row["utterance_id"], row["rater_id"], row["rank"], row["label"])
-            row["draw"] = count.get(key, 0)
-            count[key] = row["draw"] + 1
+            used = taken.setdefault((row["utterance_id"], row["rater_id"], row["rank"], row["label"]), set())
+            draw = draw if draw not in used else next(n for n in range(len(used) + 1) if n not in used)
+            used.add(draw)
+        row["draw"] = draw
 
 
 def sound_folder(options: Options, *candidates: Path) -> Path | None:

@@ -1,0 +1,228 @@
+"""The alternative annotator test: is a model as good a rater as a human who would be left out for it?
+
+Calderon, Reichart & Dror (2025), The alternative annotator test for LLM-as-a-judge, ACL, arXiv 2501.10970. Each human
+is left out in turn. On every item that human and another one rated, model and human are scored against the others
+(`alt_scorers`); d = [human scores no worse] - [model scores no worse] is -1, 0 or 1, a tie giving both sides 1. The
+model wins against that human where mean d < epsilon is significant, with the false discovery rate over humans held by
+Benjamini & Yekutieli. It passes where it wins against half of the humans or more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ...data.errors import OptionError
+from .alt_scorers import HumanVotes, answered, human_votes, scorer_named
+from .alt_statistics import ADVISED, Tally, benjamini_yekutieli, clustered_p, p_values, tally_of
+
+ADVISED_RATERS = 3
+PASSES_FROM = 0.5
+LICENCE = (
+    "a voter who always gives the others' plurality label reaches an advantage probability of 1 under accuracy (the "
+    "others' mean under neg-rmse) though no rater votes so: this test may put one label in place of one rater's, and "
+    "never licenses the use of a model's distributions"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaterRow:
+    """The model against one human left out.
+
+    `n` instances; `advantage` the share of them on which the model scores no worse; `difference` the mean of d; `p`
+    of the one-sided `test` ("t" or "wilcoxon") of mean d < epsilon, `rejected` after Benjamini-Yekutieli: the model
+    wins. `p_clustered` is the t-test whose standard error is the jackknife over the `speakers` of the items. A rater
+    with too few instances is not tested: figures are None, and `reason` says so.
+    """
+
+    rater: str
+    n: int
+    advantage: float | None = None
+    difference: float | None = None
+    p: float | None = None
+    test: str | None = None
+    rejected: bool | None = None
+    p_clustered: float | None = None
+    rejected_clustered: bool | None = None
+    speakers: int | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AltTest:
+    """One model's test. Rates are NaN, `passes` False and `reason` filled where no rater has enough instances.
+
+    `winning_rate` is the share of tested raters the model wins against, `advantage_probability` the unweighted mean of
+    the tested raters' advantages; `winning_rate_clustered` is by `p_clustered`, NaN without speakers.
+    """
+
+    model: str
+    scorer: str
+    epsilon: float
+    q: float
+    min_instances: int
+    winning_rate: float
+    advantage_probability: float
+    passes: bool
+    winning_rate_clustered: float
+    raters: list[RaterRow]
+    notes: list[str]
+    reason: str | None = None
+
+    @property
+    def tested(self) -> list[RaterRow]:
+        """The raters with enough instances."""
+        return [row for row in self.raters if row.p is not None]
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"winning_rate", "advantage_probability", "passes", "raters": {rater: {...}}}`."""
+        hidden = ("rater",)
+        rows = {
+            row.rater: {name: getattr(row, name) for name in RaterRow.__slots__ if name not in hidden}
+            for row in self.raters
+        }
+        rates = {"winning_rate": self.winning_rate, "advantage_probability": self.advantage_probability}
+        return {**rates, "passes": self.passes, "raters": rows}
+
+
+def alt_test(
+    humans: ArrayLike | HumanVotes,
+    model: ArrayLike,
+    *,
+    scorer: str = "accuracy",
+    epsilon: float = 0.1,
+    q: float = 0.05,
+    min_instances: int = ADVISED,
+    speakers: ArrayLike | None = None,
+    raters: Sequence[str] | None = None,
+    name: str = "model",
+) -> AltTest:
+    """Test a model against each human left out.
+
+    `humans` is a table [items, raters] of label codes from 0 (negative: not rated) or numbers (NaN: not rated), or
+    `HumanVotes`; `model` has a code or number an item, or for `log-score` a distribution, [items, labels]. Only items
+    with two human votes and the model's answer count, and only raters with `min_instances` of them are tested.
+    `speakers` [items], whole numbers, add the clustered p; `raters` are names.
+
+    d that is the same on every instance has no variance: p is then the limit, 0 where d < epsilon and 1 elsewhere; with
+    fewer than 30 instances Wilcoxon's p is defined but where d = epsilon throughout, which gives 1.
+
+    Raises OptionError for an unknown scorer, or epsilon, q or min_instances out of range.
+    """
+    _check(epsilon, q, min_instances)
+    votes, said = humans if isinstance(humans, HumanVotes) else human_votes(humans), np.asarray(model)
+    sign_of = scorer_named(scorer)
+    kept = instances(votes, said)
+    sign = sign_of(votes, said) if kept.any() else np.zeros(kept.shape, np.int8)
+    tally = tally_of(votes, kept, sign)
+    tested = tally.n >= min_instances
+    clusters = None if speakers is None else clustered_p(votes, kept, sign, np.asarray(speakers), epsilon)
+    names = [str(r) for r in (range(votes.raters) if raters is None else raters)]
+    rows = _rows(names, tally, tested, clusters, epsilon=epsilon, q=q, least=min_instances)
+    done = [row for row in rows if row.p is not None]
+    won = _share([row.rejected for row in done])
+    return AltTest(
+        model=name,
+        scorer=scorer,
+        epsilon=epsilon,
+        q=q,
+        min_instances=min_instances,
+        winning_rate=won,
+        advantage_probability=_share([row.advantage for row in done]),
+        passes=won >= PASSES_FROM,
+        winning_rate_clustered=_share([row.rejected_clustered for row in done if row.p_clustered is not None]),
+        raters=rows,
+        notes=_notes(len(done), len(rows), min_instances),
+        reason=None if done else _too_few(name, tally.n, min_instances),
+    )
+
+
+def _rows(
+    names: list[str],
+    tally: Tally,
+    tested: np.ndarray,
+    clusters: tuple[np.ndarray, np.ndarray] | None,
+    *,
+    epsilon: float,
+    q: float,
+    least: int,
+) -> list[RaterRow]:
+    rows = [_untested(rater, int(n), least) for rater, n in zip(names, tally.n, strict=True)]
+    places = np.flatnonzero(tested)
+    part = Tally(*(column[places] for column in tally))
+    p, advantage, mean, constant = p_values(part, epsilon), 1 - part.worse / part.n, part.mean, part.constant
+    rejected = benjamini_yekutieli(p, q)
+    for i, r in enumerate(places):
+        rows[r] = RaterRow(
+            rater=names[r],
+            n=int(part.n[i]),
+            advantage=float(advantage[i]),
+            difference=float(mean[i]),
+            p=float(p[i]),
+            test="t" if part.n[i] >= ADVISED else "wilcoxon",
+            rejected=bool(rejected[i]),
+            reason="d is the same on every instance" if constant[i] else None,
+        )
+    if clusters is not None:
+        by_speaker, size = (column[places] for column in clusters)
+        beside = benjamini_yekutieli(by_speaker, q)
+        for i, r in enumerate(places):
+            rows[r] = replace(rows[r], speakers=int(size[i]), **_clustered(by_speaker[i], bool(beside[i]), rows[r]))
+    return rows
+
+
+def _clustered(p: float, rejected: bool, row: RaterRow) -> dict[str, Any]:
+    if np.isnan(p):
+        why = "all instances are of one speaker, so there is no clustered p"
+        return {"reason": why if row.reason is None else f"{row.reason}; {why}"}
+    return {"p_clustered": float(p), "rejected_clustered": rejected}
+
+
+def instances(votes: HumanVotes, model: np.ndarray) -> np.ndarray:
+    """Mask [S, U] of the votes that count: on items with two human votes or more and an answer of the model."""
+    given, there = votes.given, answered(model)
+    there = there.all(axis=1) if there.ndim == 2 else there
+    return given & (there & (given.sum(axis=0) >= 2))
+
+
+def _share(values: Sequence[float | bool | None]) -> float:
+    return sum(float(value or 0) for value in values) / len(values) if values else math.nan
+
+
+def _check(epsilon: float, q: float, min_instances: int) -> None:
+    if not 0 <= epsilon < 1:
+        raise OptionError(f"epsilon is {epsilon:g}; expected 0 or more and below 1 (.1 for crowds, .2 for experts)")
+    if not 0 < q < 1:
+        raise OptionError(f"q is {q:g}; expected a false discovery rate between 0 and 1, such as 0.05")
+    if min_instances < 2:
+        raise OptionError(f"the minimum of instances is {min_instances}; expected 2 or more (30 are advised)")
+
+
+def _untested(rater: str, n: int, least: int) -> RaterRow:
+    return RaterRow(
+        rater=rater, n=n, reason=f"too few votes: {n} shared with other raters and the model, below {least}"
+    )
+
+
+def _too_few(name: str, n: np.ndarray, least: int) -> str:
+    return (
+        f"too few votes a rater: the most that any of {len(n)} raters shares with other raters and {name} is "
+        f"{int(n.max(initial=0))} items, and {least} are asked for; if raters keep their names from item to item, "
+        "bring more items or lower --min-instances, else this test cannot be made"
+    )
+
+
+def _notes(tested: int, raters: int, least: int) -> list[str]:
+    notes = [LICENCE]
+    if tested < raters:
+        notes.append(f"{raters - tested} of {raters} raters are not tested: fewer than {least} instances")
+    if 0 < tested < ADVISED_RATERS:
+        notes.append(f"{tested} raters are tested; the paper advises {ADVISED_RATERS} or more")
+    if least < ADVISED:
+        notes.append(f"with fewer than {ADVISED} instances a rater's test is Wilcoxon's; the paper advises {ADVISED}")
+    return notes

@@ -1,0 +1,124 @@
+"""One utterance from its file to model input: read, hashed, resampled, cut if it is too long, and prepared."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..data.audio import ROUNDING, load_recording
+from ..data.errors import AudioError
+from .run.results import Sound
+
+# From mono samples [T] at the engine's rate to whatever its model takes.
+FrontEnd = Callable[[np.ndarray], Any]
+
+
+class Job(NamedTuple):
+    """One utterance to be heard; without a `path` it has a `problem`. `known` is the file's hash, if it is known.
+
+    What is done with more than `max_seconds` says `too_long` (`data.audio.load_recording`). Reasons of failures call
+    the file `name`, so that they are the same wherever the corpus lies (None: its path).
+    """
+
+    utterance: str
+    path: str | None
+    start: float | None
+    end: float | None
+    sample_rate: int
+    max_seconds: float
+    known: Sound | None = None
+    problem: str | None = None
+    too_long: str = "reject"
+    name: str | None = None
+
+
+class Windows(NamedTuple):
+    """A sound that was cut: what the front end made of each window, and the seconds of each."""
+
+    prepared: tuple[Any, ...]
+    seconds: tuple[float, ...]
+
+
+class Heard(NamedTuple):
+    """An utterance made ready: what the front end made of it, or why there is nothing (`failure`), and its file.
+
+    `prepared` is `Windows` if it was cut into several; `seconds` are those that are heard.
+    """
+
+    utterance: str
+    prepared: Any
+    failure: str | None
+    sound: Sound | None
+    seconds: float = 0.0
+
+
+def unchanged(wave: np.ndarray) -> np.ndarray:
+    """The front end of an engine that takes samples as they are."""
+    return wave
+
+
+def hear(job: Job, frontend: FrontEnd = unchanged) -> Heard:
+    """Read one utterance and prepare it; an `AudioError`, or whatever the front end raises, becomes its failure."""
+    return prepare(_read(job), frontend)
+
+
+def prepare(read: Heard, frontend: FrontEnd) -> Heard:
+    """Let the front end make model input of the samples."""
+    if read.failure is not None:
+        return read
+    sound = read.prepared
+    try:
+        if isinstance(sound, Windows):
+            return read._replace(prepared=sound._replace(prepared=tuple(map(frontend, sound.prepared))))
+        return read._replace(prepared=frontend(sound))
+    except Exception as error:  # a library's own code, on a sound that it may never have met
+        told = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".rstrip(": ")
+        return read._replace(prepared=None, failure=f"the model's front end cannot take this sound ({told})")
+
+
+def first_window(heard: Heard) -> Heard:
+    """An utterance's first window alone, for who only looks; the utterance itself where it was not cut."""
+    cut = heard.prepared
+    return heard._replace(prepared=cut.prepared[0], seconds=cut.seconds[0]) if isinstance(cut, Windows) else heard
+
+
+def _read(job: Job) -> Heard:
+    if job.path is None:
+        return Heard(job.utterance, None, job.problem or "no audio", None)
+    sound = fingerprint_sound(job.path, job.start, job.end, job.known)
+    try:
+        found = load_recording(
+            job.path,
+            start=job.start,
+            end=job.end,
+            sample_rate=job.sample_rate,
+            max_seconds=job.max_seconds,
+            too_long=job.too_long,
+            name=job.name,
+        )
+    except AudioError as error:
+        return Heard(job.utterance, None, str(error), sound)
+    first, several = found.windows[0], len(found.windows) > 1
+    cut = several or found.whole > job.max_seconds + ROUNDING
+    sound = None if sound is None else sound._replace(whole_seconds=found.whole if cut else None)
+    heard = Windows(found.windows, found.seconds) if several else first
+    return Heard(job.utterance, heard, None, sound, sum(found.seconds))
+
+
+def fingerprint_sound(path: str, start: float | None, end: float | None, known: Sound | None = None) -> Sound | None:
+    """What the file and the segment are; read only if size or time of change differ from `known`. None if unreadable.
+
+    `content` is the SHA-256 of the file's bytes, followed by the segment's ends.
+    """
+    segment = "" if start is None and end is None else f"#{start or 0:g}-{'' if end is None else format(end, 'g')}"
+    try:
+        found = os.stat(path)
+        if known is not None and (known.size, known.mtime_ns) == (found.st_size, found.st_mtime_ns):
+            return known._replace(content=known.content.partition("#")[0] + segment)
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+    return Sound(f"sha256:{digest}{segment}", found.st_size, found.st_mtime_ns)

@@ -1,0 +1,208 @@
+"""From a release's own files to a corpus: read, account for every vote, map labels, divide into splits, write."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from .audio import sound_seconds
+from .corpus import Corpus, write_corpus
+from .errors import CorpusError, OptionError
+from .labels import LabelSet, map_labels
+from .mapping import map_votes
+from .orientation import arousal_doubts
+from .readers import Imported, Options, load_reader
+from .readers.base import votes_of
+from .splits import split_tables
+from .tables import PROBLEMS, write_table
+
+Progress = Callable[[int, int], None]
+SPLITS = ("auto", "official", "speaker", "none")
+# Headers are read by so many threads at once; each waits for the disk most of its time.
+HEADER_THREADS = 8
+
+
+class Report(NamedTuple):
+    """What an import did: the numbers that account for every vote, and what the user should read."""
+
+    reader: str
+    release: str
+    votes_in: int
+    votes_kept: int
+    votes_in_problems: int
+    problems: int
+    splits: str
+    label_map: list[dict[str, Any]]
+    notes: tuple[str, ...]
+
+
+def import_corpus(
+    reader: str,
+    source: str | Path,
+    out: str | Path,
+    *,
+    options: Options | None = None,
+    labels: LabelSet | None = None,
+    name: str | None = None,
+    split: str = "auto",
+    seed: int = 0,
+    copy_audio: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Corpus, Report]:
+    """Read a release with one of `READERS` and write it as a corpus; sounds are read in place, unless `copy_audio`.
+
+    `labels` is the target label set: votes that it has no place for abstain, with the reason. `split`: `official` or
+    none at all, `speaker` (speaker-disjoint, seeded), `auto` (official where there is one, else speaker), `none`.
+    What could not be taken in lies in `problems.parquet` beside the votes; corpus.json's provenance holds the report.
+    Raises `OptionError`, `CorpusError` (what was looked for), `OutputError`.
+    """
+    options = options or Options()
+    if labels is not None and "labels" in load_reader(reader).options:
+        options = replace(options, labels=labels)  # it names labels freely, so these are its labels
+    if split not in SPLITS:
+        raise OptionError(f"unknown split {split!r}; expected one of {', '.join(SPLITS)}")
+    found = read_release(reader, Path(source), options)
+    notes = [*found.notes, *arousal_doubts(found.votes, found.ratings, found.labels)]
+    report: list[dict[str, Any]] = []
+    if labels is not None and labels.labels != found.labels.labels:
+        mapped = map_votes(found.utterances, found.votes, map_labels(found.labels, labels))
+        found = replace_tables(found, mapped.utterances, mapped.votes, labels)
+        report = mapped.report
+    utterances = with_durations(found.utterances, progress)
+    utterances, splits, remark = with_splits(replace_tables(found, utterances, found.votes, found.labels), split, seed)
+    notes += remark
+    utterances, copy = copies(utterances) if copy_audio else (utterances, None)
+    result = Report(
+        reader,
+        found.release,
+        found.votes_in,
+        found.votes.num_rows,
+        votes_of(found.problems),
+        found.problems.num_rows,
+        splits,
+        report,
+        tuple(notes),
+    )
+
+    def extra(new: Path) -> None:
+        write_table(found.problems, new / "problems.parquet", PROBLEMS)
+        if found.extra is not None:
+            found.extra(new)
+        if copy is not None:
+            copy(new)
+
+    corpus = write_corpus(
+        out,
+        name=name or reader,
+        labels=found.labels,
+        utterances=utterances,
+        votes=found.votes,
+        ratings=found.ratings,
+        licence=found.licence,
+        provenance={
+            "source": str(Path(source).resolve()),
+            "files": list(found.files),
+            "serann": version("serann"),
+            "import": {**result._asdict(), "notes": list(notes)},
+        },
+        simulated=found.simulated,
+        scale=found.scale,
+        overwrite=overwrite,
+        extra=extra,
+    )
+    return corpus, result
+
+
+def read_release(reader: str, source: Path, options: Options) -> Imported:
+    """What the reader makes of a release; options that it does not take are refused by name."""
+    chosen = load_reader(reader)
+    given = [
+        name
+        for name in ("audio", "modality", "rule", "filter", "mapping", "columns", "aliases", "labels")
+        if getattr(options, name) not in (None, {})
+    ]
+    strange = [name for name in given if name not in chosen.options]
+    if strange:
+        takes = ", ".join(map(flag, chosen.options)) or "none of these"
+        raise OptionError(f"reader {reader} takes no {', '.join(map(flag, strange))}; it takes {takes}")
+    if not source.exists():
+        raise CorpusError(f"no {reader} corpus at {source}: nothing is there")
+    return chosen.read(source, options)
+
+
+def flag(option: str) -> str:
+    """An option of a reader as the command line spells it."""
+    return "--alias" if option == "aliases" else f"--{option}"
+
+
+def replace_tables(found: Imported, utterances: pa.Table, votes: pa.Table, labels: LabelSet) -> Imported:
+    return replace(found, utterances=utterances, votes=votes, labels=labels)
+
+
+def with_durations(utterances: pa.Table, progress: Progress | None = None) -> pa.Table:
+    """Fill in the seconds of sounds whose headers can be read; others stay empty (`serann corpus check` says why)."""
+    columns = ("audio", "start", "end", "duration")
+    audio, starts, ends, seconds = (utterances[name].to_pylist() for name in columns)
+    asked = [i for i, path in enumerate(audio) if seconds[i] is None and path is not None and "://" not in path]
+    whole = {audio[i] for i in asked if ends[i] is None}
+    known: dict[str, float | None] = {}
+    with ThreadPoolExecutor(HEADER_THREADS) as pool:
+        for path, found in zip(whole, pool.map(sound_seconds, whole), strict=True):
+            known[path] = found
+            if progress is not None:
+                progress(len(known), len(whole))
+    for i in asked:
+        end = known[audio[i]] if ends[i] is None else ends[i]
+        seconds[i] = None if end is None else end - (starts[i] or 0.0)
+    return utterances.set_column(utterances.column_names.index("duration"), "duration", pa.array(seconds, pa.float64()))
+
+
+def with_splits(found: Imported, split: str, seed: int) -> tuple[pa.Table, str, list[str]]:
+    """The utterances with their splits, what kind they are, and remarks."""
+    official = found.utterances["split"].null_count < found.utterances.num_rows
+    if split == "none" or (split == "official" and not official):
+        empty = pa.nulls(found.utterances.num_rows, pa.string())
+        place = found.utterances.column_names.index("split")
+        table = found.utterances if split == "official" else found.utterances.set_column(place, "split", empty)
+        return table, "none", ["the release has no official split" if split == "official" else "no split was made"]
+    if split == "official" or (split == "auto" and official):
+        return found.utterances, "official", []
+    try:
+        made = split_tables(found.utterances, found.votes, found.labels, seed=seed)
+        return made.utterances, f"speaker-disjoint (ours, seed {seed})", []
+    except CorpusError as error:
+        if split == "speaker":
+            raise
+        return found.utterances, "none", [f"no split was made: {error}"]
+
+
+def copies(utterances: pa.Table) -> tuple[pa.Table, Callable[[Path], None]]:
+    """The utterances with sounds under audio/, and what copies them there; remote and absent sounds stay as named."""
+    paths = utterances["audio"].to_pylist()
+    here = sorted({path for path in paths if path is not None and Path(path).is_absolute() and Path(path).is_file()})
+    names = dict(zip(here, _distinct([Path(path).name for path in here]), strict=True))
+    placed = [f"audio/{names[path]}" if path in names else path for path in paths]
+
+    def copy(new: Path) -> None:
+        (new / "audio").mkdir(exist_ok=True)
+        for path, name in names.items():
+            shutil.copyfile(path, new / "audio" / name)
+
+    table = utterances.set_column(utterances.column_names.index("audio"), "audio", pa.array(placed, pa.string()))
+    return table, copy
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Names made distinct by a number before those that came before."""
+    seen: dict[str, int] = {}
+    found = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        found.append(name if seen[name] == 1 else f"{seen[name]}-{name}")
+    return found

@@ -1,0 +1,197 @@
+"""The files in which MSP-Podcast's releases keep their raters' answers, each as one table of answers.
+
+Layouts: a column a question (1.6 and 2.0), one packed string an answer (1.7 to 1.12), the lines of labels.txt (1.0 to
+1.5), and the JSON of 1.6.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from ..errors import CorpusError
+from ..tables import PROBLEMS, from_rows, validate
+from .msp_detailed import ANSWERS, SEEN
+from .records import parse_records, read_lines
+from .text import read_text
+
+# pyarrow makes its compute functions at import, so type checkers do not know them.
+pc: Any = pyarrow.compute
+
+# `WORKER00000123; Angry; Angry,Annoyed; A:5.0; V:2.0; D:4.0;`; the list may be absent, and is told by having no colon.
+_ATTRIBUTES = r";\s*A:(?P<arousal>[^;]*);\s*V:(?P<valence>[^;]*);\s*D:(?P<dominance>[^;]*);?\s*$"
+PACKED = r"^(?P<rater>[^;]*);(?P<primary>[^;]*)(?:;(?P<secondary>[^;:]*|[^;]*Other-[^;]*))?" + _ATTRIBUTES
+HEADING = r"^(?P<FileName>[^;]+\.wav)\s*;(?P<EmoClass>[^;]*)" + _ATTRIBUTES
+# The release's names of the questions.
+QUESTIONS = {
+    "FileName": "utterance",
+    "Workers": "rater",
+    "WorkerID": "rater",
+    "EmoClass_Major": "primary",
+    "EmoClass_Second": "secondary",
+    "EmoAct": "arousal",
+    "EmoVal": "valence",
+    "EmoDom": "dominance",
+}
+
+
+class Answers(NamedTuple):
+    """Answers as they stand (columns `ANSWERS`), the line of each (0 where there is none), and what cannot be read."""
+
+    table: pa.Table
+    lines: np.ndarray
+    problems: pa.Table
+
+
+def unread(file: str, lines: np.ndarray, contents: pa.Array, reason: str, *, votes: bool = True) -> pa.Table:
+    """Problems of lines that cannot be read; the votes in one are the emotions that it names, one at least."""
+    seen = pc.max_element_wise(pc.count_substring_regex(contents, SEEN), 1) if votes else pa.repeat(0, len(contents))
+    columns = {
+        "file": pa.repeat(file, len(contents)),
+        "line": pa.array(lines, pa.int64()),
+        "reason": pa.repeat(reason, len(contents)),
+        "content": pc.utf8_slice_codeunits(contents, 0, 500),
+        "votes": seen,
+    }
+    return validate(pa.table(columns), PROBLEMS)
+
+
+def read_wide(path: Path, header: Sequence[str], lines: pa.Array) -> Answers:
+    """A column a question, as `QUESTIONS` names them; further columns are left alone."""
+    records = parse_records(header, lines)
+    odd = unread(path.name, records.odd["line"].to_numpy(), _flat(records.odd["content"]), "not a record of the table")
+    columns = {QUESTIONS[name]: records.table[name] for name in header if name in QUESTIONS}
+    return Answers(_answers(columns, len(records.lines)), records.lines, odd)
+
+
+def read_packed(path: Path, header: Sequence[str], lines: pa.Array) -> Answers:
+    """Two columns, FileName and EmoDetail."""
+    records = parse_records(header, lines)
+    odd = unread(path.name, records.odd["line"].to_numpy(), _flat(records.odd["content"]), "not a record of the table")
+    found, strange = _unpack(_flat(records.table["EmoDetail"]))
+    good, bad = np.flatnonzero(~strange), np.flatnonzero(strange)
+    columns = {"utterance": records.table["FileName"].take(pa.array(good)), **found}
+    contents = _flat(records.table["EmoDetail"].take(pa.array(bad)))
+    unpacked = unread(path.name, records.lines[bad], contents, "not an answer of rater; emotions; A; V; D")
+    return Answers(_answers(columns, len(good)), records.lines[good], pa.concat_tables([odd, unpacked]))
+
+
+def read_labels_txt(path: Path) -> tuple[Answers, pa.Table, np.ndarray]:
+    """The blocks of labels.txt: the answers, and the heading of each block (as consensus columns) with its line.
+
+    A block begins behind a blank line or at a line that names a .wav file. The answers below a first line that cannot
+    be read are problems: whose they are is not known.
+    """
+    lines = pa.array(read_text(path).split("\n"), pa.string())
+    filled = pc.match_substring_regex(lines, r"\S").to_numpy(zero_copy_only=False)
+    named = pc.match_substring_regex(lines, r"(?i)^\s*[^;]+\.wav\s*(;|$)").to_numpy(zero_copy_only=False)
+    after_blank = np.concatenate([[True], ~filled[:-1]])
+    opens = filled & (after_blank | named)
+    heading = pc.extract_regex(pc.utf8_trim_whitespace(lines), "(?i)" + HEADING)
+    headed = pc.is_valid(heading).to_numpy(zero_copy_only=False) & opens
+    block = np.maximum.accumulate(np.where(opens, np.arange(len(lines)), 0))
+    below = filled & ~opens & headed[block]
+    found, strange = _unpack(lines.take(pa.array(np.flatnonzero(below))))
+    places = np.flatnonzero(below)
+    good, bad = places[~strange], places[strange]
+    names = pc.struct_field(heading, "FileName").take(pa.array(block[good]))
+    lost, no_heading = np.flatnonzero(filled & ~opens & ~headed[block]), np.flatnonzero(opens & ~headed)
+    told = (
+        (bad, "not an answer of rater; emotions; A; V; D", True),
+        (lost, "an answer below a line that names no utterance", True),
+        (no_heading, "not a line of utterance; emotion; A; V; D", False),
+    )
+    problems = [
+        unread(path.name, which + 1, lines.take(pa.array(which)), reason, votes=votes) for which, reason, votes in told
+    ]
+    heads = np.flatnonzero(headed)
+    answers = Answers(_answers({"utterance": names, **found}, len(good)), good + 1, pa.concat_tables(problems))
+    return answers, _headings(heading.take(pa.array(heads))), heads + 1
+
+
+def _headings(heading: pa.StructArray) -> pa.Table:
+    fields = {"FileName": "FileName", "EmoClass": "EmoClass", "EmoAct": "arousal", "EmoVal": "valence"}
+    return pa.table({name: pc.struct_field(heading, of) for name, of in {**fields, "EmoDom": "dominance"}.items()})
+
+
+def _unpack(packed: pa.Array) -> tuple[dict[str, pa.Array], np.ndarray]:
+    """The fields of the strings that are answers, and a mask of those that are none."""
+    fields = pc.extract_regex(packed, PACKED)
+    strange = pc.is_null(fields).to_numpy(zero_copy_only=False)
+    good = fields.take(pa.array(np.flatnonzero(~strange)))
+    return {name: pc.struct_field(good, name) for name in ANSWERS if name != "utterance"}, strange
+
+
+def _answers(columns: dict[str, Any], rows: int) -> pa.Table:
+    return pa.table({name: columns[name] if name in columns else pa.repeat("", rows) for name in ANSWERS})
+
+
+def _flat(column: pa.ChunkedArray) -> pa.Array:
+    flat = column.combine_chunks()
+    return flat if isinstance(flat, pa.Array) else pa.array([], column.type)
+
+
+class Pairs(list):
+    """A JSON object as it stands: a name that comes twice is not lost."""
+
+
+def read_pairs(path: Path) -> Pairs:
+    """A JSON file that holds one object; CorpusError where it does not."""
+    try:
+        found = json.loads(read_text(path), object_pairs_hook=Pairs)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise CorpusError(f"{path}: no valid JSON ({error}); copy or download it again") from None
+    if not isinstance(found, Pairs):
+        raise CorpusError(f"{path}: expected a JSON object of utterances, found a {type(found).__name__}")
+    return found
+
+
+def read_detailed_json(path: Path) -> Answers:
+    """{utterance: {rater: {question: answer}}}, the JSON of release 1.6."""
+    rows: list[dict[str, str]] = []
+    odd: list[dict[str, Any]] = []
+    for utterance, raters in read_pairs(path):
+        if not isinstance(raters, Pairs):
+            odd.append(_odd_entry(path, utterance, raters))
+            continue
+        for rater, answer in raters:
+            if not isinstance(answer, Pairs):
+                odd.append(_odd_entry(path, utterance, answer))
+                continue
+            row = {QUESTIONS[name]: _text(value) for name, value in answer if name in QUESTIONS}
+            rows.append({**row, "utterance": utterance, "rater": rater})
+    columns = {name: pa.array([row.get(name, "") for row in rows], pa.string()) for name in ANSWERS}
+    return Answers(pa.table(columns), np.zeros(len(rows), np.int64), from_rows(odd, PROBLEMS))
+
+
+def _odd_entry(path: Path, utterance: str, found: Any) -> dict[str, Any]:
+    content = json.dumps(found)
+    votes = int(pc.max_element_wise(pc.count_substring_regex(pa.scalar(content), SEEN), 1).as_py())
+    reason = "not an answer of questions and answers"
+    return {"file": path.name, "utterance_id": utterance, "reason": reason, "content": content[:500], "votes": votes}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(_text, value))
+    return "" if value is None else str(value)
+
+
+def read_table(path: Path) -> tuple[pa.Table, np.ndarray, pa.Table]:
+    """A table of text without votes (the consensus): its records, their lines, and the lines that are none."""
+    if path.suffix == ".json":
+        entries = read_pairs(path)
+        rows = [{**dict(row), "FileName": name} for name, row in entries if isinstance(row, Pairs)]
+        odd = [{**_odd_entry(path, name, row), "votes": 0} for name, row in entries if not isinstance(row, Pairs)]
+        names = list(dict.fromkeys(name for row in rows for name in row)) or ["FileName"]
+        columns = {name: pa.array([_text(row.get(name)) for row in rows], pa.string()) for name in names}
+        return pa.table(columns), np.zeros(len(rows), np.int64), from_rows(odd, PROBLEMS)
+    header, lines = read_lines(path)
+    records = parse_records(header, lines)
+    content = _flat(records.odd["content"])
+    odd = unread(path.name, records.odd["line"].to_numpy(), content, "not a record of the table", votes=False)
+    return records.table, records.lines, odd
