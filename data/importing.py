@@ -71,7 +71,11 @@ def import_corpus(
     notes = [*found.notes, *arousal_doubts(found.votes, found.ratings, found.labels)]
     report: list[dict[str, Any]] = []
     if labels is not None and labels.labels != found.labels.labels:
-        mapped = map_votes(found.utterances, found.votes, map_labels(found.labels, labels))
+        to = map_labels(found.labels, labels)
+        mapped = map_votes(found.utterances, found.votes, to)
+        unreached = [label for label in labels if label not in to.to.values()]
+        if unreached:
+            notes.append(f"no label of the release becomes {', '.join(unreached)}: nobody could vote for it")
         found = replace_tables(found, mapped.utterances, mapped.votes, labels)
         report = mapped.report
     utterances = with_durations(found.utterances, progress)

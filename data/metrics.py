@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .divergences import as_distribution
+
 
 def plurality(rows: ArrayLike) -> np.ndarray:
     """Share of each label in the plurality, [U, K]: 1 for a single winner, 1/t for each of t tied labels.
@@ -130,3 +132,51 @@ def ccc(x: ArrayLike, y: ArrayLike) -> float:
     0.8571
     """
     return float(ccc_of(np.nansum(ccc_rows(x, y), axis=0)))
+
+
+def r2_rows(q: ArrayLike, counts: ArrayLike) -> np.ndarray:
+    """Columns [U, 1 + 3 K] whose totals `r2_of` takes: 1, then (y - q)^2, y and y^2 of each label, y = h / m."""
+    q, y = as_distribution(q), as_distribution(counts)
+    return np.column_stack([np.where(np.isnan(q + y).any(axis=1), np.nan, 1.0), (y - q) ** 2, y, y**2])
+
+
+def r2_of(totals: np.ndarray) -> np.ndarray:
+    """R² of each label over the rows, mean over the labels, from summed `r2_rows` [..., 1 + 3 K].
+
+    R²_c = 1 - sum_u (y_uc - q_uc)^2 / sum_u (y_uc - mean y_c)^2, as scikit-learn's `r2_score` with "uniform_average":
+    below 0 where the label's mean would predict better, and for a label whose share is the same in all rows 1 if it
+    is predicted without error and else 0.
+    """
+    totals = np.asarray(totals, dtype=np.float64)
+    labels = (totals.shape[-1] - 1) // 3
+    n, error = totals[..., :1], totals[..., 1 : 1 + labels]
+    y, square = totals[..., 1 + labels : 1 + 2 * labels], totals[..., 1 + 2 * labels :]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spread = square - y**2 / n
+        # rounding leaves about 1e-16 of the squares where all shares are one
+        constant = spread <= 1e-12 * square
+        by_label = np.where(constant, np.where(error > 0, 0.0, 1.0), 1 - error / np.where(constant, 1.0, spread))
+    return by_label.mean(axis=-1)
+
+
+def r2_by_class(q: ArrayLike, counts: ArrayLike) -> float:
+    """`r2_of` the rows where both are defined; it depends on the number of votes behind the shares y.
+
+    >>> r2_by_class([[1, 0], [0, 1]], [[3, 1], [1, 3]])  # error and spread are both 2 · .25²
+    0.0
+    """
+    rows = r2_rows(q, counts)
+    kept = ~np.isnan(rows).any(axis=1)
+    return float(r2_of(rows[kept].sum(axis=0))) if kept.any() else float("nan")
+
+
+def item_r2_rows(q: ArrayLike, counts: ArrayLike) -> np.ndarray:
+    """Squared Pearson correlation of the two distributions across the labels of one row, [U]: AER-LLM's "R2".
+
+    Blind to scale and sign: (.6, .2, .2) and (.2, .4, .4) get 1. NaN where either side is uniform or undefined.
+    """
+    x, y = (rows - rows.mean(axis=-1, keepdims=True) for rows in (as_distribution(q), as_distribution(counts)))
+    xx, yy = (x * x).sum(axis=-1), (y * y).sum(axis=-1)
+    # rounding leaves about 1e-33 where a row is uniform
+    varied = (xx > 1e-24) & (yy > 1e-24)
+    return np.where(varied, (x * y).sum(axis=-1) ** 2 / np.where(varied, xx * yy, 1.0), np.nan)

@@ -6,7 +6,9 @@ import pytest
 import typer
 from serann.annotator.cli.corpus_checks import check, info, split
 from serann.data.corpus import absolute_audio, open_corpus, write_corpus
+from serann.data.labels import LABEL_SETS
 from serann.data.leaks import leaks
+from serann.data.tables import UTTERANCES, VOTES, from_rows
 from simulated import simulated_corpus
 from typer.testing import CliRunner
 
@@ -57,6 +59,52 @@ def test_info_shows_agreement_and_raters(tmp_path):
     document = json.loads(run("info", corpus.path, "--json").stdout)
     assert document["agreement"][0]["coefficient"] == "krippendorff_alpha_nominal"
     assert document["label_shares"].keys() == set(corpus.labels)
+
+
+def test_info_of_a_corpus_without_votes_shows_what_it_states(tmp_path):
+    rows = [
+        {"utterance_id": f"u{i}", "speaker": f"s{i % 3}", "intended": label, "consensus": "angry" if i else None}
+        for i, label in enumerate(["sad", "angry", "sad", "calm"])
+    ]
+    labels = LABEL_SETS["iemocap4"]
+    write_corpus(
+        tmp_path / "c",
+        name="c",
+        labels=labels,
+        utterances=from_rows(rows, UTTERANCES),
+        votes=from_rows([], VOTES),
+        licence="ours",
+        provenance={},
+    )
+    document = json.loads(run("info", tmp_path / "c", "--json").stdout)
+    assert set(document["label_shares"].values()) == {None}
+    assert document["stated_labels"] == {"intended": {"angry": 1, "sad": 2, "calm": 1}, "consensus": {"angry": 3}}
+    shown = run("info", tmp_path / "c").output
+    assert "Labels that the corpus states" in shown
+    assert "0.0000" not in shown
+
+
+def test_info_counts_shared_votes_and_votes_without_a_label(tmp_path):
+    """Three raters: one halves a vote between two labels, one has a half outside the label set, one abstains."""
+    rows = [("r1", "sad", 0.5), ("r1", "angry", 0.5), ("r2", "angry", 0.5), ("r2", None, 0.5), ("r3", None, 1.0)]
+    votes = [{"utterance_id": "u", "rater_id": r, "label": label, "weight": w} for r, label, w in rows]
+    votes = [row | ({} if row["label"] else {"reason": "outside the label set"}) for row in votes]
+    utterances = from_rows([{"utterance_id": "u", "speaker": "s"}], UTTERANCES)
+    labels = LABEL_SETS["iemocap4"]
+    write_corpus(
+        tmp_path / "c",
+        name="c",
+        labels=labels,
+        utterances=utterances,
+        votes=from_rows(votes, VOTES, labels=labels),
+        licence="ours",
+        provenance={},
+    )
+    document = json.loads(run("info", tmp_path / "c", "--json").stdout)
+    assert document["primary_human_votes"] == document["votes_min"] == document["votes_max"] == 1.5
+    assert document["without_label"] == 1.5
+    whole, _ = simulated_corpus(tmp_path / "w", utterances=10)
+    assert isinstance(json.loads(run("info", whole.path, "--json").stdout)["primary_human_votes"], int)
 
 
 def test_split_writes_a_corpus_that_leaks_no_speaker(tmp_path):

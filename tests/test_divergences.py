@@ -11,7 +11,7 @@ from scipy.stats import entropy
 from serann.data import divergences as d
 
 P, Q = np.array([0.6, 0.2, 0.2, 0.0]), np.array([1.0, 0.0, 0.0, 0.0])
-ALL = [d.jsd_bits, d.jsd_nats, d.jsd_root, d.bhattacharyya, d.total_variation]
+ALL = [d.jsd_bits, d.jsd_nats, d.jsd_root, d.bhattacharyya, d.total_variation, d.manhattan, d.hellinger]
 
 
 def naive_jsd(p, q, log):

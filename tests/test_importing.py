@@ -128,6 +128,32 @@ def test_every_reader_has_a_page_with_its_command():
         assert "icence" in reader.page
 
 
+@pytest.mark.parametrize("name", ["iemocap", "msp-podcast", "esd", "crema-d"])
+def test_a_refusal_lists_what_was_looked_for_and_counts_no_problems(name, table):
+    with pytest.raises(CorpusError) as caught:
+        load_reader(name).read(table.parent, Options())
+    said = str(caught.value)
+    assert f"is no {name} release that serann knows (found votes.csv); it looked for" in said
+    assert "problems" not in said
+
+
+def test_a_label_that_nothing_becomes_is_named(tmp_path):
+    clips = tmp_path / "crema" / "processedResults"
+    clips.mkdir(parents=True)
+    header = '"","A","D","F","H","N","S","fileName","numResponses","agreement","emoVote"\n'
+    (clips / "tabulatedVotes.csv").write_text(header + '"100001",2,1,1,0,3,0,"1001_IEO_ANG_HI",7,0.43,"N"\n')
+    source, eight, four = tmp_path / "crema", LABEL_SETS["msp8"], LABEL_SETS["iemocap4"]
+    _, report = import_corpus("crema-d", source, tmp_path / "c", labels=eight, split="none")
+    assert "no label of the release becomes contempt, surprise: nobody could vote for it" in report.notes
+    _, report = import_corpus("crema-d", source, tmp_path / "d", labels=four, split="none")
+    assert not any("becomes" in note for note in report.notes)
+
+
+def test_distributions_name_their_corpus():
+    with pytest.raises(OptionError, match="name a corpus"):
+        run("distributions")
+
+
 def run(*arguments):
     return CliRunner().invoke(app, ["corpus", *map(str, arguments)], catch_exceptions=False)
 

@@ -199,6 +199,27 @@ def test_what_is_no_label_file_is_refused(tmp_path):
         read(release(tmp_path / "config", {"labels_consensus_1.csv": plain, "config.json": "{"}))
 
 
+def test_shares_that_were_never_smoothed_make_no_votes(tmp_path):
+    """Of shares of five votes, .2 would pass for 19 of 94 smoothed ones."""
+    rows = [["a.wav", 0.2, 0.2, 0.2, 0.2, 0.1, 0.1, 5], ["b.wav", 1, 0, 0, 0, 0, 0, 4]]
+    rows += [["c.wav", 1 / 3, 2 / 3, 0, 0, 0, 0, 3]]
+    plain = table(("FileName", *SIX, "num_votes"), rows)
+    with pytest.raises(CorpusError, match=r"2 of 3 rows hold a share below .*corpus import table .*counts:num_votes"):
+        read(release(tmp_path / "plain", {"labels_consensus_1.csv": plain}))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_configuration_in_another_encoding_is_read(tmp_path, encoding):
+    source = crema(tmp_path, [["a.wav", *smoothed([0, 1, 0, 0, 2, 0]), "1", "Male", "Train"]])
+    order = [name.capitalize() for name in reversed(SIX)]
+    text = json.dumps({"categorical": {"emo_type": order}})
+    (source / "config.json").write_bytes(text.encode(encoding))
+    assert read(source).labels.labels == tuple(reversed(SIX))
+    (source / "config.json").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\n")
+    with pytest.raises(SerannError, match="Git-LFS pointer"):
+        read(source)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     drawn=st.lists(st.lists(st.integers(0, 12), min_size=4, max_size=4).filter(any), min_size=1, max_size=8),

@@ -95,6 +95,9 @@ def test_unknown_keys_and_columns_are_refused_by_name(tmp_path):
     mapping = write(tmp_path / "m.json", json.dumps({"colums": {}, "columns": {"labell": "x"}, "scale": [7, 1]}))
     with pytest.raises(OptionError, match=r"(?s)3 problems.*unknown field 'labell'.*from its lower end.*colums"):
         read(table, mapping=mapping)
+    spelt = write(tmp_path / "s.toml", 'license = "ours"')
+    with pytest.raises(OptionError, match=r"license: unknown key; expected one of utterances, votes, .*licence"):
+        read(table, mapping=spelt)
     with pytest.raises(OptionError, match="no TOML that can be read"):
         read(table, mapping=write(tmp_path / "m.toml", "= ["))
 
@@ -165,6 +168,32 @@ def test_a_column_a_rater_and_a_rater_with_a_column_a_label(tmp_path):
     chosen = read(write(tmp_path / "w.csv", "file,rater,angry,sad\na,r1,1,0\na,r2,1,1\nb,r1,0,3\n"))
     assert votes(chosen) == [("a", "r1", "angry"), ("a", "r2", "angry"), ("a", "r2", "sad")]
     assert problems(chosen) == [(4, "3 for sad: one rater's strength is no count of votes", 1)]
+
+
+def test_a_row_with_an_odd_count_gives_no_votes_at_all(tmp_path):
+    """The rest of such a row would be another distribution than the file's."""
+    counted = read(write(tmp_path / "v.csv", "file,angry,sad\na,2,1\nb,3,0\nc,1.5,1\nd,many,2\n"))
+    assert votes(counted) == [("a", None, "angry")] * 2 + [("a", None, "sad")] + [("b", None, "angry")] * 3
+    assert problems(counted) == [
+        (4, "column angry: 1.5 is no count of votes", 1),
+        (4, "column sad: 1 beside what is no count of votes", 1),
+        (5, "column angry: could not convert string to float: 'many' is no count of votes", 1),
+        (5, "column sad: 2 beside what is no count of votes", 2),
+    ]
+    strengths = read(write(tmp_path / "w.csv", "file,rater,angry,sad\na,r1,1,0\na,r2,1,3\n"))
+    assert votes(strengths) == [("a", "r1", "angry")]
+    assert problems(strengths) == [
+        (3, "1 for angry beside what is no choice", 1),
+        (3, "3 for sad: one rater's strength is no count of votes", 1),
+    ]
+
+
+def test_columns_that_nobody_recognised_are_named(tmp_path):
+    table = write(tmp_path / "v.csv", "id,R1,R2\na,angry,sad\nb,sad,sad\n")
+    with pytest.raises(OptionError, match=r"no column was taken for votes \(found id, R1, R2\).*raters=R1,R2"):
+        read(table)
+    notes = read(table, labels=FOUR).notes
+    assert any("no column was taken for votes" in note and "R1, R2" in note for note in notes)
 
 
 def test_strengths_beside_a_rater_s_label_are_no_counts(tmp_path):
@@ -301,7 +330,7 @@ def test_files_that_are_no_tables(tmp_path, name, content, words):
 
 def test_a_folder_without_a_table_is_refused(tmp_path):
     (tmp_path / "a.wav").write_bytes(b"RIFF")
-    with pytest.raises(CorpusError, match="not a table release that serann knows"):
+    with pytest.raises(CorpusError, match=r"is no table release that serann knows \(found a\.wav\)"):
         read(tmp_path)
 
 

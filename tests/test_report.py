@@ -12,6 +12,7 @@ import pytest
 import soundfile
 from serann.annotator.audit import audit, write_report
 from serann.annotator.audit.answers import figure
+from serann.annotator.audit.detail import SOUNDS
 from serann.annotator.audit.pictures import ambiguity_by_thirds
 from serann.annotator.audit.players import player
 from serann.annotator.audit.svg import nice_ticks, spread_labels, tag
@@ -56,7 +57,8 @@ def test_the_page_is_whole_and_needs_no_network(made):
     page = made[2].read_text()
     elements = Elements(page)
     assert elements.open == []
-    assert elements.seen["section"] == 8
+    # nine of the audit, and one for each of two panels
+    assert elements.seen["section"] == 9 + 2
     assert elements.links
     assert all(link.startswith("data:audio/") for link in elements.links)
     assert not re.search(r"https?://|@import|url\(|<script|<link", page)
@@ -64,8 +66,9 @@ def test_the_page_is_whole_and_needs_no_network(made):
 
 def test_every_picture_is_well_formed_and_has_a_title_and_a_description(made):
     pictures = re.findall(r"<svg.*?</svg>", made[2].read_text(), flags=re.S)
-    # two curves, thirds, two scatters, three heat maps, and the cards: 4 least and 4 most for each of two runs
-    assert len(pictures) == 8 + 16
+    # two curves, thirds, two scatters, three heat maps, worth twice, saturation twice for each of two runs, and the
+    # cards: 4 least and 4 most for each of them
+    assert len(pictures) == 8 + 2 + 4 + 16
     for text in pictures:
         root = ElementTree.fromstring(text)
         assert root.find("title").text
@@ -95,7 +98,7 @@ def test_the_headline_figures_are_those_of_the_result_and_of_the_json(made):
 def test_a_small_sound_is_embedded_as_it_is(made):
     corpus, _, path = made
     players = re.findall(r'aria-label="Utterance (\w+)" src="data:audio/wav;base64,([^"]+)"', path.read_text())
-    assert len(players) == 16
+    assert len(players) == 16 + 2 * SOUNDS
     for name, data in players:
         assert base64.b64decode(data) == corpus.audio_path(corpus.ids.index(name)).read_bytes()
 

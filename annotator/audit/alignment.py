@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,20 @@ from ...data.proper_scores import sq_unbiased, sq_unbiased_by_label, unbiased_am
 from ...data.scoring import THIRDS, ScoreRow, score_row, strata_thirds
 from ...data.votes import count_votes, frequencies
 from ..runs import Run
-from . import baselines
+from . import baselines, variants
 from .answers import answer_in_words
+from .calibration import calibrations
+from .detail import Detail, detail
+from .effective_votes import HumanCurve, effective_votes
 from .examples import choose_examples
+from .independence import independent_listeners
+from .noninferiority import non_inferiority, vote_scores
 from .notes import notes
 from .panels import Panel, line_up
 from .reference import build_reference
 from .result import AuditResult, CurvePoint, LabelRow, PanelResult, Rows, StratumRow, System
 from .scorer import Scorer, panel_ambiguity
+from .variants import Variants
 
 MOST_DRAWS = 20
 # draws times utterances: what a large corpus may cost in time and memory
@@ -70,14 +77,42 @@ def audit(
     fit = _Baselines(scorer)
     systems = _baseline_systems(scorer, fit)
     steps()
-    curve = [CurvePoint(kind, n, scorer.table(q)) for kind, n, q in _curve(scorer, fit)]
+    points = _curve(scorer, fit)
+    curve = [CurvePoint(kind, n, scorer.table(q)) for kind, n, q in points]
+    human = HumanCurve(scorer, fit.people, points, corpus)
     steps()
-    results = []
-    for panel, before in zip(parts, panels, strict=True):
+    results: list[PanelResult] = []
+    details: list[Detail] = []
+    for panel, before, run in zip(parts, panels, runs, strict=True):
         systems += _panel_systems(scorer, panel)
-        results.append(_panel_result(scorer, fit, panel, ~before.covers, corpus))
+        candidates = calibrations(panel, reference)
+        found = _panel_result(scorer, fit, human, panel, ~before.covers, corpus, candidates)
+        if isinstance(run, Run):
+            found = replace(found, independence=independent_listeners(run, reference, level=level))
+        results.append(found)
+        used = max(found.effective_votes.calibration, key=lambda name: found.effective_votes.calibration[name])
+        details.append(
+            detail(
+                scorer,
+                panel,
+                run,
+                corpus,
+                constant=fit.constant,
+                thirds=fit.thirds,
+                calibrated=candidates[used],
+                curve=curve,
+            )
+        )
         steps()
-    return _assemble(corpus, scorer, systems, curve, results, parts, fit)
+    result = _assemble(corpus, scorer, systems, curve, human, results, parts, fit)
+    return replace(result, details=details, variants=_variants(scorer, fit, parts))
+
+
+def _variants(scorer: Scorer, fit: _Baselines, panels: Sequence[Panel]) -> Variants:
+    """The further variants in use of every panel and the constant, and the sampling-noise floor."""
+    systems = {panel.name: scorer.repeat(panel.q) for panel in panels} | {"constant": fit.constant}
+    people = {panel.name: panel.people for panel in panels if panel.people is not None}
+    return variants.section(scorer, systems, people=people, alpha=fit.alpha)
 
 
 class _Baselines:
@@ -88,6 +123,8 @@ class _Baselines:
         self.alpha = scorer.each(baselines.prior)
         self.sq_constant = sq_unbiased(self.constant, scorer.scored)
         self.thirds = scorer.each(lambda draw: strata_thirds(draw.other, draw.ids, draw.seed))
+        self.people = baselines.fit_people(scorer.reference)
+        self.vote_scores = vote_scores(scorer, self.people)
 
     def alphas(self, scorer: Scorer) -> list[np.ndarray]:
         """alpha [U, K] of each draw."""
@@ -96,8 +133,7 @@ class _Baselines:
 
 def _curve(scorer: Scorer, fit: _Baselines) -> list[tuple[str, int, np.ndarray]]:
     """`curve_predictions` of every draw, one after another: a point's predictions are [R * U, K]."""
-    pairs = zip(scorer.draws, fit.alphas(scorer), strict=True)
-    points = [baselines.curve_predictions(draw, alpha) for draw, alpha in pairs]
+    points = [baselines.curve_predictions(draw, fit.people) for draw in scorer.draws]
     return [(same[0][0], same[0][1], np.concatenate([q for *_, q in same])) for same in zip(*points, strict=True)]
 
 
@@ -155,7 +191,15 @@ def _shuffled(scorer: Scorer, q: np.ndarray) -> np.ndarray:
     return scorer.each(lambda draw: baselines.shuffled(q, draw))
 
 
-def _panel_result(scorer: Scorer, fit: _Baselines, panel: Panel, lacking: np.ndarray, corpus: Corpus) -> PanelResult:
+def _panel_result(
+    scorer: Scorer,
+    fit: _Baselines,
+    human: HumanCurve,
+    panel: Panel,
+    lacking: np.ndarray,
+    corpus: Corpus,
+    candidates: dict[str, np.ndarray],
+) -> PanelResult:
     q = scorer.repeat(panel.q)
     sq = sq_unbiased(q, scorer.scored)
     sq_shuffled = sq_unbiased(_shuffled(scorer, panel.q), scorer.scored)
@@ -175,6 +219,9 @@ def _panel_result(scorer: Scorer, fit: _Baselines, panel: Panel, lacking: np.nda
         labels=_labels(scorer, fit, q),
         strata=_strata(scorer, fit, panel, sq),
         examples=choose_examples(corpus, scorer.reference, panel.q),
+        effective_votes=effective_votes(human, panel, fit.constant, candidates),
+        non_inferiority=non_inferiority(scorer, panel, fit.vote_scores, fit.constant),
+        independence=None,
     )
 
 
@@ -236,6 +283,7 @@ def _assemble(
     scorer: Scorer,
     systems: list[System],
     curve: list[CurvePoint],
+    human: HumanCurve,
     results: list[PanelResult],
     panels: list[Panel],
     fit: _Baselines,
@@ -265,6 +313,7 @@ def _assemble(
         curve=curve,
         panels=results,
         notes=notes(ref, thirds, results, systems),
+        human_curve=human.values(),
         rows=Rows(
             ids=ref.ids,
             human_ambiguity=unbiased_ambiguity(ref.scored + ref.other),

@@ -6,6 +6,7 @@ import math
 
 from ...data.bootstrap import Interval
 from ...data.scoring import ScoreRow
+from .effective_votes import Worth
 from .result import AuditResult, PanelResult, StratumRow
 
 # below this mean mass on the labels, what a run says about them is mostly made by scaling up
@@ -49,6 +50,9 @@ def answer_in_words(result: AuditResult, panel: PanelResult) -> str:
         _gap_sentence(panel, constant),
         _shuffle_sentence(panel),
         _curve_sentence(result, panel),
+        _worth_sentence(panel),
+        _vote_sentence(panel),
+        _listeners_sentence(panel),
         _strata_sentence(panel.strata),
         _label_sentence(panel),
     ]
@@ -155,6 +159,49 @@ def _curve_sentence(result: AuditResult, panel: PanelResult) -> str:
     return (
         f"The panel's squared error is no larger than that of {count(matched, 'other human vote')}, smoothed towards "
         f"what utterances are like in general ({figure(curve[matched])}){end}."
+    )
+
+
+def worth_figure(row: Worth, *, digits: int = 1) -> str:
+    """`2.9 [2.7, 3.1]`, `at least 5 [4.2, …]` where the human curve ends first, or a dash where nothing can be told."""
+    if row.reason:
+        return "–"
+    value = f"at least {row.value:.0f}" if row.at_least else f"{row.value:.{digits}f}"
+    if math.isnan(row.low):
+        return value
+    return f"{value} [{row.low:.{digits}f}, {'…' if row.open_above else f'{row.high:.{digits}f}'}]"
+
+
+def _worth_sentence(panel: PanelResult) -> str:
+    log, sq, jsd = (panel.effective_votes.overall(score) for score in ("log_score", "sq_unbiased", "jsd_bits"))
+    if log.reason:
+        return f"What it is worth in human votes is not identifiable: {log.reason}."
+    end = f"; the human curve ends at {panel.effective_votes.most_votes}" if log.at_least or log.open_above else ""
+    return (
+        f"Calibrated on other people's votes, it is worth {worth_figure(log)} human votes of the utterance by log "
+        f"score ({worth_figure(sq)} by squared error, {worth_figure(jsd)} by JSD{end})."
+    )
+
+
+def _vote_sentence(panel: PanelResult) -> str:
+    found = panel.non_inferiority
+    if found.non_inferior is None:
+        return f"Whether one synthetic vote may stand for one more human vote cannot be told: {found.reason}."
+    gap = f"its log score is {interval_figure(found.difference)} from that of a human vote, margin {found.margin:.3f}"
+    if found.non_inferior:
+        same = ", and equivalent to it" if found.equivalent else ""
+        return f"One synthetic vote is not inferior to one more human vote{same}: {gap}."
+    shown = "is inferior to" if found.above_margin.high < 0 else "is not shown to be no worse than"
+    return f"One synthetic vote, taken as a person's, {shown} one more human vote: {gap}."
+
+
+def _listeners_sentence(panel: PanelResult) -> str:
+    found = panel.independence
+    if found is None or math.isnan(found.independent_listeners.value):
+        return ""
+    return (
+        f"Its {found.listeners:.0f} listeners err alike (correlation {found.correlation.value:.2f}) and amount to "
+        f"{interval_figure(found.independent_listeners, digits=1)} independent ones."
     )
 
 

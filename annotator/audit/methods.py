@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from .answers import count, mass_figure
+from .effective_votes import in_words
 from .result import AuditResult
 
 REFERENCES = (
@@ -14,6 +15,11 @@ REFERENCES = (
     "Bhattacharyya (1943), On a measure of divergence between two statistical populations, Bull. Calcutta Math. "
     "Soc. 35.",
     "Minka (2000), Estimating a Dirichlet distribution, technical report, MIT.",
+    "Holmes, Harris & Quince (2012), Dirichlet multinomial mixtures, PLoS ONE 7.",
+    "Fritsch & Carlson (1980), Monotone piecewise cubic interpolation, SIAM J. Numer. Anal. 17.",
+    "Fieller (1954), Some problems in interval estimation, J. R. Stat. Soc. B 16.",
+    "Schuirmann (1987), A comparison of the two one-sided tests procedure, J. Pharmacokin. Biopharm. 15.",
+    "Kish (1965), Survey sampling, Wiley (effective number).",
     "Tukey (1958), Bias and confidence in not-quite large samples, Ann. Math. Stat. 29 (the jackknife).",
     "Efron & Tibshirani (1993), An introduction to the bootstrap, Chapman & Hall.",
 )
@@ -25,6 +31,7 @@ def methods(result: AuditResult) -> str:
         _reference(result),
         _scores(result),
         _baselines(result),
+        _worth(result),
         _strata(),
         _intervals(result),
         _panels(result),
@@ -69,13 +76,36 @@ def _baselines(result: AuditResult) -> str:
         f"<b>Baselines.</b> All fitted in {folds} folds of {of}, never on an utterance's own {own}. "
         f"<i>Constant</i>: {escape(note)} (with half a vote added to each label). <i>Percent of the gap</i>: 100 "
         "(constant − panel) / constant, of squared errors. <i>n human votes, raw</i>: frequencies of n of the "
-        "votes that are not scored. <i>Smoothed</i>: posterior mean (votes + α)/(n + Σα) of a "
-        "Dirichlet-multinomial, α by maximum likelihood. <i>Perfect prediction</i>: distributions drawn from the "
-        "fitted posterior, scored against votes drawn from them; the floor that sampling noise sets. "
-        "<i>Shuffled</i>: the panel's rows dealt to other utterances. How many votes a panel matches is read off the "
-        "smoothed curve, up to its first point that the panel does not reach, and is 0 for a panel worse than the "
-        "constant. The raw curve is no measure: frequencies of a vote or two may be worse than a constant. Nor is the "
-        "number yet what a panel is worth in votes: that needs calibration and the best model without a panel."
+        "votes that are not scored. <i>Smoothed</i>: their expectation under a mixture of Dirichlets fitted to all "
+        "human votes of the other folds, the best use of them without a panel. <i>Perfect prediction</i>: "
+        "distributions drawn from a Dirichlet-multinomial posterior (votes that are not scored + α, α by maximum "
+        "likelihood), scored against votes drawn from them; the floor that sampling noise sets. <i>Shuffled</i>: the "
+        "panel's rows dealt to other utterances. How many votes a panel matches as it is, is read off the smoothed "
+        "curve, up to its first point that the panel does not reach, and is 0 for a panel worse than the constant. "
+        "The raw curve is no measure: frequencies of a vote or two may be worse than a constant."
+    )
+
+
+def _worth(result: AuditResult) -> str:
+    fitted = max(panel.effective_votes.fitted_on for panel in result.panels)
+    used = "; ".join(
+        f"{escape(panel.name)}: {escape(in_words(panel.effective_votes.calibration))}" for panel in result.panels
+    )
+    share = 100 * result.panels[0].non_inferiority.margin_share
+    return (
+        "<b>Worth in human votes.</b> The n at which the smoothed curve has the panel's score, both on the same "
+        "scored votes and utterances; between whole n by monotone cubics. For this alone panels are calibrated, "
+        f"without any human vote of the utterance, on the votes of other folds ({count(fitted, 'utterance')}), by the "
+        f"calibration with the better log score on votes that are not scored ({used}). The interval holds every n "
+        "whose score is not told from the panel's over speakers, so it has the curve's noise too; beyond the curve's "
+        "end it says at least. Ambiguity thirds are cut here by votes that are neither scored nor on the curve, which"
+        " is shorter there. <i>One synthetic vote</i>, taken as a person's, is compared with one more human vote by "
+        "the log score of the mixture's expectation after that single vote, expected over the panel's distribution; "
+        f"it is not inferior if the interval of the difference stays above −{share:.0f} % of what a human vote adds to"
+        " the constant, and equivalent if it stays within that both ways. Linear in the panel's distribution, this "
+        "licenses single votes, never their spread. <i>Independent listeners</i>: n/(1 + (n−1)ρ), ρ the correlation "
+        "of listeners' errors about people's distribution, without the votes' noise; listeners that differ in "
+        "temperature alone are one."
     )
 
 
@@ -126,4 +156,5 @@ def _panels(result: AuditResult) -> str:
             "(Dirichlet-multinomial fitted to that panel's own votes on other speakers), since raw frequencies "
             "hold zeros."
         )
-    return f"<b>Panels.</b> {' '.join(words)} No panel was calibrated on human votes for this audit."
+    words.append("Scores are of panels as they are; only for their worth in votes are they calibrated.")
+    return f"<b>Panels.</b> {' '.join(words)}"

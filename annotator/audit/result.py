@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...data.bootstrap import Interval
 from ...data.scoring import ScoreRow
+from .effective_votes import CurveValue, EffectiveVotes
+from .independence import Independence
+from .noninferiority import NonInferiority
+
+if TYPE_CHECKING:
+    from .detail import Detail
+    from .variants import Variants
 
 FORMAT = 1
 
@@ -34,7 +41,7 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """n human votes as a prediction: `kind` raw (their frequencies) or smoothed (posterior mean)."""
+    """n human votes as a prediction: `kind` raw (their frequencies) or smoothed (human mixture's posterior mean)."""
 
     kind: str
     n: int
@@ -89,6 +96,7 @@ class PanelResult:
     `gap` is the percent of the closable gap (0 = constant, 100 = sq_unbiased 0); `over_shuffled` and
     `over_constant` are differences of squared error (positive: the panel is better); `confusion` [K][K] is the mean
     panel mass (second index) given human mass on a label (first), rows None where humans never chose the label.
+    `independence` is that of a run's listeners (None where there are not two with exact scores).
     """
 
     name: str
@@ -106,6 +114,9 @@ class PanelResult:
     labels: list[LabelRow]
     strata: list[StratumRow]
     examples: list[Example]
+    effective_votes: EffectiveVotes
+    non_inferiority: NonInferiority
+    independence: Independence | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +130,29 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """A requirement on one panel: what was found (NaN: undefined, for the `reason`) and whether it is met."""
+
+    requirement: str
+    panel: str
+    found: float
+    met: bool
+    reason: str | None
+
+    def __str__(self) -> str:
+        """One sentence: met or missed, and what was found."""
+        found = "nothing defined" if math.isnan(self.found) else f"{self.found:.4g}"
+        why = f" ({self.reason})" if self.reason else ""
+        return f"{self.panel}: {self.requirement} is {'met' if self.met else 'missed'}, found {found}{why}"
+
+
+@dataclass(frozen=True, slots=True)
 class AuditResult:
-    """The audit of one or several panels against one reference."""
+    """The audit of one or several panels against one reference.
+
+    `human_curve` is what panels are matched against for their worth in votes; `checks` are those of a gate, if any;
+    `details` holds each panel's further sections, `variants` the scores under all their names.
+    """
 
     corpus: dict[str, Any]
     settings: dict[str, Any]
@@ -130,6 +162,10 @@ class AuditResult:
     curve: list[CurvePoint]
     panels: list[PanelResult]
     notes: list[str]
+    human_curve: list[CurveValue] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    details: list[Detail] = field(default_factory=list)
+    variants: Variants | None = None
     format: int = FORMAT
     rows: Rows | None = field(default=None, repr=False, compare=False)
 

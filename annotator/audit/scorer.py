@@ -70,6 +70,9 @@ class Scorer:
         if statistic == "mean":
             columns = np.column_stack([columns, np.ones(len(columns))])
         kept = ~np.isnan(columns).any(axis=1)
+        if not kept.any():
+            skipped = round(len(columns) / len(self.draws))
+            return Interval(np.nan, np.nan, np.nan, "none: no rows", 0, 0, skipped)
         there = np.bincount(codes[kept], minlength=self._groups) > 0
         totals = np.column_stack([np.bincount(codes[kept], weights=c, minlength=self._groups) for c in columns[kept].T])
         found = by_group(

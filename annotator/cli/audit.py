@@ -33,6 +33,14 @@ def audit(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the draws of votes.")] = 0,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    require: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIGURES",
+            help="Figures every panel must reach, such as 'sq_unbiased<=0.08, effective_votes>=1' or "
+            "'effective_votes.low>=1'; exit code 3 where one is missed.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Measure how far synthetic listeners may be trusted, against held-out human votes.
@@ -45,25 +53,31 @@ def audit(
     """
     from ...data.corpus import open_corpus
     from ..audit import audit as run_audit
-    from ..audit import open_panel, report_path, write_report
+    from ..audit import gate, open_panel, report_path, write_report
     from .console import note, print_json, progress
 
+    requirements = [] if require is None else gate.parse_requirements(require)
     if output is not None:
         report_path(output)
     opened = open_corpus(corpus)
     sources = [open_panel(path) for path in panels]
     with progress("audit") as step:
         result = run_audit(opened, sources, m=votes_scored, draws=draws, seed=seed, level=level, progress=step)
+    result = gate.gated(result, requirements)
     if output is not None:
         write_report(result, output, opened)
     if as_json:
         print_json({**result.to_json(), "report": None if output is None else str(output)})
-        return
-    _print(result)
-    for sentence in (*result.answers, *result.notes):
-        note(_ascii(sentence))
-    if output is not None:
-        print(f"report: {output}")
+    else:
+        _print(result)
+        for sentence in (*result.answers, *result.notes):
+            note(_ascii(sentence))
+        if output is not None:
+            print(f"report: {output}")
+    for outcome in result.checks:
+        note(_ascii(str(outcome)))
+    if not all(outcome.met for outcome in result.checks):
+        raise typer.Exit(gate.EXIT_CODE)
 
 
 def _print(result) -> None:
@@ -112,6 +126,6 @@ def _figure(row, digits: int, *, bounds: bool = True) -> str:
 
 def _ascii(words: str) -> str:
     """Signs that every terminal shows and every script reads as numbers."""
-    for sign, plain in (("−", "-"), ("–", "-"), ("∞", "inf")):
+    for sign, plain in (("−", "-"), ("–", "-"), ("∞", "inf"), ("…", "...")):
         words = words.replace(sign, plain)
     return words

@@ -77,7 +77,17 @@ def info(corpus: CorpusArgument, as_json: AsJson = False) -> None:
     how = f"divided: seen {division.seen}, seed {division.seed}" if division else "not divided yet (corpus holdout)"
     print_table(f"\nSplits and primary human votes, {how}", ["split", "utterances", "seen", "held out"], splits)
     print_table("\nShares of primary human votes", ["label", "share"], list(found["label_shares"].items()))
+    _print_stated(found["stated_labels"])
     _print_agreement(found)
+
+
+def _print_stated(stated: dict[str, dict[str, int]]) -> None:
+    from .console import print_table
+
+    labels = list(dict.fromkeys(label for of in stated.values() for label in of))
+    if labels:
+        rows = [[label, *(of.get(label, 0) for of in stated.values())] for label in labels]
+        print_table("\nLabels that the corpus states (utterances; no votes)", ["label", *stated], rows)
 
 
 def _print_agreement(found: dict[str, Any]) -> None:

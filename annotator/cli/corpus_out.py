@@ -12,7 +12,9 @@ AlphaOption = Annotated[float, typer.Option(help="Share of the primary votes in 
 
 
 def distributions(
-    corpus: CorpusArgument = "demo",
+    corpus: Annotated[
+        str | None, typer.Argument(metavar="CORPUS", help="A corpus directory, or 'demo'.", show_default=False)
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write them there, as Parquet.")] = None,
     policy: PolicyOption = "primary",
     alpha: AlphaOption = 0.9,
@@ -30,6 +32,7 @@ def distributions(
     Example: serann corpus distributions demo --policy merged --alpha 0.9 -o merged.parquet
     """
     from ...data.corpus import open_corpus
+    from ...data.errors import OptionError
     from ...data.policies import POLICIES, write_distributions
     from .console import note, print_json, print_table
 
@@ -40,6 +43,8 @@ def distributions(
         else:
             print_table("Vote policies", ["policy", "what", "source"], rows)
         return
+    if corpus is None:
+        raise OptionError("name a corpus (a directory, or demo), or ask for the policies with --policies")
     summary = write_distributions(
         open_corpus(corpus),
         output,

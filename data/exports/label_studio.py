@@ -33,7 +33,7 @@ def write(folder: Path, content: Content) -> list[str]:
     annotations = _annotations(content.corpus)
     tasks = []
     for i, row in enumerate(content.rows):
-        data = {"utterance_id": row["utterance_id"], "audio": _address(content.audio[i], paths.get(i))}
+        data = {"utterance_id": row["utterance_id"], "audio": address(content.audio[i], paths.get(i))}
         if i not in paths:
             data |= {name: row[name] for name in ("start", "end") if row[name] is not None}
         data |= {name: row[name] for name in KEPT if row[name] is not None}
@@ -41,7 +41,7 @@ def write(folder: Path, content: Content) -> list[str]:
     _write_json(folder / "tasks.json", tasks)
     full = [{**task, "annotations": annotations.get(task["data"]["utterance_id"], [])} for task in tasks]
     _write_json(folder / "annotated.json", full)
-    (folder / "config.xml").write_text(_interface(content.corpus), encoding="utf-8")
+    (folder / "config.xml").write_text(interface(content.corpus), encoding="utf-8")
     if content.copy:
         notes.append("the sounds' addresses start at this folder: upload them, or serve the folder as local files")
     own = sum(source == "self" for source in content.corpus.votes["source"].to_pylist())
@@ -53,7 +53,7 @@ def write(folder: Path, content: Content) -> list[str]:
     return [*notes, SERVE]
 
 
-def _address(path: str | None, copied_to: str | None) -> str | None:
+def address(path: str | None, copied_to: str | None) -> str | None:
     """How Label Studio finds a sound: its address for local files, or a remote address as it is."""
     if copied_to is not None:
         return f"/data/local-files/?d={quote(copied_to)}"
@@ -120,7 +120,7 @@ def _result(control: str, what: str, value: Any, *, kind: str | None = None) -> 
     return {"from_name": control, "to_name": "audio", "type": kind or what, "value": {what: value}}
 
 
-def _interface(corpus: Corpus) -> str:
+def interface(corpus: Corpus) -> str:
     """The labelling interface: the sound, the labels, and a number for each rated dimension."""
     choices = "".join(f"    <Choice value={quoteattr(label)}/>\n" for label in corpus.labels)
     parts = ['<View>\n  <Audio name="audio" value="$audio"/>\n']

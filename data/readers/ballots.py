@@ -1,7 +1,7 @@
 """What one row of a table says: the votes in it, in each of the shapes that tables of votes have."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import CorpusError, OptionError
@@ -37,7 +37,7 @@ Counter = Callable[[float, Line], int]
 def ballots(line: Line, roles: Roles, *, separator: str | None, counter: Counter) -> list[Ballot]:
     """Every vote of a row; those that cannot be kept name their problem."""
     cell = {name: line.fields.get(column) for name, column in roles.fields.items()}
-    found = list(_counted(line, roles, counter))
+    found = _counted(line, roles, counter)
     for column in roles.raters:
         found += [Ballot(text, rater=column) for text in tokens_of(line.fields.get(column), separator)]
     if "label" in cell or "secondary" in cell:
@@ -45,19 +45,39 @@ def ballots(line: Line, roles: Roles, *, separator: str | None, counter: Counter
     if "rater_id" in cell and roles.counts:
         rater = text_of(cell["rater_id"])
         found = [_chosen(ballot._replace(rater=rater)) if ballot.problem is None else ballot for ballot in found]
+        if any(ballot.problem is not None for ballot in found):  # the weaker choices alone are not what the rater said
+            beside = "beside what is no choice"
+            found = [b if b.problem else b._replace(problem=f"{b.count} for {b.text} {beside}") for b in found]
     return found
 
 
-def _counted(line: Line, roles: Roles, counter: Counter) -> Iterator[Ballot]:
+def _counted(line: Line, roles: Roles, counter: Counter) -> list[Ballot]:
+    """The counts of a row; beside one that cannot be read they are another distribution than the row's, and no votes.
+
+    Less than nothing is a mark for nobody: it is listed, and the row's other counts hold.
+    """
+    found: list[Ballot] = []
+    columns, unknown = [], False
     for column, label in roles.counts.items():
+        number = None
         try:
             number = number_of(line.fields.get(column))
             count = 0 if number is None else counter(number, line)
         except (ValueError, OverflowError) as error:
-            yield Ballot(label, problem=f"column {column}: {error} is no count of votes")
+            found.append(Ballot(label, problem=f"column {column}: {error} is no count of votes"))
+            unknown = unknown or number is None or number >= 0
+            columns.append(column)
             continue
         if count:
-            yield Ballot(label, count=count)
+            found.append(Ballot(label, count=count))
+            columns.append(column)
+    if not unknown:
+        return found
+    beside = "beside what is no count of votes"
+    return [
+        b if b.problem else b._replace(problem=f"column {column}: {b.count} {beside}")
+        for column, b in zip(columns, found, strict=True)
+    ]
 
 
 def _chosen(ballot: Ballot) -> Ballot:

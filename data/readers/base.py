@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute
 
-from ..errors import CorpusError, LabelError, OptionError, list_problems
+from ..errors import CorpusError, LabelError, OptionError
 from ..labels import LabelSet
 from ..tables import PROBLEMS, RATINGS, UTTERANCES, VOTES, from_rows
 
@@ -329,11 +329,8 @@ def refuse(reader: str, source: Path, looked_for: Sequence[str], found: str = ""
             f"no {reader} corpus at {source}: nothing is there; expected a folder or a file of the release"
         )
     there = found or _listing(source)
-    return CorpusError(
-        list_problems(
-            f"{source} is not a {reader} release that serann knows (found {there}); it looked for", list(looked_for)
-        )
-    )
+    said = f"{source} is no {reader} release that serann knows (found {there}); it looked for"
+    return CorpusError(f"{said}: {looked_for[0]}" if len(looked_for) == 1 else "\n  - ".join([f"{said}", *looked_for]))
 
 
 def _listing(source: Path, most: int = 6) -> str:

@@ -76,7 +76,12 @@ def load_mapping(options: Options) -> TableMapping:
     try:
         return TableMapping.model_validate({**said, **flags})
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+        known = f"unknown key; expected one of {', '.join(TableMapping.model_fields)}"
+        problems = [
+            f"{'.'.join(map(str, e['loc']))}: "
+            + (known if e["type"] == "extra_forbidden" else e["msg"].removeprefix("Value error, "))
+            for e in error.errors()
+        ]
         raise OptionError(list_problems(where, problems)) from None
 
 

@@ -26,6 +26,8 @@ Traps.
   - The number of raters is not in the files. 2 of 4 and 1 of 2 are the same share; the votes are the smallest whole
     numbers, that is, at least so many were given. They are mentions where raters could name several emotions
     (IEMOCAP's shares contain quarters and fifths).
+  - A table without smoothing (of other makers, or of serann corpus export emo-superb) is refused: it is read by the
+    reader table, with --rule counts:num_votes or counts:N.
   - A row that no denominator gives is a problem of one vote or more; no votes are invented for it.
   - IEMOCAP: SpkrID is the session. It is kept as session, and speaker is null (--split speaker cannot be had; the
     folds are by session).
@@ -56,14 +58,15 @@ from .base import Imported, Options, Reader, sound_folder
 from .emo_superb_tables import Chosen, choose, section
 from .msp_utterances import GENDERS, known_or_none, split_of
 from .records import Records, distinct, each, numbers, parse_records, read_lines, stems
-from .smoothed_shares import SMOOTHING, precision, whole_votes
+from .smoothed_shares import SMOOTHING, WholeVotes, precision, whole_votes
 
 # pyarrow makes its compute functions at import, so type checkers do not know them.
 pc: Any = pyarrow.compute
 
 LICENCE = "the label files carry no licence: each corpus's own terms hold; not redistributable"
 ATTRIBUTES = {"EmoAct": "consensus_arousal", "EmoVal": "consensus_valence", "EmoDom": "consensus_dominance"}
-NOT_EMOTIONS = {"", "filename", "spkrid", "gender", "split_set", *(name.casefold() for name in ATTRIBUTES)}
+# num_votes is what serann's own export adds.
+NOT_EMOTIONS = {"", "filename", "spkrid", "gender", "split_set", "num_votes", *(name.casefold() for name in ATTRIBUTES)}
 OUTSIDE = "outside the label set: the row's shares sum to less than one"
 
 
@@ -77,12 +80,7 @@ def read(source: Path, options: Options) -> Imported:
     shares, decimals = _shares(records.table, names)
     votes = whole_votes(shares, decimals)
     table, ids, kept, problems = _utterances(chosen, records, votes.denominators)
-    if len(kept) and not votes.denominators.any():
-        least = SMOOTHING / (len(names) - 1)
-        raise CorpusError(
-            f"{chosen.path}: no row holds smoothed shares, q = p(1 - K e) + e with K = {len(names)} emotions and "
-            f"e = {least:.4g}; read other distributions with the reader table"
-        )
+    _refuse_unsmoothed(chosen.path, shares, votes, "num_votes" in header)
     counts = np.where(kept[:, None], votes.counts, 0)
     told, table = _notes(chosen, votes.tolerance, votes.most, table, ids, counts, labels, options)
     outside = np.where(kept, votes.denominators - votes.counts.sum(axis=1), 0)
@@ -97,6 +95,22 @@ def read(source: Path, options: Options) -> Imported:
         problems=problems,
         notes=told,
         files=(chosen.path.name,),
+    )
+
+
+def _refuse_unsmoothed(path: Path, shares: np.ndarray, votes: WholeVotes, counted: bool) -> None:
+    """CorpusError where no row, or only few by chance, can be smoothed shares, of which none is below e."""
+    labels = shares.shape[1]
+    least = SMOOTHING / (labels - 1)
+    known = shares[np.isfinite(shares).all(axis=1)]
+    below = int((known < least - votes.tolerance).any(axis=1).sum())
+    if not len(shares) or (votes.denominators.any() and 2 * below <= len(known)):
+        return
+    found = f"{below} of {len(known)} rows hold a share below" if votes.denominators.any() else "no row holds"
+    rule = "counts:num_votes" if counted else "counts:N"
+    raise CorpusError(
+        f"{path}: {found} smoothed shares, q = p(1 - K e) + e with K = {labels} emotions and e = {least:.4g}; read "
+        f"other distributions with the reader table: serann corpus import table {path.name} --rule {rule}"
     )
 
 

@@ -1,12 +1,13 @@
 """Which of EMO-SUPERB's tables is read: its corpus, whether of primary or secondary emotions, and its fold."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import OptionError
-from ..files import read_json
+from ..errors import CorpusError, OptionError
 from .base import refuse
+from .text import read_text
 
 TABLE = re.compile(r"labels_consensus(?:_(?P<fold>.+))?\.csv")
 RULE = re.compile(r"\s*(?P<kind>primary|secondary)?\s*(?:fold\s*(?P<fold>\S+))?\s*", re.IGNORECASE)
@@ -65,7 +66,15 @@ def _folder(source: Path, kind: str | None) -> Path:
 
 def _config(*folders: Path) -> dict[str, Any]:
     path = next((folder / "config.json" for folder in folders if (folder / "config.json").is_file()), None)
-    return read_json(path, what="EMO-SUPERB configuration") if path else {}
+    if path is None:
+        return {}
+    try:
+        found = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise CorpusError(f"{path}: no EMO-SUPERB configuration: it is no valid JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise CorpusError(f"{path}: no EMO-SUPERB configuration: expected a JSON object")
+    return found
 
 
 def section(config: dict[str, Any], name: str) -> dict[str, Any]:

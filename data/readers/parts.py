@@ -123,6 +123,17 @@ def unreadable(line: Line, part: Part) -> str | None:
     return None
 
 
+def no_votes(part: Part) -> str:
+    """That no column was taken for votes, which columns are there, and how to say what they are."""
+    free = [name for name in part.sheet.columns if name not in part.roles.claimed] or list(part.sheet.columns)
+    example = ",".join(free[:2])
+    return (
+        f"{part.sheet.file}: no column was taken for votes (found {', '.join(part.sheet.columns)}); say which holds "
+        f"them: --columns label={free[0]} for one vote a row, --columns counts={example} for a column a label, "
+        f"--columns raters={example} for a column a rater"
+    )
+
+
 def named_labels(options: Options, mapping: TableMapping) -> LabelSet | None:
     if options.labels is not None or not mapping.labels:
         return options.labels
@@ -152,6 +163,8 @@ def label_set_of(
             f"{votes.sheet.file}: {len(chosen)} different labels were found ({', '.join(chosen[:5])}, …), more than "
             f"{MOST_LABELS}; name the label set with --labels, and other spellings with --alias TEXT=LABEL"
         )
+    if not chosen and not votes.roles.votes:
+        raise OptionError(no_votes(votes))
     if len(chosen) < 2:
         what = f"only the label {chosen[0]!r}" if chosen else "no label"
         raise OptionError(f"{votes.sheet.file}: {what} was found in it; name the label set with --labels")

@@ -8,7 +8,7 @@ from ..schemas import DIMENSIONS
 from .base import Gatherer, Imported, Options
 from .columns import check_said, load_mapping
 from .filling import Reading, add_long_ratings, add_ratings, add_utterances, add_votes
-from .parts import Part, label_set_of, named_labels, part_of, without
+from .parts import Part, label_set_of, named_labels, no_votes, part_of, without
 from .sheets import Sheet, text_of, unnest
 from .sounds import Embedded, SoundFinder
 
@@ -74,7 +74,7 @@ def read_tables(sheets: Sheets, options: Options, *, base: Path, about: str, lic
 
 def _say_what_was_not_there(reading: Reading, parts: Sequence[Part]) -> None:
     if not any(part.roles.votes for part in parts):
-        reading.notes.append("no column holds votes: audit and fuse will have no human reference")
+        reading.notes.append(f"audit and fuse will have no human reference: {no_votes(parts[0])}")
     rated = any({*DIMENSIONS, "value"} & set(part.roles.fields) for part in parts)
     if rated and reading.mapping.scale is None:
         reading.notes.append("the ratings' scale is not known; say it, as in --columns scale=1-7")

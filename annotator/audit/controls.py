@@ -1,0 +1,232 @@
+"""Is it listening? What a run is worth in human votes when the voice, or all of the utterance, is taken from it.
+
+`serann annotate --control` makes runs over the same utterances that heard silence, noise, the transcript alone or the
+same words in another's voice. Each is worth some human votes, as the run itself is (`effective_votes`: calibrated, log
+score), on the same utterances; the part of the run's worth that survives is
+
+    share(control) = votes(control) / votes(run)
+
+and the lexical share is that of the transcript alone. Silence and noise should be worth nothing: what they are worth
+comes from the question, from durations, or from having met the corpus. What survives in another's voice was never in
+this voice, though the other voice may have said it likewise.
+
+The interval of a share is over speakers, run and control resampled together (`data.bootstrap.by_group`: jackknife-t
+below 60 speakers), fits not repeated. It is undefined where the run itself is not told from worth nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+
+from ...data.bootstrap import Interval
+from ...data.corpus import Corpus
+from ...data.errors import OptionError, RunError
+from ...data.proper_scores import sq_unbiased
+from ..runs import Run
+from . import baselines
+from .answers import count, figure, worth_figure
+from .by_speaker import interval_of
+from .calibration import calibrations, chosen
+from .crossing import FINENESS, falling
+from .effective_votes import HumanCurve, Worth, effective_votes
+from .html_table import cell, table
+from .panels import Panel, line_up
+from .reference import build_reference
+from .scorer import Scorer
+
+SCORE = "log_score"
+LEXICAL = "transcript-only"
+# The words are heard again in another's voice, so they are no floor.
+FLOORS = ("silence", "noise")
+# What may differ between a run and its control: what is answered does not depend on the seed, and the transcript alone
+# is asked of those listeners that read it.
+MAY_DIFFER = {"control", "seed", "panel_fingerprint", "attributes", "scale", "attribute_questions"}
+
+
+@dataclass(frozen=True, slots=True)
+class ControlRow:
+    """One control: its worth, the gap it closes, and the share of the run's worth that survives.
+
+    `at_most`: the run is worth more than the human curve tells, so that the share is less. NaN for the `reason`.
+    """
+
+    name: str
+    control: str
+    worth: Worth
+    gap: Interval
+    share: Interval
+    at_most: bool
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """A run beside its controls, all on the same `utterances`; `answer` says it in words."""
+
+    run: str
+    utterances: int
+    worth: Worth
+    gap: Interval
+    rows: list[ControlRow]
+    answer: str
+
+
+def control_of(run: Run) -> str | None:
+    """The control that a run was made under; None for a run that heard the utterances."""
+    return run.info["identity"].get("control")
+
+
+def check_controls(main: Run, controls: Sequence[Run]) -> None:
+    """Refuse with OptionError what is no control of the run: all else but the control has to be the same."""
+    if control_of(main) is not None:
+        raise OptionError(f"{main.path} is a control itself ({control_of(main)}); give the run it belongs to first")
+    ours = main.info["identity"]
+    problems = []
+    for run in controls:
+        theirs = run.info["identity"]
+        if control_of(run) is None:
+            problems.append(f"{run.path} was made without --control")
+            continue
+        keys = [key for key in {**ours, **theirs} if key not in MAY_DIFFER and ours.get(key) != theirs.get(key)]
+        problems += [f"{run.path} has {key} {theirs.get(key)!r}, the run {ours.get(key)!r}" for key in keys]
+    if problems:
+        raise OptionError(f"no controls of {main.path}: {'; '.join(problems)}; make them with the run's own options")
+
+
+def audit_controls(
+    corpus: Corpus,
+    main: Run,
+    controls: Sequence[Run],
+    *,
+    m: int | None = None,
+    draws: int = 20,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Controls:
+    """`section` of runs, on the utterances that all of them answered and that have m held-out human votes.
+
+    Raises OptionError for a run that is no control of the first, and what `reference` and `panels` raise.
+    """
+    check_controls(main, controls)
+    whole = build_reference(corpus, m=m, seed=seed)
+    panels = line_up([main, *controls], corpus, whole)
+    common = np.all([panel.covers for panel in panels], axis=0)
+    if not common.any():
+        raise RunError("no utterance has an answer in the run and all its controls")
+    reference = whole.part(common)
+    parts = [panel.part(common, reference) for panel in panels]
+    scorer = Scorer([reference.redrawn(draw) for draw in range(draws)], level=level)
+    people = baselines.fit_people(reference)
+    drawn = [baselines.curve_predictions(draw, people) for draw in scorer.draws]
+    points = [(same[0][0], same[0][1], np.concatenate([q for *_, q in same])) for same in zip(*drawn, strict=True)]
+    curve = HumanCurve(scorer, people, points, corpus)
+    return section(curve, parts[0], parts[1:], constant=scorer.each(baselines.constant))
+
+
+def section(curve: HumanCurve, main: Panel, controls: Sequence[Panel], *, constant: np.ndarray) -> Controls:
+    """What survives of the run under each control; panels on the curve's utterances, `constant` [R * U, K]."""
+    scorer = curve.scorer
+    sq_constant = sq_unbiased(constant, scorer.scored)
+
+    def gap(panel: Panel) -> Interval:
+        return scorer.gap(sq_unbiased(scorer.repeat(panel.q), scorer.scored), sq_constant)
+
+    worth, level = effective_votes(curve, main, constant).overall(SCORE), _level(curve, main, constant)
+    rows = []
+    for panel in controls:
+        own = effective_votes(curve, panel, constant).overall(SCORE)
+        share, reason = _share(curve, worth, own, level, _level(curve, panel, constant))
+        rows.append(ControlRow(panel.name, panel.about["control"], own, gap(panel), share, worth.at_least, reason))
+    found = Controls(main.name, len(scorer.reference.ids), worth, gap(main), rows, "")
+    return Controls(found.run, found.utterances, worth, found.gap, rows, in_words(found))
+
+
+def _level(curve: HumanCurve, panel: Panel, constant: np.ndarray) -> np.ndarray:
+    """Losses of the panel's calibrated prediction by speaker, [G]: what `effective_votes` places on the curve."""
+    draws = curve.scorer.draws
+    candidates = calibrations(panel, draws[0])
+    plain = np.split(constant, len(draws))
+    q = [candidates[chosen(candidates, own, draw)] for draw, own in zip(draws, plain, strict=True)]
+    return curve.sums(np.concatenate(q))[0][SCORE]
+
+
+def _share(
+    curve: HumanCurve, main: Worth, own: Worth, level: np.ndarray, own_level: np.ndarray
+) -> tuple[Interval, str | None]:
+    reason = main.reason or own.reason
+    if reason is None and not main.low > 0:
+        reason = "the run itself is not told from worth nothing"
+    if reason is None and own.at_least:
+        reason = "the control is worth more than the human curve tells"
+    if reason is not None:
+        return Interval(np.nan, np.nan, np.nan, "none: undefined", main.groups), reason
+    sums, rows = curve.overall_sums(SCORE)
+    pooled = falling(sums.sum(axis=0) / rows.sum())
+
+    def ratio(totals: np.ndarray) -> np.ndarray:
+        flat = totals.reshape(-1, totals.shape[-1])
+        means = flat[:, :-1] / flat[:, -1:]
+        votes, whole = (matched(means[:, i], means[:, 2:] @ pooled.T) for i in (0, 1))
+        return (votes / np.where(whole > 0, whole, np.nan)).reshape(totals.shape[:-1])
+
+    totals = np.column_stack([own_level, level, sums, rows])
+    return interval_of(totals, ratio, curve.scorer, rows=int(rows.sum())), None
+
+
+def matched(level: np.ndarray, curves: np.ndarray) -> np.ndarray:
+    """The n at which each falling curve [B, N + 1], drawn by monotone cubics, reaches a level [B]; its end at most."""
+    last = curves.shape[1] - 1
+    n = np.linspace(0, last, last * FINENESS + 1)
+    rising = level[:, None] - PchipInterpolator(np.arange(last + 1), curves, axis=1)(n)
+    reached = rising >= 0
+    i = np.where(reached.any(axis=1), reached.argmax(axis=1), len(n) - 1)
+    before, at, row = np.maximum(i - 1, 0), i, np.arange(len(level))
+    low, high = rising[row, before], rising[row, at]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        between = n[before] - low * (n[at] - n[before]) / (high - low)
+    return np.where(i == 0, 0.0, np.where(reached.any(axis=1), between, float(last)))
+
+
+def in_words(found: Controls) -> str:
+    """Whether the run listens, as far as its controls tell."""
+    words = [f"Hearing the utterances, {found.run} is worth {worth_figure(found.worth)} human votes."]
+    for row in found.rows:
+        if row.control == LEXICAL:
+            words.append(
+                f"From the transcript alone it is worth {worth_figure(row.worth)}; the lexical share is "
+                f"{_share_in_words(row)}."
+            )
+        elif row.control in FLOORS:
+            words.append(f"From {row.control} it is worth {worth_figure(row.worth)}, and should be worth nothing.")
+        else:
+            words.append(
+                f"With the words in another's voice it is worth {worth_figure(row.worth)}; "
+                f"{_share_in_words(row)} survives."
+            )
+    return " ".join(words)
+
+
+def _share_in_words(row: ControlRow) -> str:
+    if row.reason:
+        return f"undefined ({row.reason})"
+    percent = [100 * x for x in (row.share.value, row.share.low, row.share.high)]
+    return f"{'at most ' if row.at_most else ''}{figure(*percent, digits=0)} %"
+
+
+def to_html(section: Controls) -> str:
+    """The section as HTML: the answer, and the run beside its controls."""
+    head = ["what was heard", "human votes' worth", "gap closed, %", "share of the run's worth, %"]
+    rows = [("the utterances", [worth_figure(section.worth), cell(section.gap, 0), "100"], "own")]
+    for row in section.rows:
+        share = escape(row.reason) if row.reason else _share_in_words(row)
+        rows.append((row.control, [worth_figure(row.worth), cell(row.gap, 0), share], ""))
+    caption = (
+        f"{escape(section.run)} and its controls on the same {count(section.utterances, 'utterance')}: worth by log "
+        "score, calibrated; the gap uncalibrated. Intervals by speaker."
+    )
+    return f"<h3>Is it listening? {escape(section.run)}</h3><p>{escape(section.answer)}</p>{table(caption, head, rows)}"

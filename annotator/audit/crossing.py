@@ -1,0 +1,138 @@
+"""Where a level crosses a falling curve of whole numbers, and which crossings the speakers do not rule out."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+from scipy.interpolate import PchipInterpolator
+
+from ...data.bootstrap import BOOTSTRAP_FROM
+
+# Points of the drawn curve between n and n + 1.
+FINENESS = 20
+RESAMPLES = 1000
+
+
+class Crossing(NamedTuple):
+    """The n of the crossing with its interval; `reason` where there is none (value NaN).
+
+    `at_least`: the level lies beyond the curve's end, which is the value then. `high` is infinite where the interval
+    reaches beyond the end.
+    """
+
+    value: float
+    low: float
+    high: float
+    method: str
+    groups: int
+    at_least: bool = False
+    reason: str | None = None
+
+
+def falling(curve: np.ndarray) -> np.ndarray:
+    """The matrix [N, N] whose product with the curve [N] is its least-squares fit that never rises.
+
+    Pooled adjacent violators: rows of a block hold the block's mean (Ayer et al. 1955).
+
+    >>> falling(np.array([3.0, 1.0, 2.0])) @ [3.0, 1.0, 2.0]
+    array([3. , 1.5, 1.5])
+    """
+    blocks: list[list[int]] = []
+    for i in range(len(curve)):
+        blocks.append([i])
+        while len(blocks) > 1 and curve[blocks[-1]].mean() > curve[blocks[-2]].mean():
+            last = blocks.pop()
+            blocks[-1] += last
+    pooled = np.zeros((len(curve), len(curve)))
+    for block in blocks:
+        pooled[np.ix_(block, block)] = 1 / len(block)
+    return pooled
+
+
+def crossing(level: np.ndarray, curve: np.ndarray, rows: np.ndarray, *, confidence: float, seed: int) -> Crossing:
+    """Where the mean of a loss meets the curve of mean losses at n = 0, 1, …, N.
+
+    `level` [G] and `curve` [G, N + 1] are sums over a group's rows, `rows` [G] their number. The curve is made falling
+    and drawn by monotone cubics. The interval holds every n at which level - curve(n) is not told from 0.
+    """
+    there = rows > 0
+    level, curve, rows = level[there], curve[there], rows[there]
+    groups, last = len(rows), curve.shape[1] - 1
+    if not groups:
+        return _undefined("no utterances", 0)
+    if last < 1:
+        return _undefined("no human votes are left beside the scored ones, so there is no curve", groups)
+    means = curve.sum(axis=0) / rows.sum()
+    pooled = falling(means)
+    n = np.linspace(0, last, last * FINENESS + 1)
+    fall = pooled @ means
+    whole = level.sum() / rows.sum() - _drawn(fall[None], n)[0]
+    if not fall[0] - fall[-1] > 1e-12:
+        return _undefined("the curve is flat: human votes of the utterance do not improve the prediction", groups)
+    value, at_least = _first(n, whole, last)
+    if groups < 2:
+        return Crossing(value, np.nan, np.nan, "none: one group", groups, at_least)
+    again, method = _replicates(level, curve, rows, seed)
+    lines = again[:, 1:] @ pooled.T
+    gain = _band((lines[:, 0] - lines[:, -1])[:, None], np.array([fall[0] - fall[-1]]), groups, confidence)
+    if not gain[0][0] > 0:
+        return _undefined("the curve is flat: what human votes of the utterance add is not told from nothing", groups)
+    low, high = _band(again[:, :1] - _drawn(lines, n), whole, groups, confidence)
+    bottom, beyond = _first(n, high, last)
+    bottom = float(last) if beyond else bottom
+    return Crossing(value, bottom, _last(n, low), method, groups, at_least)
+
+
+def _undefined(reason: str, groups: int) -> Crossing:
+    return Crossing(np.nan, np.nan, np.nan, "none: not identifiable", groups, False, reason)
+
+
+def _drawn(lines: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Curves [B, N + 1] through all points n: [B, len(n)]."""
+    return PchipInterpolator(np.arange(lines.shape[1]), lines, axis=1)(n)
+
+
+def _replicates(level: np.ndarray, curve: np.ndarray, rows: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
+    """Means [B, 1 + N + 1] of level and curve without each group (few groups), or in resamples of the groups."""
+    columns = np.column_stack([level, curve, rows])
+    if len(rows) < BOOTSTRAP_FROM:
+        totals, method = columns.sum(axis=0) - columns, "jackknife-t"
+    else:
+        size = len(rows)
+        weights = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), size=RESAMPLES)
+        totals, method = weights @ columns, "percentile bootstrap"
+    return totals[:, :-1] / totals[:, -1:], method
+
+
+def _band(again: np.ndarray, whole: np.ndarray, groups: int, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Pointwise bounds of replicates [B, P] about the whole's values [P]."""
+    if groups < BOOTSTRAP_FROM:
+        error = np.sqrt((groups - 1) / groups * ((again - again.mean(axis=0)) ** 2).sum(axis=0))
+        half = stats.t.ppf(0.5 + confidence / 2, groups - 1) * error
+        return whole - half, whole + half
+    low, high = np.quantile(again, [0.5 - confidence / 2, 0.5 + confidence / 2], axis=0)
+    return low, high
+
+
+def _first(n: np.ndarray, rising: np.ndarray, last: int) -> tuple[float, bool]:
+    """The first n where `rising` reaches 0, and whether it never does (n is the last one then)."""
+    reached = np.flatnonzero(rising >= 0)
+    if not len(reached):
+        return float(last), True
+    i = int(reached[0])
+    if i == 0:
+        return 0.0, False
+    return float(n[i - 1] - rising[i - 1] * (n[i] - n[i - 1]) / (rising[i] - rising[i - 1])), False
+
+
+def _last(n: np.ndarray, rising: np.ndarray) -> float:
+    """The last n where `rising` is not above 0: infinite if that is the end, 0 if it is above everywhere."""
+    below = np.flatnonzero(rising <= 0)
+    if not len(below):
+        return 0.0
+    i = int(below[-1])
+    if i == len(n) - 1:
+        return np.inf
+    return float(n[i] - rising[i] * (n[i + 1] - n[i]) / (rising[i + 1] - rising[i]))

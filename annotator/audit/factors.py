@@ -1,0 +1,98 @@
+"""Columns of a corpus as factors: which part of the utterances each belongs to, known without any scored vote."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from ...data.corpus import Corpus
+from .reference import Reference
+from .scorer import Scorer
+
+# pyarrow makes its compute functions at import, so type checkers do not know them.
+pc: Any = pyarrow.compute
+
+FEWEST, MOST_VALUES = 2, 20
+# names of single utterances or of when and what was said; the duration is cut in thirds, speakers are tested apart
+NO_FACTORS = ("utterance_id", "audio", "start", "end", "duration", "content_hash", "transcript", "speaker")
+OF_THE_VOTES = "it is made of the votes that are scored"
+
+
+class Factor(NamedTuple):
+    """The part of each row, int [R * U] (-1: in none), and the parts' names."""
+
+    codes: np.ndarray
+    parts: list[str]
+
+
+def factors_of(scorer: Scorer, corpus: Corpus) -> tuple[dict[str, Factor], dict[str, str]]:
+    """Thirds of the duration and every utterance column of 2 to 20 values; and why other columns make no parts.
+
+    Utterances without a value are in no part. A column whose name begins with "consensus" is left out: cutting by what
+    the scored votes said selects on the outcome.
+    """
+    found: dict[str, Factor] = {}
+    left_out: dict[str, str] = {}
+    duration = duration_thirds(scorer.reference, corpus)
+    if duration is None:
+        left_out["duration"] = "fewer than three different durations are known"
+    else:
+        found["duration"] = _repeated(duration, scorer)
+    for name in corpus.utterances.column_names:
+        if name in NO_FACTORS:
+            continue
+        made = OF_THE_VOTES if name.startswith("consensus") else column_factor(scorer.reference, corpus, name)
+        if isinstance(made, Factor):
+            found[name] = _repeated(made, scorer)
+        elif made:
+            left_out[name] = made
+    return found, left_out
+
+
+def _repeated(factor: Factor, scorer: Scorer) -> Factor:
+    return Factor(np.tile(factor.codes, len(scorer.draws)), factor.parts)
+
+
+def duration_thirds(reference: Reference, corpus: Corpus) -> Factor | None:
+    """Thirds of the audited utterances by duration, ties at a border in the order of ids; codes [U]."""
+    seconds = _column(reference, corpus, "duration").cast(pa.float64()).to_numpy(zero_copy_only=False)
+    known = np.flatnonzero(np.isfinite(seconds))
+    if len(np.unique(seconds[known])) < 3:
+        return None
+    order = known[np.lexsort((np.asarray(reference.ids, dtype=str)[known], seconds[known]))]
+    codes = np.full(len(seconds), -1)
+    codes[order] = np.arange(len(order)) * 3 // len(order)
+    ends = [float(seconds[codes == third].max()) for third in range(2)]
+    return Factor(codes, [f"up to {ends[0]:.2f} s", f"up to {ends[1]:.2f} s", f"above {ends[1]:.2f} s"])
+
+
+def column_factor(reference: Reference, corpus: Corpus, name: str) -> Factor | str:
+    """A column's values as parts, codes [U] in the order of their names; a reason where they make none."""
+    column = _column(reference, corpus, name)
+    if pa.types.is_nested(column.type):
+        return "its values are lists"
+    encoded = column.dictionary_encode()
+    values = encoded.dictionary.to_pylist()
+    if not values:
+        return ""
+    if not FEWEST <= len(values) <= MOST_VALUES:
+        return (
+            f"it has {len(values)} value{'s' if len(values) > 1 else ''}; parts are made of {FEWEST} to {MOST_VALUES}"
+        )
+    order = sorted(range(len(values)), key=lambda i: (str(type(values[i])), values[i]))
+    rank = np.empty(len(order), dtype=int)
+    rank[order] = np.arange(len(order))
+    codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
+    return Factor(np.where(codes >= 0, rank[codes], -1), [str(values[i]) for i in order])
+
+
+def names_of(corpus: Corpus, reference: Reference, column: str, rows: np.ndarray) -> list[str | None]:
+    """A column's values at some rows of the reference."""
+    return _column(reference, corpus, column).take(pa.array(rows)).to_pylist()
+
+
+def _column(reference: Reference, corpus: Corpus, name: str) -> Any:
+    return corpus.utterances[name].combine_chunks().take(pa.array(reference.rows))

@@ -1,0 +1,106 @@
+"""One synthetic vote against one more human vote: is it no worse as a witness of what other people hear?
+
+A bare vote is no distribution: its log score is minus infinity at the first disagreement. So each vote v is scored by
+what the best model without a panel (`baselines.People`) predicts from it alone, by the log score of that prediction on
+the votes that remain, which is strictly proper for what is predicted:
+
+    S(v) = mean over the remaining votes of ln E[p | v]
+    human      mean over the utterance's other human votes of S       (one more human vote)
+    synthetic  sum_v q(v) S(v)                                         (one vote drawn from the panel's q, expected)
+    constant   log score of the class marginal                         (no vote)
+
+A synthetic vote is taken as if a person had cast it, without calibration: that is what standing beside human votes
+means. Non-inferior: the interval of synthetic - human + margin lies above 0, margin = 10 % of (human - constant), so
+that a synthetic vote keeps nine tenths of what a human vote adds; the margin's own noise is in the interval.
+Equivalent (two one-sided tests, Schuirmann 1987): |synthetic - human| < margin in the same way. At the 95 % level each
+side is a test at 2.5 %. Expected over q, the score is linear in it: someone who always says what most people say
+passes, so this licenses single votes as witnesses, never the spread of many.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...data.bootstrap import Interval
+from ...data.proper_scores import log_score
+from ...data.votes import frequencies
+from .baselines import People
+from .panels import Panel
+from .scorer import Scorer
+
+MARGIN = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class NonInferiority:
+    """Log scores, nats per remaining vote: `difference` is synthetic less human, `margin` a share of human - constant.
+
+    `above_margin` is the interval of difference + margin, `below_margin` of margin - difference; `non_inferior` and
+    `equivalent` are None where nothing can be told, for the `reason`.
+    """
+
+    synthetic: Interval
+    human: Interval
+    constant: Interval
+    difference: Interval
+    margin: float
+    margin_share: float
+    above_margin: Interval
+    below_margin: Interval
+    non_inferior: bool | None
+    equivalent: bool | None
+    reason: str | None
+
+
+def vote_scores(scorer: Scorer, people: People) -> np.ndarray:
+    """S(v) of every label v as an utterance's only vote, [R * U, K], on the votes that are scored."""
+    labels = scorer.scored.shape[1]
+    single = {fold: np.log(fit.posterior_mean(np.eye(labels))) for fold, fit in people.fits.items()}
+    found = np.empty(scorer.scored.shape)
+    folds = scorer.repeat(people.folds)
+    shares = frequencies(scorer.scored)
+    for fold, log_p in single.items():
+        found[folds == fold] = shares[folds == fold] @ log_p.T
+    return found
+
+
+def non_inferiority(
+    scorer: Scorer, panel: Panel, scores: np.ndarray, constant: np.ndarray, *, share: float = MARGIN
+) -> NonInferiority:
+    """Compare a vote of the panel with one more human vote; `scores` are `vote_scores`, `constant` [R * U, K].
+
+    Utterances without another human vote are left out of all four figures.
+    """
+    human = (frequencies(scorer.each(lambda draw: draw.other)) * scores).sum(axis=1)
+    there = ~np.isnan(human)
+    synthetic = np.where(there, (scorer.repeat(panel.q) * scores).sum(axis=1), np.nan)
+    none = np.where(there, log_score(constant, scorer.scored), np.nan)
+    margin = share * (human - none)
+    above, below = scorer.mean(synthetic - human + margin), scorer.mean(margin - synthetic + human)
+    gain = scorer.mean(human - none)
+    reason = _reason(there, gain)
+    return NonInferiority(
+        synthetic=scorer.mean(synthetic),
+        human=scorer.mean(human),
+        constant=scorer.mean(none),
+        difference=scorer.mean(synthetic - human),
+        margin=share * gain.value,
+        margin_share=share,
+        above_margin=above,
+        below_margin=below,
+        non_inferior=None if reason else above.low > 0,
+        equivalent=None if reason else above.low > 0 and below.low > 0,
+        reason=reason,
+    )
+
+
+def _reason(there: np.ndarray, gain: Interval) -> str | None:
+    if not there.any():
+        return "no human vote is left beside the scored ones to compare with"
+    if np.isnan(gain.low):
+        return f"no interval can be given ({gain.method.removeprefix('none: ')})"
+    if gain.low <= 0:
+        return "one more human vote itself is not told from a constant, so that there is no margin"
+    return None

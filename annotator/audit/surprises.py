@@ -1,0 +1,82 @@
+"""The utterances of largest surprise: whose human votes a panel's calibrated prediction held for unlikely."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+
+from ...data.corpus import Corpus
+from ...data.proper_scores import log_score
+from ...data.votes import frequencies
+from .answers import figure
+from .factors import names_of
+from .html_table import table
+from .panels import Panel
+from .reference import Reference
+
+MOST_SURPRISES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Surprise:
+    """An utterance whose human votes the calibrated panel held for unlikely: `log_score` is nats per vote."""
+
+    utterance_id: str
+    speaker: str | None
+    transcript: str | None
+    votes: int
+    log_score: float
+    human: list[float]
+    calibrated: list[float]
+    panel: list[float]
+
+
+def surprises(reference: Reference, panel: Panel, calibrated: np.ndarray, corpus: Corpus) -> list[Surprise]:
+    """The 20 utterances whose human votes (all of them) the calibrated prediction [U, K] gave the least log score."""
+    votes = reference.scored + reference.other
+    score = log_score(calibrated, votes)
+    order = np.lexsort((np.asarray(reference.ids, dtype=str), score))
+    order = [int(u) for u in order if not np.isnan(score[u])][:MOST_SURPRISES]
+    at = np.array(order, dtype=int)
+    said, by = (names_of(corpus, reference, column, at) for column in ("transcript", "speaker"))
+    return [
+        Surprise(
+            utterance_id=reference.ids[u],
+            speaker=speaker,
+            transcript=transcript,
+            votes=int(votes[u].sum()),
+            log_score=float(score[u]),
+            human=[float(x) for x in frequencies(votes[u : u + 1])[0]],
+            calibrated=[float(x) for x in calibrated[u]],
+            panel=[float(x) for x in panel.q[u]],
+        )
+        for u, speaker, transcript in zip(order, by, said, strict=True)
+    ]
+
+
+def to_html(found: Sequence[Surprise], labels: Sequence[str], player: Callable[[str], str] | None = None) -> str:
+    """The surprises as a table; `player` gives the HTML of an utterance id's sound."""
+    if not found:
+        return ""
+    rows = []
+    for s in found:
+        cells = [escape(s.speaker or "–"), str(s.votes), figure(s.log_score)]
+        cells += [escape(_largest(labels, s.human)), escape(_largest(labels, s.calibrated))]
+        rows.append(
+            (s.utterance_id, [*cells, escape(s.transcript or "") + (player(s.utterance_id) if player else "")], "")
+        )
+    head = ["utterance", "speaker", "votes", "log score", "people, %", "panel, calibrated, %", "said"]
+    caption = (
+        "The largest surprises: utterances whose human votes the panel's calibrated prediction held for least likely "
+        "(nats per vote, all human votes). They are chosen by the outcome, to be heard; few votes surprise by chance."
+    )
+    return table(caption, head, rows)
+
+
+def _largest(labels: Sequence[str], shares: Sequence[float]) -> str:
+    """The labels of 5 % or more, three at most, in percent."""
+    order = sorted(range(len(labels)), key=lambda c: -shares[c])[:3]
+    return ", ".join(f"{labels[c]} {100 * shares[c]:.0f}" for c in order if shares[c] >= 0.05)
