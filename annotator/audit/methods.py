@@ -21,6 +21,15 @@ REFERENCES = (
     "Schuirmann (1987), A comparison of the two one-sided tests procedure, J. Pharmacokin. Biopharm. 15.",
     "Kish (1965), Survey sampling, Wiley (effective number).",
     "Tukey (1958), Bias and confidence in not-quite large samples, Ann. Math. Stat. 29 (the jackknife).",
+    "Holm (1979), A simple sequentially rejective multiple test procedure, Scand. J. Stat. 6.",
+    "Krippendorff (2011), Computing Krippendorff's alpha-reliability, University of Pennsylvania.",
+    "Gwet (2008), Computing inter-rater reliability and its variance in the presence of high agreement, Br. J. Math. "
+    "Stat. Psychol. 61.",
+    "Fleiss (1971), Measuring nominal scale agreement among many raters, Psychol. Bull. 76.",
+    "Wong, Paritosh & Aroyo (2021), Cross-replication reliability, ACL.",
+    "Calderon, Reichart & Dror (2025), The alternative annotator test, ACL, arXiv 2501.10970.",
+    "Benjamini & Yekutieli (2001), The control of the false discovery rate under dependency, Ann. Stat. 29.",
+    "Guo, Pleiss, Sun & Weinberger (2017), On calibration of modern neural networks, ICML.",
     "Efron & Tibshirani (1993), An introduction to the bootstrap, Chapman & Hall.",
 )
 
