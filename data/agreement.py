@@ -175,7 +175,8 @@ def agreement(corpus: Corpus, *, level: float = 0.95, draws: int = 1000, seed: i
     A row has `of`, `coefficient`, `value`, `low`, `high`, `level`, `method`, `unit`, `units`, `utterances` (with two
     or more answers), `answers` (on them) and `left_out` (answers that name several labels). Intervals are by speaker,
     utterances of unknown speakers by dialogue or singly, as `unit` says (`bootstrap.by_group`); above 5,000 units,
-    blocks of neighbouring ones are resampled. Undefined values are NaN. Rows of what nobody rated are not there.
+    blocks of neighbouring ones are resampled; no upper bound is above 1. Undefined values are NaN. Rows of what nobody
+    rated are not there.
     """
     groups = speaker_groups(corpus.utterances)
     size, how = len(corpus.ids), {"level": level, "draws": draws, "seed": seed}
@@ -243,7 +244,7 @@ def _interval(totals: np.ndarray, unit: str, of: Callable[[np.ndarray], np.ndarr
     return {
         "value": found.value,
         "low": found.low,
-        "high": found.high,
+        "high": min(found.high, 1.0),  # none of these coefficients is ever above 1; NaN stays
         "level": how["level"],
         "method": found.method,
         "unit": unit,

@@ -82,7 +82,7 @@ def by_group(
 
 def _columns(rows: np.ndarray, statistic: Literal["mean"] | OfTotals) -> tuple[np.ndarray, OfTotals]:
     if statistic != "mean":
-        return rows.reshape(len(rows), -1), statistic
+        return rows.reshape(len(rows), int(np.prod(rows.shape[1:]))), statistic  # -1 is unknown for no rows
     if rows.ndim != 1:
         raise ValueError(f"the mean takes rows [U], not {list(rows.shape)}; pass a function of the column totals")
     return np.column_stack([rows, np.ones_like(rows)]), lambda totals: totals[..., 0] / totals[..., 1]

@@ -64,7 +64,16 @@ def new_directory(path: str | Path, *, what: str, overwrite: bool = False) -> It
 
 
 # The file that tells what a directory of serann's is; a directory without one is somebody else's.
-MARKS = ("corpus.json", "run.json", "model.json", "prediction.json", "demo.json", "trained_on.json", "export.json")
+MARKS = (
+    "corpus.json",
+    "run.json",
+    "model.json",
+    "prediction.json",
+    "demo.json",
+    "trained_on.json",
+    "export.json",
+    "next.json",
+)
 
 
 def refuse_existing(path: Path, *, what: str, overwrite: bool = False) -> None:

@@ -135,6 +135,8 @@ def read_release(reader: str, source: Path, options: Options) -> Imported:
     if strange:
         takes = ", ".join(map(flag, chosen.options)) or "none of these"
         raise OptionError(f"reader {reader} takes no {', '.join(map(flag, strange))}; it takes {takes}")
+    if options.audio is not None and not options.audio.is_dir():
+        raise OptionError(f"--audio {options.audio} is no folder; name the one that holds the sounds")
     if not source.exists():
         raise CorpusError(f"no {reader} corpus at {source}: nothing is there")
     return chosen.read(source, options)

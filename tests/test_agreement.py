@@ -226,6 +226,19 @@ def test_without_votes_there_is_no_row_and_one_speaker_has_no_interval(tmp_path)
     ]
 
 
+def test_no_interval_reaches_above_perfect_agreement(tmp_path):
+    """Two utterances of agreement and one without: the jackknife alone says up to 2.9."""
+    said = [("sad", "sad"), ("happy", "happy"), ("sad", "angry")]
+    votes = [
+        {"utterance_id": f"u{i}", "rater_id": rater, "label": label}
+        for i, answers in enumerate(said)
+        for rater, label in zip("xy", answers, strict=True)
+    ]
+    rows = agreement(small(tmp_path / "c", speakers=["a", "b", "c"], votes=votes))
+    assert [row["high"] for row in rows] == [1.0] * 3
+    assert all(row["low"] < row["value"] for row in rows)
+
+
 def test_too_many_groups_are_resampled_in_blocks_of_neighbours(tmp_path, monkeypatch):
     corpus, _ = simulated_corpus(tmp_path / "c", utterances=240, speakers=120)
     whole = agreement(corpus)[0]

@@ -8,7 +8,7 @@ from serann.annotator.cli.corpus_checks import check, info, split
 from serann.data.corpus import absolute_audio, open_corpus, write_corpus
 from serann.data.labels import LABEL_SETS
 from serann.data.leaks import leaks
-from serann.data.tables import UTTERANCES, VOTES, from_rows
+from serann.data.tables import RATINGS, UTTERANCES, VOTES, from_rows
 from simulated import simulated_corpus
 from typer.testing import CliRunner
 
@@ -82,6 +82,29 @@ def test_info_of_a_corpus_without_votes_shows_what_it_states(tmp_path):
     shown = run("info", tmp_path / "c").output
     assert "Labels that the corpus states" in shown
     assert "0.0000" not in shown
+
+
+def test_info_of_one_answer_an_utterance_has_no_agreement(tmp_path):
+    labels = LABEL_SETS["iemocap4"]
+    utterances = [{"utterance_id": f"u{i}", "speaker": f"s{i}"} for i in range(3)]
+    votes = [{"utterance_id": f"u{i}", "rater_id": "r", "label": "sad" if i else "angry"} for i in range(3)]
+    rated = [{"utterance_id": f"u{i}", "rater_id": "r", "dimension": "valence", "value": 1.0 + i} for i in range(3)]
+    write_corpus(
+        tmp_path / "c",
+        name="c",
+        labels=labels,
+        utterances=from_rows(utterances, UTTERANCES),
+        votes=from_rows(votes, VOTES, labels=labels),
+        ratings=from_rows(rated, RATINGS),
+        scale=(1, 7),
+        licence="ours",
+        provenance={},
+    )
+    rows = json.loads(run("info", tmp_path / "c", "--json").stdout)["agreement"]
+    assert [(row["of"], row["value"], row["utterances"]) for row in rows] == [
+        *[("votes", None, 0)] * 3,
+        *[("valence", None, 0)] * 2,
+    ]
 
 
 def test_info_counts_shared_votes_and_votes_without_a_label(tmp_path):

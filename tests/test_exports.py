@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+import time
 from xml.etree import ElementTree
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from serann.data.corpus import open_corpus, write_corpus
 from serann.data.errors import CorpusError, OptionError, OutputError
 from serann.data.exports import EXPORTS, export_corpus
+from serann.data.exports.content import gather
 from serann.data.labels import LABEL_SETS
 from serann.data.readers import Options, load_reader
 from serann.data.tables import RATINGS, UTTERANCES, VOTES, from_rows
@@ -90,6 +92,35 @@ def ratings(table):
 
 def read(reader, path, **options):
     return load_reader(reader).read(path, Options(**options))
+
+
+def test_the_content_of_many_utterances_grows_with_their_number(tmp_path):
+    """Work for all utterances that was done again for each took a minute here."""
+    names = [f"u{i:05d}" for i in range(40_000)]
+    values = np.arange(len(names)) % 7 + 1.0
+    corpus = write_corpus(
+        tmp_path / "c",
+        name="many",
+        labels=NINE,
+        utterances=pa.table({"utterance_id": names}),
+        votes=pa.table({"utterance_id": names, "rater_id": ["r"] * len(names), "label": ["sad"] * len(names)}),
+        ratings=pa.table(
+            {
+                "utterance_id": names,
+                "rater_id": ["r"] * len(names),
+                "dimension": ["valence"] * len(names),
+                "value": values,
+            }
+        ),
+        scale=(1.0, 7.0),
+        licence="ours",
+        provenance={},
+    )
+    content = gather(corpus, None, policy="primary", copy=False)
+    start = time.process_time()
+    assert sum(bool(content.has_distribution[i]) for i in range(len(names))) == len(names)
+    np.testing.assert_array_equal(content.mean_ratings()["valence"], values)
+    assert time.process_time() - start < 2
 
 
 def test_a_hugging_face_folder_comes_back_whole(tmp_path):

@@ -106,6 +106,8 @@ def test_what_a_reader_does_not_take_is_refused(table, tmp_path):
         import_corpus("table", table, tmp_path / "c", options=Options(modality="face"))
     with pytest.raises(OptionError, match="unknown reader 'crema'; expected one of msp-podcast"):
         import_corpus("crema", table, tmp_path / "c")
+    with pytest.raises(OptionError, match=r"--audio .*nowhere is no folder"):
+        import_corpus("table", table, tmp_path / "c", options=Options(audio=tmp_path / "nowhere"))
     with pytest.raises(OptionError, match="unknown split"):
         import_corpus("table", table, tmp_path / "c", split="random")
     with pytest.raises(CorpusError, match="nothing is there"):

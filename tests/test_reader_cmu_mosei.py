@@ -172,7 +172,7 @@ def test_source_may_be_raw_labels_or_one_table(tmp_path):
 
 
 def test_another_corpus_is_refused(tmp_path):
-    with pytest.raises(CorpusError, match=r"(?s)not a cmu-mosei release.*Raw/Labels/\*\.csv"):
+    with pytest.raises(CorpusError, match=r"(?s)is no cmu-mosei release.*Raw/Labels/\*\.csv"):
         read(release(tmp_path / "none", {"wav/03a01Fa.wav": b"RIFF"}))
     with pytest.raises(CorpusError, match="tables without these columns, train_sent_emo"):
         read(release(tmp_path / "meld", {"train_sent_emo.csv": b"Utterance,Emotion\nhi,joy\n"}))

@@ -265,7 +265,7 @@ def test_what_is_missing_is_said(tmp_path):
     with pytest.raises(CorpusError, match=r"needs .*finishedEmoResponses\.csv, which is missing; .*--filter none"):
         read(raw)
     other = release(tmp_path / "other", {"wav/03a01Fa.wav": b"RIFF", "erkennung.txt": b"Nr."})
-    with pytest.raises(CorpusError, match=r"(?s)not a crema-d .*found erkennung\.txt, wav/.*tabulatedVotes\.csv"):
+    with pytest.raises(CorpusError, match=r"(?s)is no crema-d .*found erkennung\.txt, wav/.*tabulatedVotes\.csv"):
         read(other)
     with pytest.raises(CorpusError, match="nothing is there"):
         read(tmp_path / "nowhere")

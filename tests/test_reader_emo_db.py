@@ -131,7 +131,7 @@ def test_without_rates_the_names_are_read(tmp_path):
 
 
 def test_another_corpus_is_refused(tmp_path):
-    with pytest.raises(CorpusError, match=r"(?s)not a emo-db release.*sounds named as 03a01Fa"):
+    with pytest.raises(CorpusError, match=r"(?s)is no emo-db release.*sounds named as 03a01Fa"):
         read(release(tmp_path / "other", ["1001_IEO_ANG_HI"]))
     with pytest.raises(CorpusError, match="nothing is there"):
         read(tmp_path / "nowhere")

@@ -136,7 +136,7 @@ def test_the_sounds_may_lie_elsewhere_and_the_release_one_folder_below(tmp_path)
     assert rows["0011_000001"]["audio"] == str(sounds.resolve() / "0011/Neutral/test/0011_000001.wav")
     assert rows["0011_000001"]["transcript"] == "The nine the eggs, I keep."
     assert rows["0011_000001"]["language"] == "en"
-    with pytest.raises(CorpusError, match=r"not a esd release.*(?s:.*)0011/Angry/train/0011_000351\.wav"):
+    with pytest.raises(CorpusError, match=r"is no esd release.*(?s:.*)0011/Angry/train/0011_000351\.wav"):
         read(source)
 
 

@@ -149,7 +149,7 @@ def test_relative_paths_start_at_the_dataset_and_counts_are_counts(tmp_path):
 
 
 def test_what_is_no_dataset_is_refused_in_words(tmp_path):
-    with pytest.raises(CorpusError, match=r"(?s)not a hf release.*dataset_info.json or dataset_dict.json"):
+    with pytest.raises(CorpusError, match=r"(?s)is no hf release.*dataset_info.json or dataset_dict.json"):
         (tmp_path / "x.wav").write_bytes(sound())
         read(tmp_path)
     (tmp_path / "state.json").write_text("{}")

@@ -219,7 +219,7 @@ def test_an_utterance_evaluated_twice_keeps_its_first_evaluation(tmp_path):
 def test_other_folders_and_broken_files_are_refused_with_what_was_looked_for(tmp_path):
     with pytest.raises(CorpusError, match="nothing is there"):
         read(tmp_path / "absent")
-    with pytest.raises(CorpusError, match=r"not a iemocap release.*Session1/dialog/EmoEvaluation"):
+    with pytest.raises(CorpusError, match=r"is no iemocap release.*Session1/dialog/EmoEvaluation"):
         read(release(tmp_path / "other", {"labels.txt": "MSP-PODCAST_0001_0008.wav; N;"}))
     (tmp_path / "file.txt").write_text("text")
     with pytest.raises(CorpusError, match="found a file"):

@@ -130,7 +130,7 @@ def test_sounds_of_a_folder_that_was_named(tmp_path):
 def test_what_is_no_release_is_refused(tmp_path):
     with pytest.raises(CorpusError, match="nothing is there"):
         read(tmp_path / "absent")
-    with pytest.raises(CorpusError, match=r"not a meld release.*train_sent_emo\.csv"):
+    with pytest.raises(CorpusError, match=r"is no meld release.*train_sent_emo\.csv"):
         read(release(tmp_path / "other", {"labels.csv": TRAIN}))
     with pytest.raises(CorpusError, match="lacks the columns Speaker, Emotion, Dialogue_ID, Utterance_ID; found Utt"):
         read(release(tmp_path / "columns", {"dev_sent_emo.csv": "Utterance,text\nhello,you\n"}))

@@ -155,7 +155,7 @@ def test_a_clip_that_is_there_twice_keeps_its_first_block(tmp_path):
 def test_what_is_no_release_is_refused(tmp_path):
     with pytest.raises(CorpusError, match="nothing is there"):
         read(tmp_path / "absent")
-    with pytest.raises(CorpusError, match=r"not a msp-improv release.*Evalution\.txt or Evaluation\.txt"):
+    with pytest.raises(CorpusError, match=r"is no msp-improv release.*Evalution\.txt or Evaluation\.txt"):
         read(release(tmp_path / "other", {"labels.txt": CLIPS}))
     with pytest.raises(CorpusError, match="without a clip line"):
         read(release(tmp_path / "words", {"Evalution.txt": "w-1; Happy;\n"}))

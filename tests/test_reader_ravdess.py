@@ -102,7 +102,7 @@ def test_names_that_do_not_fit_are_listed_and_films_counted(tmp_path):
 
 
 def test_another_corpus_is_refused(tmp_path):
-    with pytest.raises(CorpusError, match=r"(?s)not a ravdess release.*Actor_01/ and the like"):
+    with pytest.raises(CorpusError, match=r"(?s)is no ravdess release.*Actor_01/ and the like"):
         read(release(tmp_path / "other", "wav/03a01Fa.wav"))
     with pytest.raises(CorpusError, match="nothing is there"):
         read(tmp_path / "nowhere")

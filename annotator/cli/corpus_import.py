@@ -95,7 +95,7 @@ def _warn_of_problems(path: Path, count: int) -> None:
 
     if not count:
         return
-    note(f"warning: {count} problems are listed in {path / 'problems.parquet'}, first:")
+    note(f"warning: problems listed in {path / 'problems.parquet'}: {count}, first:")
     for row in read_table(path / "problems.parquet", PROBLEMS).slice(0, SHOWN_PROBLEMS).to_pylist():
         line = f":{row['line']}" if row["line"] is not None else ""
         note(f"  {row['file']}{line}: {row['reason']}")

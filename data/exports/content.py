@@ -35,7 +35,7 @@ class Content:
     copy: bool
     notes: tuple[str, ...] = ()
 
-    @property
+    @cached_property  # exports ask for it by utterance
     def has_distribution(self) -> np.ndarray:
         """Mask [U]."""
         return np.asarray(~np.isnan(self.p).any(axis=1))
@@ -61,12 +61,15 @@ class Content:
         if self.corpus.ratings is None:
             return found
         human = self.corpus.ratings.filter(pc.equal(self.corpus.ratings["source"], "human"))
-        place = {name: i for i, name in enumerate(self.corpus.ids)}
+        ids = pa.array(self.corpus.ids)
         means = human.group_by(["utterance_id", "dimension"]).aggregate([("value", "mean")])
-        for row in means.to_pylist():
-            column = found.setdefault(row["dimension"], np.full(len(place), np.nan))
-            column[place[row["utterance_id"]]] = row["value_mean"]
-        return {name: found[name] for name in DIMENSIONS if name in found}
+        for name in DIMENSIONS:
+            of = means.filter(pc.equal(means["dimension"], name))
+            if of.num_rows:
+                found[name] = np.full(len(ids), np.nan)
+                place = pc.index_in(of["utterance_id"], value_set=ids).to_numpy(zero_copy_only=False)
+                found[name][place] = of["value_mean"].to_numpy(zero_copy_only=False)
+        return found
 
     def sound(self, i: int) -> tuple[str, bytes] | None:
         """The i-th utterance's sound as a file's name and bytes: the file as it is, or its window cut out as wav.
