@@ -46,9 +46,9 @@ def annotate(
 ) -> Run:
     """Annotate a corpus into the run directory `out`; what is `asked`, and the defaults, are those of `Asking`.
 
-    A run that is already there is continued if it has the same identity (corpus, labels, engine, model, weights,
-    dtype, mode, seed, what is done with long utterances, and a panel with all the run's listeners): what is answered is
-    not asked again, failures are tried again, at most three times in all, and more utterances, votes or listeners
+    A run that is already there is continued if it has the same identity (corpus, labels, engine, model, weights, dtype,
+    mode, seed, what is done with long utterances, control, and a panel with all the run's listeners): what is answered
+    is not asked again, failures are tried again, at most three times in all, and more utterances, votes or listeners
     extend it. An utterance whose sound has changed on disk is asked anew, one whose transcript has by those who read
     it; one that left the corpus stays. What was planned and interrupted is finished first. After `max_hours`, or at
     Ctrl-C, it stops, and the same call goes on.
@@ -133,7 +133,8 @@ def look_first(ledger: Ledger, session: Session) -> None:
 
     And the monitor that looks on while everything is asked.
     """
-    session.monitor = Monitor()
+    # Where nothing is left to be heard, answers that hardly differ are what is to be found out.
+    session.monitor = Monitor(may_agree=session.ready.asking.control not in (None, "other-voice"))
     ids, sounds, questions = session.sample(ledger, SAMPLE)
     if sounds:
         check_batching(session.engine, sounds, questions, ids)

@@ -11,6 +11,7 @@ from ..data.errors import OptionError
 from ..prompts.loader import load_panel
 from .answering import MODES, panel_for
 from .attributes import Attributes, attributes_for
+from .controls import check_control, controlled
 from .duration import Duration, check_duration, duration_for, duration_identity
 from .engines.base import Engine, EngineSpec, make_engine
 from .few_shot import listening_panel
@@ -36,6 +37,7 @@ class Asked(TypedDict, total=False):
     batch_size: int | None
     max_seconds: float | None
     too_long: str
+    control: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Asking:
       failure, if `too_long` is `reject`; of `truncate` the first `max_seconds` are heard; for `windows` its d seconds
       are cut into ceil(d / `max_seconds`) equal windows, every listener is asked about each, and P(answer) is the mean
       over windows, weighted by their duration. Windows go with mode `exact` alone.
+    - `control`: what is heard instead of the utterances' own sounds, to learn whether the model listens (`controls`;
+      None: nothing).
 
     Raises `OptionError` for what cannot be asked.
     """
@@ -74,6 +78,7 @@ class Asking:
     batch_size: int | None = None
     max_seconds: float | None = None
     too_long: str = "reject"
+    control: str | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -87,6 +92,7 @@ class Asking:
         if self.batch_size is not None and self.batch_size < 1:
             raise OptionError(f"a batch of {self.batch_size} utterances; expected at least 1")
         check_duration(self.max_seconds, self.too_long, self.mode)
+        check_control(self.control)
 
 
 class Ready(NamedTuple):
@@ -106,6 +112,7 @@ def loaded(corpus: Corpus | str | Path, asking: Asking) -> Iterator[Ready]:
     """Open the corpus, load panel and model, and close the engine at the end (unless the caller brought it)."""
     corpus = corpus if isinstance(corpus, Corpus) else open_corpus(corpus)
     listening = listening_panel(panel_for(load_panel(asking.panel), asking.mode, reason=asking.reason), corpus)
+    corpus, listening = controlled(corpus, listening, asking.control)
     rated = None
     if asking.attributes:
         rated = attributes_for(listening, scale=corpus.info.scale, dimensions=asking.attributes)
@@ -119,6 +126,7 @@ def loaded(corpus: Corpus | str | Path, asking: Asking) -> Iterator[Ready]:
             seed=asking.seed,
             attributes=rated,
             duration=duration_identity(duration, engine.max_seconds),
+            control=asking.control,
         )
         info = run_info(identity, listening, votes=asking.votes, limit=asking.limit, attributes=rated)
         yield Ready(asking, corpus, listening, rated, engine, info, duration)

@@ -8,22 +8,34 @@ from ..data.audio import window_count
 from ..data.corpus import Corpus
 from ..data.errors import CorpusError
 from .batching import UNKNOWN_SECONDS, plan_batches
+from .controls import other_voices
 from .duration import Duration
 from .engines.base import Engine
 from .hearing import Job, fingerprint_sound
 from .run.results import Results, Sound
 
+NO_VOICE = "no other voice: the corpus does not name this utterance's speaker, so nobody's is known to be another's"
+
 
 class CorpusSounds:
-    """The sounds of a corpus as an engine hears them, no more of each than the policy on `duration` says."""
+    """The sounds of a corpus as an engine hears them, no more of each than the policy on `duration` says.
 
-    def __init__(self, corpus: Corpus, engine: Engine, duration: Duration):
-        self._corpus, self._engine, self._duration = corpus, engine, duration
+    Under a `control` something else is heard in their place (`controls.CONTROLS`). `matched` counts the utterances
+    heard in another's voice by how their words were matched; None under no such control.
+    """
+
+    def __init__(self, corpus: Corpus, engine: Engine, duration: Duration, control: str | None = None):
+        self._corpus, self._engine, self._duration, self._control = corpus, engine, duration, control
         self.ids = corpus.ids
+        voices = other_voices(corpus) if control == "other-voice" else None
+        self.matched = None if voices is None else voices.matched
+        # The row whose sound is heard, -1 for none.
+        self._heard = np.arange(len(self.ids)) if voices is None else voices.rows
         self._row = {utterance: row for row, utterance in enumerate(self.ids)}
         self._starts, self._ends = (corpus.utterances[name].to_pylist() for name in ("start", "end"))
         self._names = corpus.utterances["audio"].to_pylist()
         self._durations = np.asarray(corpus.utterances["duration"].to_numpy(zero_copy_only=False), dtype=float)
+        self._durations = np.where(self._heard >= 0, self._durations[self._heard], np.nan)
         if duration.too_long == "truncate":
             self._durations = np.minimum(self._durations, duration.seconds)
         self._windows = np.ones(len(self._durations), dtype=int)
@@ -36,14 +48,17 @@ class CorpusSounds:
 
     def job(self, utterance: str, known: Sound | None = None) -> Job:
         """What a decoder has to do for an utterance."""
-        row = self._row[utterance]
+        row = int(self._heard[self._row[utterance]])
+        rate, (longest, too_long) = self._engine.sample_rate, self._duration
+        if row < 0:
+            return Job(utterance, None, None, None, rate, longest, known, NO_VOICE, control=self._control)
         try:
             path, problem = str(self._corpus.audio_path(row)), None
         except CorpusError as error:  # no audio named, or a remote address: this utterance's failure
             path, problem = None, str(error)
-        rate, (longest, too_long) = self._engine.sample_rate, self._duration
         start, end, name = self._starts[row], self._ends[row], self._names[row]
-        return Job(utterance, path, start, end, rate, longest, known, problem, too_long, name)
+        voice = self.ids[row] if self._control == "other-voice" else None
+        return Job(utterance, path, start, end, rate, longest, known, problem, too_long, name, self._control, voice)
 
     def seconds(self, ids: Sequence[str]) -> np.ndarray:
         """Durations of utterances; an unknown one is taken for the longest there may be."""
@@ -79,7 +94,7 @@ class CorpusSounds:
             if job is None or job.path is None:
                 continue
             known = results.sounds.get(utterance)
-            sound = fingerprint_sound(job.path, job.start, job.end, known)
+            sound = fingerprint_sound(job.path, job.start, job.end, known, mark=job.mark)
             if sound is not None and (known is None or sound.content != known.content):
                 found.append(utterance)
             elif sound is not None and known is not None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..data.audio import ROUNDING, load_recording
 from ..data.errors import AudioError
+from ..data.seeds import rng_from
 from .run.results import Sound
 
 # From mono samples [T] at the engine's rate to whatever its model takes.
@@ -19,7 +20,9 @@ class Job(NamedTuple):
     """One utterance to be heard; without a `path` it has a `problem`. `known` is the file's hash, if it is known.
 
     What is done with more than `max_seconds` says `too_long` (`data.audio.load_recording`). Reasons of failures call
-    the file `name`, so that they are the same wherever the corpus lies (None: its path).
+    the file `name`, so that they are the same wherever the corpus lies (None: its path). `control` says what is heard
+    in the place of the utterance's own sound (`controls.CONTROLS`; None: nothing else); in another's voice, the file
+    is that of the utterance `voice`.
     """
 
     utterance: str
@@ -32,6 +35,13 @@ class Job(NamedTuple):
     problem: str | None = None
     too_long: str = "reject"
     name: str | None = None
+    control: str | None = None
+    voice: str | None = None
+
+    @property
+    def mark(self) -> str:
+        """What a sound's fingerprint says of the control; nothing where there is none."""
+        return "" if self.control is None else f"#{self.control}{'' if self.voice is None else f':{self.voice}'}"
 
 
 class Windows(NamedTuple):
@@ -87,7 +97,7 @@ def first_window(heard: Heard) -> Heard:
 def _read(job: Job) -> Heard:
     if job.path is None:
         return Heard(job.utterance, None, job.problem or "no audio", None)
-    sound = fingerprint_sound(job.path, job.start, job.end, job.known)
+    sound = fingerprint_sound(job.path, job.start, job.end, job.known, mark=job.mark)
     try:
         found = load_recording(
             job.path,
@@ -100,19 +110,40 @@ def _read(job: Job) -> Heard:
         )
     except AudioError as error:
         return Heard(job.utterance, None, str(error), sound)
-    first, several = found.windows[0], len(found.windows) > 1
+    windows = replaced(found.windows, job.control, job.utterance)
+    first, several = windows[0], len(windows) > 1
     cut = several or found.whole > job.max_seconds + ROUNDING
     sound = None if sound is None else sound._replace(whole_seconds=found.whole if cut else None)
-    heard = Windows(found.windows, found.seconds) if several else first
+    heard = Windows(windows, found.seconds) if several else first
     return Heard(job.utterance, heard, None, sound, sum(found.seconds))
 
 
-def fingerprint_sound(path: str, start: float | None, end: float | None, known: Sound | None = None) -> Sound | None:
+def replaced(windows: tuple[np.ndarray, ...], control: str | None, utterance: str) -> tuple[np.ndarray, ...]:
+    """What a control lets the model hear instead of samples, window by window, as long as they are.
+
+    `silence` and `transcript-only`: zeros. `noise`: white Gaussian noise whose root mean square is that of all that is
+    heard of the utterance, seeded by its id. Else the samples themselves (another's voice is another file).
+    """
+    if control in ("silence", "transcript-only"):
+        return tuple(np.zeros_like(window) for window in windows)
+    if control != "noise":
+        return windows
+    rng, size = rng_from("noise", utterance), sum(len(window) for window in windows)
+    loudness = np.sqrt(sum(float(np.square(window, dtype=np.float64).sum()) for window in windows) / size)
+    noise = [rng.standard_normal(len(window)) for window in windows]
+    scale = loudness / np.sqrt(sum(float(np.square(part).sum()) for part in noise) / size)
+    return tuple((scale * part).astype(np.float32) for part in noise)
+
+
+def fingerprint_sound(
+    path: str, start: float | None, end: float | None, known: Sound | None = None, *, mark: str = ""
+) -> Sound | None:
     """What the file and the segment are; read only if size or time of change differ from `known`. None if unreadable.
 
-    `content` is the SHA-256 of the file's bytes, followed by the segment's ends.
+    `content` is the SHA-256 of the file's bytes, followed by the segment's ends and a control's `mark`.
     """
     segment = "" if start is None and end is None else f"#{start or 0:g}-{'' if end is None else format(end, 'g')}"
+    segment += mark
     try:
         found = os.stat(path)
         if known is not None and (known.size, known.mtime_ns) == (found.st_size, found.st_mtime_ns):

@@ -10,7 +10,7 @@ import numpy as np
 from ..prompts.loader import Rendered, clean_transcript
 from .answering import Draw
 from .asking import Ready
-from .panel import asks_anything
+from .panel import WORDS, asks_anything, differ
 from .run.dealt_votes import dealt_votes
 from .run.results import Readers, Results
 
@@ -18,8 +18,6 @@ from .run.results import Readers, Results
 MAX_ATTEMPTS = 3
 
 Questions = list[Rendered | None]
-# Whoever is asked the same about all of these does not read the transcript.
-_WORDS = (None, "a transcript", "another transcript")
 
 
 class Open(NamedTuple):
@@ -61,11 +59,11 @@ class OpenQuestions:
     def readers(self) -> Readers:
         """Whose questions depend on the transcript."""
         panel = self._listening
-        reads = _differ([panel.questions(words) for words in _WORDS])
+        reads = panel.reads
         names = [item.listener for item, rater in zip(panel.listeners, panel.rater_of, strict=True) if reads[rater]]
         judges: list[str] = []
         if self._attributes is not None:
-            rated = _differ([self._attributes.questions(words) for words in _WORDS])
+            rated = differ([self._attributes.questions(words) for words in WORDS])
             judges = [judge for (judge, _), reading in zip(self._attributes.keys, rated, strict=True) if reading]
         raters = tuple(item.rater for item, reading in zip(panel.raters, reads, strict=True) if reading)
         return Readers(raters, tuple(names), tuple(dict.fromkeys(judges)))
@@ -142,9 +140,3 @@ class OpenQuestions:
             if not silent and (panel.listeners[listener].listener, int(draw)) not in known[u]:
                 dealt[u].append(Draw(int(listener), int(draw)))
         return dealt
-
-
-def _differ(asked: Sequence[Questions]) -> list[bool]:
-    """Whether each question is another one in some of several renderings."""
-    texts = [[None if question is None else question.text for question in own] for own in asked]
-    return [len(set(own)) > 1 for own in zip(*texts, strict=True)]

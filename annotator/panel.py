@@ -24,6 +24,8 @@ from ..prompts.loader import (
 )
 
 IS_EXAMPLE = "the utterance is one of the panel's examples"
+# Whoever is asked the same about all of these does not read the transcript.
+WORDS = (None, "a transcript", "another transcript")
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,11 @@ class ListeningPanel:
         """[L] temperatures of `listeners`."""
         return np.array([item.temperature for item in self.listeners])
 
+    @cached_property
+    def reads(self) -> list[bool]:
+        """Whether the question of each of `raters` depends on the transcript."""
+        return differ([self.questions(words) for words in WORDS])
+
     def questions(self, transcript: str | None, utterance: str | None = None) -> list[Rendered | None]:
         """What each of `raters` is asked about an utterance (by id); None for one that has to abstain."""
         if utterance in self.example_ids:
@@ -109,6 +116,12 @@ class ListeningPanel:
             for item in self.listeners
         ]
         return from_rows(rows, LISTENERS)
+
+
+def differ(asked: Sequence[Sequence[Rendered | None]]) -> list[bool]:
+    """Whether each question is another one in some of several renderings."""
+    texts = [[None if question is None else question.text for question in own] for own in asked]
+    return [len(set(own)) > 1 for own in zip(*texts, strict=True)]
 
 
 def asks_anything(questions: Sequence[Rendered | None]) -> bool:

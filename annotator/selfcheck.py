@@ -126,10 +126,13 @@ class Endurance:
 
 
 class Monitor:
-    """Looks at every window of answers and stops the run when they are degenerate."""
+    """Looks at every window of answers and stops the run when they are degenerate.
 
-    def __init__(self) -> None:
-        self._seen = 0
+    Answers that are the same whatever is heard are, unless they `may_agree`.
+    """
+
+    def __init__(self, *, may_agree: bool = False) -> None:
+        self._seen, self._may_agree = 0, may_agree
         self._mass: list[float] = []
         self._p: list[np.ndarray] = []
         self._readable: list[bool] = []
@@ -165,7 +168,7 @@ class Monitor:
                 "utterances), so it would say something else, or nothing but special tokens"
             )
         spread = float(0.5 * np.abs(p - p.mean(axis=0)).sum(axis=1).mean())
-        if spread < LEAST_SPREAD:
+        if spread < LEAST_SPREAD and not self._may_agree:
             self._stop(
                 f"the answer is the same whatever is heard (label number {int(p.mean(axis=0).argmax()) + 1} with "
                 f"p = {p.mean(axis=0).max():.3f} for {len(p)} utterances, which differ by {spread:.2g} on average)"

@@ -53,7 +53,7 @@ class Session:
     ):
         self.ready, self.engine = ready, ready.engine
         self._workers, self._max_hours, self._watch = workers, max_hours, watch
-        self.sounds = CorpusSounds(ready.corpus, ready.engine, ready.duration)
+        self.sounds = CorpusSounds(ready.corpus, ready.engine, ready.duration, ready.asking.control)
         self.questions = OpenQuestions(ready)
         self.tally = Tally()
         self.monitor: Callable[[Sequence[Answered]], None] = lambda answered: None
@@ -171,6 +171,7 @@ class Session:
             "remaining": self.tally.remaining,
             "device": self.engine.device,
             "corpus": str(self.ready.corpus.path),
+            **({} if self.sounds.matched is None else {"voices_matched_by": self.sounds.matched}),
         }
 
     def _report(self) -> None:

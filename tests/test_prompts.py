@@ -260,7 +260,8 @@ def test_bad_words_and_attributes(tmp_path):
 
 def test_unknown_names_list_the_known_ones():
     with pytest.raises(
-        PromptError, match=r"unknown panel 'crosed'; expected one of crossed, few-shot, languages, letters, orders,"
+        PromptError,
+        match=r"unknown panel 'crosed'; expected one of crossed, few-shot, identity-cues, languages, letters,",
     ):
         load_panel("crosed")
     with pytest.raises(PromptError, match=r"question file .*nowhere\.toml was not found"):

@@ -57,8 +57,8 @@ def test_the_page_is_whole_and_needs_no_network(made):
     page = made[2].read_text()
     elements = Elements(page)
     assert elements.open == []
-    # nine of the audit, and one for each of two panels
-    assert elements.seen["section"] == 9 + 2
+    # ten of the audit, and one for each of two panels
+    assert elements.seen["section"] == 10 + 2
     assert elements.links
     assert all(link.startswith("data:audio/") for link in elements.links)
     assert not re.search(r"https?://|@import|url\(|<script|<link", page)

@@ -11,24 +11,25 @@ import numpy as np
 
 from ...data.bootstrap import group_codes
 from ...data.corpus import Corpus, corpus_fingerprint
-from ...data.divergences import as_distribution
 from ...data.errors import OptionError, RunError
-from ...data.proper_scores import sq_unbiased, sq_unbiased_by_label, unbiased_ambiguity
-from ...data.scoring import THIRDS, ScoreRow, score_row, strata_thirds
+from ...data.proper_scores import sq_unbiased, unbiased_ambiguity
+from ...data.scoring import ScoreRow, score_row, strata_thirds
 from ...data.votes import count_votes, frequencies
 from ..runs import Run
-from . import baselines, variants
+from . import baselines, panel_tables, variants
 from .answers import answer_in_words
 from .calibration import calibrations
+from .controls import control_of
 from .detail import Detail, detail
 from .effective_votes import HumanCurve, effective_votes
 from .examples import choose_examples
 from .independence import independent_listeners
+from .listening import check_listening, listening
 from .noninferiority import non_inferiority, vote_scores
 from .notes import notes
 from .panels import Panel, line_up
 from .reference import build_reference
-from .result import AuditResult, CurvePoint, LabelRow, PanelResult, Rows, StratumRow, System
+from .result import AuditResult, CurvePoint, PanelResult, Rows, System
 from .scorer import Scorer, panel_ambiguity
 from .variants import Variants
 
@@ -53,13 +54,20 @@ def audit(
     baselines and the human curve. Which m those are is drawn `draws` times; every figure is the mean over the draws
     (default 20, fewer for more than 10,000 utterances, whose number evens the luck of a draw out). Every system meets
     the same utterances: those that have m held-out votes and a distribution of every panel; what a panel lacks is
-    counted. Intervals are over speakers.
+    counted. Intervals are over speakers. Runs made with a control (`annotate --control`) are no panels: they tell how
+    much of the first run's worth survives without the voice.
 
     Raises CorpusError (not divided, fewer than two held-out votes), LabelError (other labels), RunError (fewer than
     two common utterances), OptionError (no panel; m, draws or level out of range).
     """
     if not runs:
         raise OptionError("an audit needs a run or another panel's corpus to measure; give one or more")
+    control_runs = [run for run in runs if isinstance(run, Run) and control_of(run) is not None]
+    runs = [run for run in runs if not any(run is control for control in control_runs)]
+    heard = [run for run in runs if isinstance(run, Run)]
+    if control_runs and not heard:
+        raise OptionError("controls are measured against the run they belong to; give that run first")
+    check_listening(heard, control_runs)
     if not 0 < level < 1:
         raise OptionError(f"the level of intervals is {level}; expected a number between 0 and 1, such as 0.95")
     if draws is not None and draws < 1:
@@ -105,7 +113,8 @@ def audit(
         )
         steps()
     result = _assemble(corpus, scorer, systems, curve, human, results, parts, fit)
-    return replace(result, details=details, variants=_variants(scorer, fit, parts))
+    asked = listening(corpus, heard, control_runs, m=reference.m, draws=draws, seed=seed, level=level)
+    return replace(result, details=details, variants=_variants(scorer, fit, parts), listening=asked)
 
 
 def _variants(scorer: Scorer, fit: _Baselines, panels: Sequence[Panel]) -> Variants:
@@ -215,67 +224,14 @@ def _panel_result(
         gap=scorer.gap(sq, fit.sq_constant),
         over_constant=scorer.mean(fit.sq_constant - sq),
         over_shuffled=scorer.mean(sq_shuffled - sq),
-        confusion=_confusion(q, scorer.scored),
-        labels=_labels(scorer, fit, q),
-        strata=_strata(scorer, fit, panel, sq),
+        confusion=panel_tables.confusion(q, scorer.scored),
+        labels=panel_tables.label_rows(scorer, fit.constant, q),
+        strata=panel_tables.strata(scorer, fit.constant, fit.sq_constant, fit.thirds, panel, sq),
         examples=choose_examples(corpus, scorer.reference, panel.q),
         effective_votes=effective_votes(human, panel, fit.constant, candidates),
         non_inferiority=non_inferiority(scorer, panel, fit.vote_scores, fit.constant),
         independence=None,
     )
-
-
-def _confusion(q: np.ndarray, scored: np.ndarray) -> list[list[float | None]]:
-    """Mean panel mass on each label (column), weighted by the human mass on each label (row)."""
-    said = ~np.isnan(q).any(axis=1)
-    human = as_distribution(scored)[said]
-    mass, total = human.T @ as_distribution(q)[said], human.sum(axis=0)
-    return [[float(x) for x in row / t] if t > 0 else [None] * len(row) for row, t in zip(mass, total, strict=True)]
-
-
-def _human_confusion(scorer: Scorer) -> list[list[float | None]] | None:
-    """The same for the other human votes: what a perfect panel would show. None without other votes."""
-    other = scorer.each(lambda draw: draw.other)
-    return _confusion(frequencies(other), scorer.scored) if other.any() else None
-
-
-def _labels(scorer: Scorer, fit: _Baselines, q: np.ndarray) -> list[LabelRow]:
-    human, q = as_distribution(scorer.scored), as_distribution(q)
-    error, error_constant = (sq_unbiased_by_label(x, scorer.scored) for x in (q, fit.constant))
-    return [
-        LabelRow(
-            label=label,
-            human=float(human[:, c].mean()),
-            panel=scorer.mean(q[:, c]),
-            bias=scorer.mean(q[:, c] - human[:, c]),
-            sq_unbiased=scorer.mean(error[:, c]),
-            sq_constant=scorer.mean(error_constant[:, c]),
-        )
-        for c, label in enumerate(scorer.reference.labels)
-    ]
-
-
-def _strata(scorer: Scorer, fit: _Baselines, panel: Panel, sq: np.ndarray) -> list[StratumRow]:
-    """Each third's scores, and its ambiguity by the scored votes (not by those that cut it: those are selected)."""
-    found: list[StratumRow] = []
-    q, q_log = scorer.repeat(panel.q), None if panel.q_log is None else scorer.repeat(panel.q_log)
-    ambiguity, own = unbiased_ambiguity(scorer.scored), panel_ambiguity(q)
-    for third, name in enumerate(THIRDS):
-        part = fit.thirds == third
-        if not part.any():
-            continue
-        found.append(
-            StratumRow(
-                third=name,
-                utterances=round(part.sum() / len(scorer.draws)),
-                human_ambiguity=scorer.mean(ambiguity, part),
-                panel_ambiguity=scorer.mean(own, part),
-                gap=scorer.gap(sq, fit.sq_constant, part),
-                scores=scorer.table(q, q_log=q_log, rows=part),
-                constant=scorer.table(fit.constant, rows=part),
-            )
-        )
-    return found
 
 
 def _assemble(
@@ -306,7 +262,7 @@ def _assemble(
             "other_votes": int(ref.other.sum()),
             "left_out": ref.left_out,
             "thirds_undefined": int((thirds < 0).sum()),
-            "confusion": _human_confusion(scorer),
+            "confusion": panel_tables.human_confusion(scorer),
         },
         answers=[],
         systems=systems,

@@ -6,9 +6,10 @@ score), on the same utterances; the part of the run's worth that survives is
 
     share(control) = votes(control) / votes(run)
 
-and the lexical share is that of the transcript alone. Silence and noise should be worth nothing: what they are worth
-comes from the question, from durations, or from having met the corpus. What survives in another's voice was never in
-this voice, though the other voice may have said it likewise.
+and the lexical share is that of the transcript alone. Silence keeps the duration, and noise the loudness as well: what
+they are worth is told by these. The transcript alone is read over silence as long, so that its share holds what the
+duration tells; beyond silence's it is the words'. What survives in another's voice was never in this voice, though the
+other voice may have said it likewise.
 
 The interval of a share is over speakers, run and control resampled together (`data.bootstrap.by_group`: jackknife-t
 below 60 speakers), fits not repeated. It is undefined where the run itself is not told from worth nothing.
@@ -41,8 +42,8 @@ from .scorer import Scorer
 
 SCORE = "log_score"
 LEXICAL = "transcript-only"
-# The words are heard again in another's voice, so they are no floor.
-FLOORS = ("silence", "noise")
+# What is left of an utterance without its voice and its words.
+LEFT = {"silence": "duration alone tells", "noise": "duration and loudness alone tell"}
 # What may differ between a run and its control: what is answered does not depend on the seed, and the transcript alone
 # is asked of those listeners that read it.
 MAY_DIFFER = {"control", "seed", "panel_fingerprint", "attributes", "scale", "attribute_questions"}
@@ -136,23 +137,24 @@ def section(curve: HumanCurve, main: Panel, controls: Sequence[Panel], *, consta
     def gap(panel: Panel) -> Interval:
         return scorer.gap(sq_unbiased(scorer.repeat(panel.q), scorer.scored), sq_constant)
 
-    worth, level = effective_votes(curve, main, constant).overall(SCORE), _level(curve, main, constant)
+    worth, level = _placed(curve, main, constant)
     rows = []
     for panel in controls:
-        own = effective_votes(curve, panel, constant).overall(SCORE)
-        share, reason = _share(curve, worth, own, level, _level(curve, panel, constant))
+        own, own_level = _placed(curve, panel, constant)
+        share, reason = _share(curve, worth, own, level, own_level)
         rows.append(ControlRow(panel.name, panel.about["control"], own, gap(panel), share, worth.at_least, reason))
     found = Controls(main.name, len(scorer.reference.ids), worth, gap(main), rows, "")
     return Controls(found.run, found.utterances, worth, found.gap, rows, in_words(found))
 
 
-def _level(curve: HumanCurve, panel: Panel, constant: np.ndarray) -> np.ndarray:
-    """Losses of the panel's calibrated prediction by speaker, [G]: what `effective_votes` places on the curve."""
+def _placed(curve: HumanCurve, panel: Panel, constant: np.ndarray) -> tuple[Worth, np.ndarray]:
+    """A panel's worth, and its calibrated prediction's losses by speaker, [G], that `effective_votes` placed."""
     draws = curve.scorer.draws
     candidates = calibrations(panel, draws[0])
     plain = np.split(constant, len(draws))
     q = [candidates[chosen(candidates, own, draw)] for draw, own in zip(draws, plain, strict=True)]
-    return curve.sums(np.concatenate(q))[0][SCORE]
+    worth = effective_votes(curve, panel, constant, candidates).overall(SCORE)
+    return worth, curve.sums(np.concatenate(q))[0][SCORE]
 
 
 def _share(
@@ -198,11 +200,11 @@ def in_words(found: Controls) -> str:
     for row in found.rows:
         if row.control == LEXICAL:
             words.append(
-                f"From the transcript alone it is worth {worth_figure(row.worth)}; the lexical share is "
-                f"{_share_in_words(row)}."
+                f"From the transcript alone, over silence as long, it is worth {worth_figure(row.worth)}; the lexical "
+                f"share is {_share_in_words(row)}."
             )
-        elif row.control in FLOORS:
-            words.append(f"From {row.control} it is worth {worth_figure(row.worth)}, and should be worth nothing.")
+        elif row.control in LEFT:
+            words.append(f"From {row.control} it is worth {worth_figure(row.worth)}, which {LEFT[row.control]}.")
         else:
             words.append(
                 f"With the words in another's voice it is worth {worth_figure(row.worth)}; "

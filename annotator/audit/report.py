@@ -13,7 +13,7 @@ from ...data.corpus import Corpus
 from ...data.errors import OptionError
 from ...data.files import atomic_file, write_json
 from ...data.scoring import ScoreRow
-from . import detail, pictures, variants, worth_html
+from . import detail, listening, pictures, variants, worth_html
 from .answers import count, figure, mass_figure, mass_warning, nearest_human_votes
 from .html_table import bounds, cell, table
 from .methods import methods
@@ -69,6 +69,7 @@ def render(result: AuditResult, corpus: Corpus) -> str:
         _ambiguity(result),
         worth_html.to_html(result),
         _labels(result),
+        listening.to_html(result.listening) if result.listening is not None else "",
         detail.to_html(result.details, corpus),
         variants.to_html(result.variants) if result.variants is not None else "",
         _examples(result, corpus),

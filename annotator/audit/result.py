@@ -16,6 +16,7 @@ from .noninferiority import NonInferiority
 
 if TYPE_CHECKING:
     from .detail import Detail
+    from .listening import Listening
     from .variants import Variants
 
 FORMAT = 1
@@ -151,7 +152,8 @@ class AuditResult:
     """The audit of one or several panels against one reference.
 
     `human_curve` is what panels are matched against for their worth in votes; `checks` are those of a gate, if any;
-    `details` holds each panel's further sections, `variants` the scores under all their names.
+    `details` holds each panel's further sections, `variants` the scores under all their names, `listening` what
+    only runs can be asked.
     """
 
     corpus: dict[str, Any]
@@ -166,6 +168,7 @@ class AuditResult:
     checks: list[Check] = field(default_factory=list)
     details: list[Detail] = field(default_factory=list)
     variants: Variants | None = None
+    listening: Listening | None = None
     format: int = FORMAT
     rows: Rows | None = field(default=None, repr=False, compare=False)
 

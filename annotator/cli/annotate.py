@@ -32,6 +32,10 @@ def annotate(
     too_long: Annotated[
         str, typer.Option(help="What is done with longer ones: reject, truncate or windows (their answers averaged).")
     ] = "reject",
+    control: Annotated[
+        str | None,
+        typer.Option(help="Hear something else instead: transcript-only, silence, noise or other-voice."),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Decoders that read sounds ahead.")] = 2,
     max_hours: Annotated[float | None, typer.Option(help="Stop after so many hours; the same call goes on.")] = None,
     plan: Annotated[
@@ -61,6 +65,13 @@ def annotate(
     asks every listener about each, and averages the probabilities by
     duration. A run keeps its policy.
 
+    A --control is a run of its own, over the same utterances, that shows
+    what answers rest on: transcript-only (silence, and the words for the
+    listeners that read them), silence or noise (as long, and no words), or
+    other-voice (the same words in another speaker's utterance where there is
+    one, else any of another speaker's). Audited beside the run without it,
+    it tells whether the model listens.
+
     Example: serann annotate demo --model demo -o run
     """
     from .stopping import stopped_in_a_sentence
@@ -80,6 +91,7 @@ def annotate(
         "batch_size": batch_size,
         "max_seconds": max_seconds,
         "too_long": too_long,
+        "control": control,
     }
     sitting = {"workers": workers, "max_hours": max_hours, "selfcheck": selfcheck, "overwrite": overwrite}
     with stopped_in_a_sentence():

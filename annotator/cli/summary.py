@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 LOW_MASS = 0.5
 # From this share of abstentions on there is next to nothing in a run.
 MOST_SILENT = 0.9
+# What only some sessions record.
+SOMETIMES = ("voices_matched_by",)
 LISTED_FAILURES = 20
 LISTED_REASONS = 5
 SESSION = (
@@ -54,6 +56,7 @@ def summarise(run: "Run") -> dict[str, Any]:
         "mode": identity["mode"],
         "max_seconds": identity.get("max_seconds"),
         "too_long": identity.get("too_long", USUALLY["too_long"]),
+        "control": identity.get("control"),
         "utterances": len(run.ids),
         "listeners": run.listeners.num_rows,
         "votes": int(synthetic_counts(run, run.ids).sum()),
@@ -64,7 +67,7 @@ def summarise(run: "Run") -> dict[str, Any]:
         "ratings": _ratings(run) if "attributes" in identity else {},
         "failures": run.failures.select(["utterance_id", "reason", "attempts"]).to_pylist(),
         "versions": run.info.get("versions", []),
-        "session": {key: session[key] for key in SESSION},
+        "session": {key: session[key] for key in (*SESSION, *(key for key in SOMETIMES if key in session))},
     }
     return {**summary, "warnings": _warnings(summary)}
 
@@ -143,7 +146,7 @@ def show(summary: dict[str, Any]) -> None:
         f"{summary['run']} ({summary['name']}): {summary['utterances']} utterances, {summary['listeners']} listeners, "
         f"{summary['votes']} votes" + (f", {summary['abstained']} abstentions" if summary["abstained"] else "")
     )
-    for line in _session_lines(summary):
+    for line in [*_control_lines(summary), *_session_lines(summary)]:
         note(line)
     shares = [[label, share] for label, share in summary["mean_distribution"].items()]
     print_table("Mean answer distribution", ["label", "share"], shares)
@@ -163,6 +166,16 @@ def show(summary: dict[str, Any]) -> None:
         note(f"\nstopped with {session['remaining']} utterances to go; the same command goes on")
     for line in _failure_lines(summary):
         note(line)
+
+
+def _control_lines(summary: dict[str, Any]) -> list[str]:
+    if summary["control"] is None:
+        return []
+    matched = summary["session"].get("voices_matched_by", {})
+    by = ", ".join(f"{count} by {how}" for how, count in matched.items() if count)
+    return [
+        f"control {summary['control']}: nobody heard the utterances themselves" + (f" (matched: {by})" if by else "")
+    ]
 
 
 def _session_lines(summary: dict[str, Any]) -> list[str]:

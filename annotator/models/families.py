@@ -11,6 +11,7 @@ import numpy as np
 from ...data.corpus import DEMO_CHECKPOINT
 from ...data.errors import ModelError
 from ...data.files import fingerprint, hash_file
+from .exposure import DEMO, QWEN2_AUDIO, Exposure, exposure_in_words
 from .log_mel import LogMel, LogMelFrontEnd, stacked
 
 if TYPE_CHECKING:
@@ -36,11 +37,12 @@ class Family:
 
 
 class KnownModel(NamedTuple):
-    """A model that has a short name here."""
+    """A model that has a short name here; `exposure` is what is publicly stated of corpora it has met, by corpus."""
 
     location: str
     family: str
     about: str
+    exposure: dict[str, Exposure]
 
 
 FAMILIES: dict[str, Family] = {
@@ -57,10 +59,24 @@ FAMILIES: dict[str, Family] = {
 
 KNOWN_MODELS: dict[str, KnownModel] = {
     "demo": KnownModel(
-        str(DEMO_CHECKPOINT), "qwen2_audio", "the embedded checkpoint: for trying serann, not for research"
+        str(DEMO_CHECKPOINT), "qwen2_audio", "the embedded checkpoint: for trying serann, not for research", DEMO
     ),
-    "qwen2-audio": KnownModel("Qwen/Qwen2-Audio-7B-Instruct", "qwen2_audio", "8 billion parameters, 16 GB in bfloat16"),
+    "qwen2-audio": KnownModel(
+        "Qwen/Qwen2-Audio-7B-Instruct", "qwen2_audio", "8 billion parameters, 16 GB in bfloat16", QWEN2_AUDIO
+    ),
 }
+
+
+def known_exposure(model: str, corpus: str) -> str:
+    """One sentence on what is publicly stated of a model having met a corpus, by the names that a run records.
+
+    A model is known by its short name, its hub id, or as a folder of that id's name (a fine-tuned copy may have met
+    more). "unknown" is said where nothing is stated.
+    """
+    for name, known in KNOWN_MODELS.items():
+        if model in (name, known.location, Path(known.location).name):
+            return exposure_in_words(known.exposure, model, corpus)
+    return exposure_in_words({}, model, corpus)
 
 
 class ChatParts(NamedTuple):

@@ -15,7 +15,7 @@ from ..panel import ListeningPanel
 from .place import FORMAT, Info
 
 # What is not said of a run that is as usual.
-USUALLY = {"too_long": "reject", "max_seconds": "what the model hears"}
+USUALLY = {"too_long": "reject", "max_seconds": "what the model hears", "control": "none"}
 # What a panel decides; the rest of an identity may never change.
 PANEL_KEYS = ("question", "panel", "panel_fingerprint", "attribute_questions")
 # How many names a refusal lists.
@@ -31,11 +31,12 @@ def run_identity(
     seed: int,
     attributes: Attributes | None = None,
     duration: Mapping[str, Any] = MappingProxyType({}),
+    control: str | None = None,
 ) -> Info:
     """What may not change while a run is continued: everything that decides its numbers, but no machine or time.
 
     `engine` is its name and what it says of itself: model, weights, dtype. `duration` is what is said of how much of an
-    utterance is heard (`duration.duration_identity`).
+    utterance is heard (`duration.duration_identity`), `control` what is heard instead of it, if anything is.
     """
     # A text is read with the other spellings of a label, too; an exact answer is the label's own word. Nothing is said
     # of the spellings that come with serann, as of all that is usual; `check_identity` compares those as well.
@@ -53,6 +54,7 @@ def run_identity(
         "seed": seed,
         **(attributes.identity if attributes is not None else {}),
         **duration,
+        **({} if control is None else {"control": control}),
     }
 
 
@@ -64,7 +66,8 @@ def spellings(labels: Mapping[str, Any]) -> str:
 def run_name(identity: Mapping[str, Any]) -> str:
     """The name that a run's votes carry: readable, and different for different identities."""
     digest = fingerprint(dict(identity)).removeprefix("sha256:")[:8]
-    return f"{identity['model']}/{identity['panel']}/{digest}"
+    control = f"{identity['control']}/" if "control" in identity else ""
+    return f"{identity['model']}/{identity['panel']}/{control}{digest}"
 
 
 def run_info(
