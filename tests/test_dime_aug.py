@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 import soundfile
 from serann.annotator.fusion import dime_aug, fuse
+from serann.annotator.fusion.augmented import new_sound
 from serann.annotator.fusion.dime_features import audio_features, load_librosa, standardise, text_features
 from serann.annotator.runs import open_run
 from serann.data.audio import utterance_audio
@@ -23,14 +24,16 @@ AB = LabelSet("ab", ("a", "b"))
 VOTES_OF = {f"a{i}": "aa" for i in range(10)} | {"b0": "bb", "b1": "bba", "b2": "bb", "dev": "bb", "test": "bb"}
 
 
-def tone_corpus(path, *, reverse=False, votes_of=VOTES_OF) -> Corpus:
+def tone_corpus(
+    path, *, reverse=False, votes_of=VOTES_OF, seconds=None, speaker_of=lambda name: f"s-{name}", divided=True
+) -> Corpus:
     """A corpus of short sounds of a tone and noise, one speaker an utterance, all votes seen in train."""
     ids = sorted(votes_of, reverse=reverse)
     rows = [
         {
             "utterance_id": name,
             "audio": f"audio/{name}.wav",
-            "speaker": f"s-{name}",
+            "speaker": speaker_of(name),
             "gender": "female" if name in ("b0", "b1") else "male",
             "split": {"dev": "development", "test": "test"}.get(name, "train"),
             "transcript": f"Words of {name}!" if name != "b2" else None,
@@ -55,7 +58,8 @@ def tone_corpus(path, *, reverse=False, votes_of=VOTES_OF) -> Corpus:
         (directory / "audio").mkdir()
         for name in ids:
             rng = rng_from("tone", name)
-            time = np.arange(int(rng.integers(4000, 7000))) / 16000
+            length = int(rng.integers(4000, 7000)) if seconds is None else round(seconds * 16000)
+            time = np.arange(length) / 16000
             sound = 0.3 * np.sin(2 * np.pi * rng.uniform(100, 400) * time) + rng.normal(0, 0.02, len(time))
             soundfile.write(directory / "audio" / f"{name}.wav", sound, 16000)
 
@@ -70,7 +74,7 @@ def tone_corpus(path, *, reverse=False, votes_of=VOTES_OF) -> Corpus:
         simulated=True,
         extra=sounds,
     )
-    return write_division(corpus, hold_out(corpus, seen=3), None)
+    return write_division(corpus, hold_out(corpus, seen=3), None) if divided else corpus
 
 
 def naive_features(corpus: Corpus, i: int) -> np.ndarray:
@@ -114,6 +118,11 @@ def test_the_query_is_one_of_its_own_three_neighbours():
 def test_mixtures_by_hand():
     mixed = dime_aug.mix_sounds(np.array([0.2, 0.4, 0.6]), np.array([0.6, 0.0]), 0.25)
     np.testing.assert_allclose(mixed, [0.3, 0.3], atol=1e-12)  # .2 + .25 * .4, .4 - .25 * .4, cut to two samples
+    pair = {4: np.array([0.1, -0.2, 0.3]), 7: np.array([0.5, 0.2])}
+    item = dime_aug.NewUtterance("n", 0, 4, 7, 0.75, 0)
+    np.testing.assert_allclose(
+        new_sound(item, pair.__getitem__), [0.4, 0.1], atol=1e-6
+    )  # .1 + .75 * .4, -.2 + .75 * .4
     loud = dime_aug.mix_sounds(np.array([2.0, -1.0]), np.array([2.0, -1.0]), 0.5)
     np.testing.assert_allclose(loud, [0.999, -0.4995])
     p = dime_aug.mix_distributions(np.array([[0.8, 0.2]]), np.array([[0.4, 0.6]]), np.array([0.25]))
@@ -143,7 +152,7 @@ def test_a_constant_feature_is_standardised_to_zero():
 def test_the_published_procedure_step_by_step(tmp_path):
     """Every new utterance of a small corpus against a naive walk through the published steps."""
     corpus = tone_corpus(tmp_path / "corpus")
-    fused = fuse(corpus, strategy="dime-aug", blend="human", rho=0.7, out=tmp_path / "fused", seed=4)
+    fused = fuse(corpus, strategy="dime-aug", dime="paper", blend="human", rho=0.7, out=tmp_path / "fused", seed=4)
     new = [row for row in fused.corpus.utterances.to_pylist() if row["parents"] is not None]
     assert len(new) == 4  # floor(.7 * 10) - 3
     row_of = {name: i for i, name in enumerate(fused.corpus.ids)}
@@ -177,7 +186,7 @@ def test_the_published_procedure_step_by_step(tmp_path):
 
 def test_only_train_grows_and_only_train_is_used(tmp_path):
     corpus = tone_corpus(tmp_path / "corpus")
-    fused = fuse(corpus, strategy="dime-aug", blend="human", rho=1.0, out=tmp_path / "fused")
+    fused = fuse(corpus, strategy="dime-aug", dime="paper", blend="human", rho=1.0, out=tmp_path / "fused")
     new = [row for row in fused.corpus.utterances.to_pylist() if row["parents"]]
     assert {parent for row in new for parent in row["parents"]} <= {"b0", "b1", "b2"}
     assert {row["split"] for row in new} == {"train"}
@@ -189,6 +198,7 @@ def test_the_order_of_rows_changes_nothing(tmp_path):
         fuse(
             tone_corpus(tmp_path / f"corpus{reverse}", reverse=reverse),
             strategy="dime-aug",
+            dime="paper",
             blend="human",
             rho=0.7,
             out=tmp_path / f"fused{reverse}",
@@ -208,6 +218,7 @@ def test_the_order_of_rows_changes_nothing(tmp_path):
         fuse(
             open_corpus(tmp_path / "corpusFalse"),
             strategy="dime-aug",
+            dime="paper",
             blend="human",
             rho=0.7,
             out=tmp_path / "other",
@@ -222,6 +233,7 @@ def test_a_class_of_one_is_a_warning(tmp_path):
     fused = fuse(
         tone_corpus(tmp_path / "corpus", votes_of=votes),
         strategy="dime-aug",
+        dime="paper",
         blend="human",
         rho=0.5,
         out=tmp_path / "fused",
@@ -236,7 +248,7 @@ def test_a_class_of_one_is_a_warning(tmp_path):
 def test_a_parent_without_sound_is_left_out_and_listed(tmp_path):
     corpus = tone_corpus(tmp_path / "corpus")
     (corpus.path / "audio" / "b1.wav").unlink()
-    fused = fuse(corpus, strategy="dime-aug", blend="human", rho=0.5, out=tmp_path / "fused")
+    fused = fuse(corpus, strategy="dime-aug", dime="paper", blend="human", rho=0.5, out=tmp_path / "fused")
     assert [failure["utterance_id"] for failure in fused.info.failures] == ["b1"]
     assert "b1.wav is missing" in fused.info.failures[0]["reason"]
     new = [row for row in fused.corpus.utterances.to_pylist() if row["parents"]]
@@ -251,14 +263,21 @@ def test_a_disk_that_fills_while_sounds_are_written_is_one_sentence(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
     try:
         with pytest.raises(OutputError, match="fused cannot be written: File too large"):
-            fuse(corpus, strategy="dime-aug", blend="human", rho=0.5, out=tmp_path / "fused")
+            fuse(corpus, strategy="dime-aug", dime="paper", blend="human", rho=0.5, out=tmp_path / "fused")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
 
 
 def test_an_augmented_corpus_is_not_fused_again(tmp_path):
-    fused = fuse(tone_corpus(tmp_path / "corpus"), strategy="dime-aug", blend="human", rho=0.5, out=tmp_path / "fused")
+    fused = fuse(
+        tone_corpus(tmp_path / "corpus"),
+        strategy="dime-aug",
+        dime="paper",
+        blend="human",
+        rho=0.5,
+        out=tmp_path / "fused",
+    )
     with pytest.raises(
         OptionError, match="holds 2 augmented utterances already; fuse the corpus that it was made from"
     ):
@@ -293,6 +312,8 @@ def test_after_empirical_bayes_the_smaller_classes_grow(tmp_path):
         corpus,
         [run],
         strategy="dime-aug",
+        dime="paper",
+        blend="empirical-bayes",
         rho=0.5,
         out=tmp_path / "fused",
         progress=lambda done, total: seen.append((done, total)),

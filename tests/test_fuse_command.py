@@ -27,8 +27,23 @@ def call(place, *words: str):
     return CliRunner().invoke(app, [str(place / w) if w in ("corpus", "run", "absent") else w for w in words])
 
 
-def test_the_default_is_empirical_bayes_and_prints_shares_and_parameters(place, tmp_path):
+def test_the_default_is_auto_and_says_where_the_proxy_was_taken(place, tmp_path):
     result = call(place, "corpus", "run", "-o", str(tmp_path / "fused"))
+    assert result.exit_code == 0, result.output
+    assert "fused: fused by auto" in result.stderr
+    for text in ("Gain of the proxy model over the human mixture", "gender:female", "proxy taken", "latent-class"):
+        assert text in result.stdout
+    assert open_fused(tmp_path / "fused").info.strategy == "auto"
+
+
+def test_without_runs_the_default_is_the_human_mixture(place, tmp_path):
+    result = call(place, "corpus", "-o", str(tmp_path / "fused"))
+    assert result.exit_code == 0, result.output
+    assert "no run was given: auto is human-mixture" in result.stderr
+
+
+def test_empirical_bayes_prints_shares_and_parameters(place, tmp_path):
+    result = call(place, "corpus", "run", "--strategy", "empirical-bayes", "-o", str(tmp_path / "fused"))
     assert result.exit_code == 0, result.output
     assert "fused: fused by empirical-bayes" in result.stderr
     for text in (
@@ -94,7 +109,10 @@ def test_warnings_go_to_stderr(place, tmp_path):
     [
         (["absent", "run"], "no corpus at"),
         (["corpus", "absent"], "no run at"),
-        (["corpus"], "strategy 'empirical-bayes' needs one or more runs, and none was given"),
+        (
+            ["corpus", "--strategy", "empirical-bayes"],
+            "strategy 'empirical-bayes' needs one or more runs, and none was given",
+        ),
         (["corpus", "run", "--strategy", "dime-aug", "--rho", "1.5"], "rho is 1.5; expected a share"),
         (["corpus", "run", "--strategy", "nonsense"], "unknown strategy 'nonsense'"),
     ],

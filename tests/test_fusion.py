@@ -178,7 +178,7 @@ def test_runs_that_do_not_fit_are_refused(simulated, tmp_path):
         fuse(other, [run], out=tmp_path / "fused")
     assert not (tmp_path / "fused").exists()
     nameless = replace(run, info={**run.info, "identity": {}})
-    assert fuse(other, [nameless], out=tmp_path / "accepted").info.strategy == "empirical-bayes"
+    assert fuse(other, [nameless], out=tmp_path / "accepted").info.strategy == "auto"
     four, _ = simulated_corpus(tmp_path / "four", labels=LABEL_SETS["iemocap4"])
     with pytest.raises(LabelError, match="its labels are neutral, happy, angry, sad, fear, surprise; the corpus's are"):
         fuse(four, [run], out=tmp_path / "fused")
@@ -188,12 +188,13 @@ def test_options_out_of_range_are_refused(simulated, tmp_path):
     corpus, _, run = simulated
     out = tmp_path / "fused"
     with pytest.raises(
-        OptionError, match="unknown strategy 'magic'; expected one of empirical-bayes, human, synthetic, pool"
+        OptionError,
+        match="unknown strategy 'magic'; expected one of auto, empirical-bayes, latent-class, human-mixture, human",
     ):
         fuse(corpus, [run], strategy="magic", out=out)
     with pytest.raises(OptionError, match="unknown blend 'dime-aug'; dime-aug first blends by one of"):
         fuse(corpus, [run], strategy="dime-aug", blend="dime-aug", out=out)
-    with pytest.raises(OptionError, match="unknown form 'ours' of dime-aug; expected one of paper"):
+    with pytest.raises(OptionError, match="unknown form 'ours' of dime-aug; expected one of serann, paper"):
         fuse(corpus, [run], strategy="dime-aug", dime="ours", out=out)
     with pytest.raises(OptionError, match="strength is -1; expected a number of votes above 0"):
         fuse(corpus, [run], strength=-1, out=out)
@@ -223,7 +224,7 @@ def test_remarks_count_what_a_run_lacks_and_name_silent_labels(simulated, tmp_pa
     silent = with_votes(
         corpus, tmp_path / "silent", lambda row: row | {"label": "neutral"} if row["label"] == "surprise" else row
     )
-    fused = fuse(silent, [part], out=tmp_path / "fused")
+    fused = fuse(silent, [part], strategy="empirical-bayes", out=tmp_path / "fused")
     text = "\n".join(fused.info.warnings)
     assert "no seen human vote names surprise" in text
     assert "covers 90 of 120 utterances" in text

@@ -119,6 +119,30 @@ def test_the_scores_are_those_of_the_held_out_votes(place):
         found.value("ccc_valence", system=CONSTANT)
 
 
+def test_class_balanced_scores_correct_the_prior_that_was_taught(place):
+    corpus = open_corpus(place / "corpus")
+    found = evaluate(place / "model", corpus, device="cpu").to_json()["class_balanced"]
+    rows = np.flatnonzero(corpus.in_split("test"))
+    counts = count_votes(corpus.votes, corpus.ids, corpus.labels)[rows]
+    q = read_prediction(place / "prediction").distributions[rows]
+    taught = np.array(list(found["prior"]["taught"].values()))
+    f = counts / counts.sum(axis=1, keepdims=True)
+    there = f.sum(axis=0) > 0
+
+    def balanced(p):
+        return ((f * np.log(p)).sum(axis=0)[there] / f.sum(axis=0)[there]).mean()
+
+    level = q / taught / (q / taught).sum(axis=1, keepdims=True)
+    expected = {("model", "none"): q, ("model", "to equal shares"): level}
+    expected["constant", "to equal shares"] = np.full(q.shape, 1 / q.shape[1])
+    scores = {(s["system"], s["correction"]): s for s in found["scores"] if s["metric"] == "log_score_balanced"}
+    assert set(scores) == {*expected, ("constant", "none")}
+    for key, p in expected.items():
+        assert scores[key]["value"] == pytest.approx(balanced(p), abs=1e-5)
+    assert list(found["prior"]["test"].values()) == pytest.approx(f.mean(axis=0).tolist())
+    assert sum(found["prior"]["implied"].values()) == pytest.approx(1)
+
+
 def test_thirds_are_scored_by_votes_that_do_not_cut(place):
     corpus = open_corpus(place / "corpus")
     found = evaluate(place / "model", corpus, device="cpu")

@@ -64,7 +64,9 @@ class Architecture(BaseModel):
 
 
 class Source(BaseModel):
-    """The fused corpus that a model learnt from."""
+    """The fused corpus that a model learnt from; `shares` of the labels in what it was trained on (absent in old
+    models).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -73,6 +75,7 @@ class Source(BaseModel):
     strategy: str
     fingerprint: str
     utterances: dict[str, int]
+    shares: list[float] | None = None
 
 
 class ModelInfo(BaseModel):

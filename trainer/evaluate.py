@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data.bootstrap import by_group
+from ..data.class_balance import class_balanced, estimated_prior, expected_shares, prior_corrected
 from ..data.corpus import Corpus
 from ..data.errors import CorpusError, LabelError, OptionError
 from ..data.metrics import ccc_of, ccc_rows
@@ -38,6 +39,7 @@ class Evaluation:
     """Every score of a model and of the constant baseline on one split, and what they rest on.
 
     `thirds` says what the scores by ambiguity are and why they do not add up to those of all; None without them.
+    `balanced`: scores as if all labels were equally common (`data.class_balance`), and the priors behind them.
     """
 
     model: ModelInfo
@@ -51,6 +53,7 @@ class Evaluation:
     warnings: list[str]
     notes: list[str]
     failures: dict[str, str]
+    balanced: dict[str, Any]
 
     def value(self, metric: str, *, system: str | None = None, stratum: str = OVERALL) -> float:
         """One figure; `system` is the model's name by default. KeyError if there is none of that name."""
@@ -73,6 +76,7 @@ class Evaluation:
             "scores": [row.to_json() for row in self.rows],
             "redraws": REDRAWS if self.thirds else 0,
             "thirds": self.thirds,
+            "class_balanced": self.balanced,
             "warnings": self.warnings,
             "notes": self.notes,
             "failures": [{"utterance_id": name, "reason": reason} for name, reason in self.failures.items()],
@@ -211,7 +215,40 @@ def score(
         warnings=_warnings(corpus, info, split, speakers),
         notes=_notes(corpus, info, counts, m),
         failures=asked,
+        balanced=balanced_scores(systems, counts, info, speakers, seed=seed),
     )
+
+
+def balanced_scores(
+    systems: dict[str, np.ndarray], counts: np.ndarray, info: ModelInfo, speakers: np.ndarray, *, seed: int
+) -> dict[str, Any]:
+    """Class-balanced scores of each system's distributions [U, K] as they are, and of the model's corrected from the
+    label shares it was taught to equal ones (where it knows them; a constant so corrected is uniform).
+
+    `prior` holds the shares taught, those of the test votes, and those that the model's answers alone imply.
+    """
+    labels = info.label_set
+    taught = None if info.fused.shares is None else np.array(info.fused.shares)
+    scored = {(name, "none"): q for name, q in systems.items()}
+    if taught is not None:
+        level = np.full(len(labels), 1 / len(labels))
+        scored[info.name, "to equal shares"] = prior_corrected(systems[info.name], taught, level)
+        scored[CONSTANT, "to equal shares"] = np.where(np.isnan(systems[CONSTANT]), np.nan, level)
+    priors = {"taught": taught, "test": expected_shares(counts)}
+    if taught is not None:
+        priors["implied"] = estimated_prior(systems[info.name], taught)
+    return {
+        "prior": {
+            name: dict(zip(labels, shares.tolist(), strict=True))
+            for name, shares in priors.items()
+            if shares is not None
+        },
+        "scores": [
+            {"system": system, "correction": correction, **row._asdict()}
+            for (system, correction), q in scored.items()
+            for row in class_balanced(q, counts, groups=speakers, seed=seed)
+        ],
+    }
 
 
 def _aligned(prediction: Prediction, ids: list[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -41,6 +41,7 @@ from .targets import (
     rated_dimensions,
     seen_marginal,
     shared_speakers,
+    taught_shares,
     training_examples,
     validation_examples,
 )
@@ -192,6 +193,7 @@ def _describe(
             strategy=fused.info.strategy,
             fingerprint=fused.fingerprint,
             utterances={"train": len(examples), "development": len(validation)},
+            shares=taught_shares(fused).tolist(),
         ),
         division=corpus.info.division,
         marginal=seen_marginal(fused).tolist(),

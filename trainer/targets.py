@@ -166,6 +166,11 @@ def _seconds(corpus: Corpus, rows: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(seconds), longest, seconds)
 
 
+def taught_shares(fused: Fused) -> np.ndarray:
+    """Mean fused distribution [K] of the train split, new utterances included: the prior that a model is taught."""
+    return fused.distributions[fused.corpus.in_split("train") & fused.defined].mean(axis=0)
+
+
 def seen_marginal(fused: Fused) -> np.ndarray:
     """Share of each label among the train split's seen human votes, one half added to each count; [K], never
     0.

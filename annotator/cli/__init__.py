@@ -24,7 +24,7 @@ corpus_app = typer.Typer(
     help="Bring corpora, look at them, divide their votes, and give them out again.", no_args_is_help=True
 )
 app.add_typer(corpus_app, name="corpus")
-benchmark_app = typer.Typer(help="Measure how fast the parts are, as ratios in one run.", no_args_is_help=True)
+benchmark_app = typer.Typer(help="Measure how fast exact scoring is, and which fusion helps.", no_args_is_help=True)
 app.add_typer(benchmark_app, name="benchmark")
 
 # Name of the command, and the function of the file of that name (a hyphen is an underscore there); the files import
@@ -53,7 +53,7 @@ CORPUS_COMMANDS = {
     "distributions": ("corpus_out", "distributions"),
     "export": ("corpus_out", "export"),
 }
-BENCHMARK_COMMANDS = ("annotate",)
+BENCHMARK_COMMANDS = ("annotate", "fusion")
 
 
 def _register() -> None:

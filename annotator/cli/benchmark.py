@@ -1,4 +1,4 @@
-"""`serann benchmark annotate`: how fast exact scoring is, against what else the same model could do."""
+"""`serann benchmark annotate`: how fast exact scoring is; `serann benchmark fusion`: which fusion helps, and whom."""
 
 from typing import Annotated, Any
 
@@ -30,6 +30,71 @@ def annotate(
     rows = [[name, value, aims.get(name), meanings.get(name)] for name, value in found["ratios"].items()]
     print_table("Ratios", ["name", "ratio", "aim", "what"], rows)
     print_table("With", ["what", "value"], [[name, _shown(value)] for name, value in _setting(found)])
+
+
+def fusion(
+    corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="A corpus with many votes.", show_default=False)],
+    proxy: Annotated[
+        list[str],
+        typer.Option(metavar="RUN_OR_CORPUS", help="A run, or another human panel; repeatable.", show_default=False),
+    ],
+    seen: Annotated[str, typer.Option(help="Human votes an utterance that are fused, a list.")] = "2,3,5",
+    heldout: Annotated[int, typer.Option(help="Other votes an utterance that are scored.")] = 4,
+    seeds: Annotated[int, typer.Option(help="Draws of these votes.")] = 5,
+    strategies: Annotated[str | None, typer.Option(help="Only these strategies, a list.", show_default="all")] = None,
+    stress: Annotated[bool, typer.Option(help="Spoilt proxies too, that must do no harm.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Fuse part of the human votes with a proxy, and score on other human votes.
+
+    Every strategy meets the same votes; scores by gender, label of the seen
+    votes and ambiguity; differences from the human mixture (the best model
+    without a proxy) are paired, with intervals by speaker. Spoilt proxies:
+    shuffled, mode-collapsed, class-collapsed, good for one gender only.
+
+    Example: serann benchmark fusion crema --proxy crema-av --seen 2,3,5
+    """
+    from ...data.corpus import open_corpus
+    from ...data.errors import OptionError
+    from ..audit.panels import open_panel
+    from ..benchmark.fusion import benchmark_fusion
+    from .console import note, print_json
+
+    try:
+        numbers = [int(word) for word in seen.split(",")]
+    except ValueError as error:
+        raise OptionError(f"--seen is '{seen}'; expected numbers with commas between, as in --seen 2,3,5") from error
+    found = benchmark_fusion(
+        open_corpus(corpus),
+        [open_panel(path) for path in proxy],
+        seen=numbers,
+        heldout=heldout,
+        seeds=seeds,
+        strategies=[word.strip() for word in strategies.split(",")] if strategies else None,
+        stress=stress,
+        say=note,
+    )
+    if as_json:
+        print_json(found)
+    else:
+        _print_fusion(found)
+
+
+def _print_fusion(found: dict[str, Any]) -> None:
+    from .console import note, print_table
+
+    columns = ["proxy", "seen", "strategy", *(name for name in ("sq_unbiased", "log_score", "jsd_bits")), "low", "high"]
+    titles = [*columns[:5], "log score", found["setting"]["scores"][2], "low", "high"]
+    whole = [row for row in found["rows"] if row["stratum"] == "all"]
+    print_table("Scores", titles, [[row[name] for name in columns] for row in whole])
+    harmed = [row for row in found["rows"] if row["strategy"] == "auto" and row["low"] is not None and row["low"] > 0]
+    shown = [[row["proxy"], row["seen"], row["stratum"], row["low"], row["high"]] for row in harmed]
+    if shown:
+        print_table("Strata where auto is worse than human-mixture", ["proxy", "seen", "stratum", "low", "high"], shown)
+    for line in found["notes"]:
+        note(line)
+    for name, reason in found["skipped"].items():
+        note(f"skipped: {name}: {reason}")
 
 
 def _setting(found: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -3,7 +3,7 @@
 from .calibrated_prior import EmpiricalBayes, Posterior, fit_empirical_bayes, posterior
 from .evidence import Blend, Evidence, gather
 from .fuse import fuse
-from .strategies import AUGMENTATIONS, STRATEGIES
+from .strategies import AUGMENTATIONS, STRATEGIES, blend
 
 __all__ = [
     "AUGMENTATIONS",
@@ -12,6 +12,7 @@ __all__ = [
     "EmpiricalBayes",
     "Evidence",
     "Posterior",
+    "blend",
     "fit_empirical_bayes",
     "fuse",
     "gather",

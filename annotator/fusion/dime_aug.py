@@ -25,8 +25,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,6 +36,7 @@ from ...data.errors import AudioError, CorpusError, OptionError
 from ...data.labels import LabelSet
 from ...data.seeds import seed_from
 from .dime_features import audio_features, load_librosa, standardise, text_features
+from .perturb import Perturbation
 
 FORMULA = (
     "x = x_i + alpha (x_j - x_i); P = P_i + alpha (P_j - P_i), renormalised; t = t_i if alpha < 0.5 else t_j; "
@@ -46,7 +47,11 @@ Progress = Callable[[int, int], None]
 
 
 class NewUtterance(NamedTuple):
-    """One utterance to make: its id, its label's index, its parents' rows in the corpus, alpha, and its seed."""
+    """One utterance to make: its id, its label's index, its parents' rows in the corpus, alpha, and its seed.
+
+    A take of a single parent has it twice, alpha 0, and the `perturbation` that makes it; joined turns have both, and
+    the second's share of the length as alpha.
+    """
 
     utterance_id: str
     label: int
@@ -54,18 +59,23 @@ class NewUtterance(NamedTuple):
     second: int
     alpha: float
     seed: int
+    perturbation: Perturbation | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which utterances to make; class sizes, new ones wanted and planned [K]; parents that failed; what to tell."""
+    """Which utterances to make; sizes of the classes by dominant label [K]; parents that failed; what to tell.
+
+    `described`: sounds read while planning. `formula`: how they are made. `details`: what the report adds.
+    """
 
     items: tuple[NewUtterance, ...]
     sizes: np.ndarray
-    wanted: np.ndarray
-    made: np.ndarray
     failures: tuple[dict[str, str], ...]
     warnings: tuple[str, ...]
+    described: int = 0
+    formula: str = FORMULA
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 def check_options(*, rho: float, neighbours: int, true_neighbours: bool) -> None:
@@ -113,8 +123,8 @@ def plan(
         items += draw(
             corpus.labels, int(label), int(needed[label]), members, described, neighbours, true_neighbours, seed
         )
-    made = np.bincount([item.label for item in items], minlength=len(sizes))
-    return Plan(tuple(items), sizes, needed, made, tuple(failures), tuple(warnings))
+    described = int(sizes[needed > 0].sum())
+    return Plan(tuple(items), sizes, tuple(failures), tuple(warnings), described)
 
 
 def dominant_groups(corpus: Corpus, p: np.ndarray) -> list[list[int]]:

@@ -22,13 +22,13 @@ TEXT_FEATURES = 10
 VOWELS = frozenset("aeiouAEIOU")
 
 
-def load_librosa() -> ModuleType:
-    """Import librosa, or say how to install it."""
+def load_librosa(what: str = "its audio features") -> ModuleType:
+    """Import librosa, or say how to install it and that dime-aug needs it for `what`."""
     try:
         import librosa
     except ImportError as error:
         raise OptionError(
-            "dime-aug needs librosa for its audio features, and it is not installed; run: pip install 'serann[augment]'"
+            f"dime-aug needs librosa for {what}, and it is not installed; run: pip install 'serann[augment]'"
         ) from error
     return librosa
 

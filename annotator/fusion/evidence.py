@@ -6,18 +6,25 @@ corpus whose votes were never divided is refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute
 
 from ...data.corpus import Corpus, require_division
 from ...data.errors import CorpusError, LabelError, OptionError, RunError
 from ...data.folds import group_folds
 from ...data.labels import LabelSet
+from ...data.tables import distribution_array
 from ...data.votes import count_votes
 from ..runs import Run, panel_distribution, synthetic_counts
+from .fitted import Proxies
+
+# pyarrow makes its compute functions at import, so type checkers do not know them.
+pc: Any = pyarrow.compute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +33,9 @@ class Evidence:
 
     `seen` [U, K]: seen human votes, zero outside the train split. `train` [U]: mask. `speakers` [U]: None where
     unknown. `runs`: name, `p` [U, K] (NaN where the run lacks the utterance) and `drawn` votes [U, K] of each run.
+    `genders` [U]: the speaker groups in which harm is looked for; None where unknown. `ballots`: who cast the seen
+    votes, for the strategies that model raters. `opinion` and `weight` are options of the opinion pool. `fitted`
+    keeps models that several strategies fit to this evidence.
     """
 
     ids: tuple[str, ...]
@@ -36,6 +46,11 @@ class Evidence:
     runs: tuple[RunEvidence, ...] = ()
     seed: int = 0
     strength: float | None = None
+    genders: np.ndarray | None = None
+    ballots: Ballots | None = None
+    opinion: str = "linear"
+    weight: float | None = None
+    fitted: dict[str, dict] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     @property
     def voted(self) -> np.ndarray:
@@ -51,6 +66,20 @@ class Evidence:
             total[present] += run.p[present]
             cover += present
         return np.divide(total, cover[:, None], out=np.full(total.shape, np.nan), where=cover[:, None] > 0)
+
+    def proxies(self) -> Proxies:
+        """The runs as evidence: exact distributions where there are any, else votes, and their mean distribution."""
+        answers = tuple(run.p if run.exact else run.drawn for run in self.runs)
+        return Proxies(answers, tuple(not run.exact for run in self.runs), self.proxy())
+
+    def groups(self) -> np.ndarray:
+        """Codes [U] of the speakers; an utterance whose speaker is unknown stands for itself."""
+        names = [f"={s}" if s is not None else f"\x1f{i}" for s, i in zip(self.speakers, self.ids, strict=True)]
+        return np.unique(names, return_inverse=True)[1].reshape(-1)
+
+    def speaker_groups(self) -> np.ndarray:
+        """The gender of each utterance's speaker [U]; None where unknown."""
+        return np.full(len(self.ids), None, dtype=object) if self.genders is None else self.genders
 
     def folds(self, *, folds: int = 5) -> np.ndarray:
         """Fold of each utterance [U]: train utterances by speaker, -1 outside train.
@@ -71,11 +100,25 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class RunEvidence:
-    """One run lined up with the corpus: exact distributions and drawn votes, [U, K] each."""
+    """One run lined up with the corpus: distributions and drawn votes, [U, K] each.
+
+    `exact`: p are the listeners' probabilities; else they are only the shares of the votes. `ballots`: each
+    listener's single answer, read when a strategy asks for it.
+    """
 
     name: str
     p: np.ndarray
     drawn: np.ndarray
+    exact: bool = True
+    ballots: Callable[[], Ballots] | None = None
+
+
+class Ballots(NamedTuple):
+    """Votes with their rater: `row` [N] (place in the corpus), `rater` [N] (name, None: anonymous), `label` [N]."""
+
+    row: np.ndarray
+    rater: np.ndarray
+    label: np.ndarray
 
 
 class Blend(NamedTuple):
@@ -98,7 +141,15 @@ def source_column(*named: tuple[str, np.ndarray]) -> np.ndarray:
     return column
 
 
-def gather(corpus: Corpus, runs: Sequence[Run], *, seed: int = 0, strength: float | None = None) -> Evidence:
+def gather(
+    corpus: Corpus,
+    runs: Sequence[Run],
+    *,
+    seed: int = 0,
+    strength: float | None = None,
+    opinion: str = "linear",
+    weight: float | None = None,
+) -> Evidence:
     """Collect the evidence of a divided corpus and its runs.
 
     Raises CorpusError for an undivided corpus, LabelError for a run over other labels, RunError for a run over another
@@ -119,6 +170,61 @@ def gather(corpus: Corpus, runs: Sequence[Run], *, seed: int = 0, strength: floa
         runs=tuple(line_up(run, corpus) for run in runs),
         seed=seed,
         strength=strength,
+        genders=corpus.column("gender"),
+        ballots=human_ballots(corpus, train),
+        opinion=opinion,
+        weight=weight,
+    )
+
+
+def human_ballots(corpus: Corpus, train: np.ndarray) -> Ballots:
+    """Who cast the seen votes of train utterances, in the rows of the votes table; abstentions are no ballots."""
+    return read_ballots(corpus.votes, corpus.ids, corpus.labels, source="human", part="seen", keep=train)
+
+
+def read_ballots(
+    votes: pa.Table,
+    ids: Sequence[str],
+    labels: LabelSet,
+    *,
+    source: str,
+    part: str | None = None,
+    keep: np.ndarray | None = None,
+) -> Ballots:
+    """Primary votes of a table as ballots; `keep` [U] restricts to some utterances."""
+    chosen = pc.and_(pc.equal(votes["source"], source), pc.equal(votes["rank"], "primary"))
+    chosen = pc.and_(chosen, pc.is_valid(votes["label"]))
+    if part is not None:
+        chosen = pc.and_(chosen, pc.fill_null(pc.equal(votes["part"], part), False))
+    table = votes.filter(chosen)
+    row = pc.fill_null(pc.index_in(table["utterance_id"], value_set=pa.array(list(ids), pa.string())), -1)
+    row = row.to_numpy(zero_copy_only=False).astype(int)
+    label = pc.index_in(table["label"], value_set=pa.array(labels.labels)).to_numpy(zero_copy_only=False)
+    known = row >= 0 if keep is None else (row >= 0) & keep[row]
+    rater = np.array(table["rater_id"].to_pylist(), dtype=object)
+    return Ballots(row[known], rater[known], label[known].astype(int))
+
+
+def run_ballots(run: Run, corpus: Corpus) -> Ballots:
+    """One answer a rater and utterance: the plurality of the mean p of its listeners (those of one rater differ in
+    temperature alone), or of its votes where texts were sampled; a tie is no answer."""
+    rater = dict(zip(run.listeners["listener"].to_pylist(), run.listeners["rater"].to_pylist(), strict=True))
+    if run.info.get("identity", {}).get("mode") == "sample" or not run.scores.num_rows:
+        cast = read_ballots(run.votes, corpus.ids, corpus.labels, source="synthetic")
+        row, who, mass = cast.row, cast.rater, np.eye(len(corpus.labels))[cast.label]
+    else:
+        row = pc.index_in(run.scores["utterance_id"], value_set=pa.array(list(corpus.ids), pa.string()))
+        row = pc.fill_null(row, -1).to_numpy(zero_copy_only=False).astype(int)
+        who, mass = np.array(run.scores["listener"].to_pylist(), dtype=object), distribution_array(run.scores["p"])
+        row, who, mass = row[row >= 0], who[row >= 0], mass[row >= 0]
+    names, code = np.unique([str(rater.get(name, name)) for name in who], return_inverse=True)
+    place, at = np.unique(row * len(names) + code.reshape(-1), return_inverse=True)
+    total = np.zeros((len(place), len(corpus.labels)))
+    np.add.at(total, at.reshape(-1), mass)
+    best = total.max(axis=1, keepdims=True)
+    clear = (total == best).sum(axis=1) == 1
+    return Ballots(
+        place[clear] // len(names), names[place[clear] % len(names)].astype(object), total[clear].argmax(axis=1)
     )
 
 
@@ -157,7 +263,8 @@ def line_up(run: Run, corpus: Corpus) -> RunEvidence:
             f"{run.path}: holds none of the {len(corpus.ids)} utterances of {corpus.path}: it is a run of another "
             f"corpus; make one with 'serann annotate {corpus.path} --model … -o RUN'"
         )
-    return RunEvidence(run.name, p, drawn)
+    exact = run.info.get("identity", {}).get("mode", "exact") != "sample"
+    return RunEvidence(run.name, p, drawn, exact, lambda: run_ballots(run, corpus))
 
 
 def remarks(evidence: Evidence) -> list[str]:
@@ -186,7 +293,13 @@ def remarks(evidence: Evidence) -> list[str]:
 
 
 def require_votes(evidence: Evidence, strategy: str) -> None:
-    """Raise CorpusError where no train utterance has a seen human vote."""
+    """Raise CorpusError where no train utterance has a seen human vote, or an utterance outside train has one."""
+    leaked = int((evidence.seen[~evidence.train].sum(axis=1) > 0).sum())
+    if leaked:
+        raise CorpusError(
+            f"{leaked} utterances outside the train split come with seen votes; every human vote there is reference, "
+            "and fusion would leak it: divide the corpus with serann corpus holdout"
+        )
     if not evidence.voted.any():
         raise CorpusError(
             f"strategy '{strategy}' needs seen human votes, and no train utterance has one; divide the corpus with "

@@ -18,7 +18,7 @@ from ...data.fused import DISTRIBUTIONS_FILE, FUSION_FILE, Fused, FusionInfo, op
 from ...data.labels import LabelSet
 from ...data.tables import DISTRIBUTIONS, distribution_column, write_table
 from ..runs import Run
-from . import dime_aug
+from . import balance, dime_aug
 from .augmented import with_new_rows, write_sounds
 from .dime_aug import NewUtterance, Plan, Progress, mix_distributions
 from .evidence import Blend, Evidence, gather, remarks
@@ -34,11 +34,15 @@ def fuse(
     strategy: str = DEFAULT,
     out: str | Path,
     blend: str = DEFAULT,
-    dime: str = "paper",
+    dime: str = "serann",
     rho: float = 0.3,
+    beta: float | None = None,
+    concatenate: bool = False,
     neighbours: int = 3,
     true_neighbours: bool = False,
     strength: float | None = None,
+    opinion: str = "linear",
+    weight: float | None = None,
     seed: int = 0,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -46,7 +50,8 @@ def fuse(
     """Fuse the seen human votes of `corpus` with `runs` and write the fused corpus at `out`.
 
     With `strategy="dime-aug"`, `blend` names the strategy that gives the distributions, and new train utterances are
-    made to balance their dominant labels (`dime`, `rho`, `neighbours`). `strength` fixes empirical Bayes' alpha.
+    made to balance their labels (`dime`; `rho`; `beta` and `concatenate`: serann; `neighbours`: paper). `strength`
+    fixes empirical Bayes' alpha, `opinion` and `weight` are the form of the opinion pool and the proxy's weight in it.
 
     Raises OutputError for an existing `out` without `overwrite`; CorpusError for an undivided corpus, absent votes or a
     single train speaker; RunError, LabelError for runs that do not fit; OptionError for options out of range.
@@ -54,17 +59,17 @@ def fuse(
     out = Path(out)
     augment = strategy in AUGMENTATIONS
     chosen = _check_options(strategy, blend, dime, strength)
-    if augment:
-        dime_aug.check_options(rho=rho, neighbours=neighbours, true_neighbours=true_neighbours)
+    options = _dime_options(dime, rho, beta, concatenate, neighbours, true_neighbours) if augment else {}
     refuse_existing(out, what="fused corpus", overwrite=overwrite)
     refuse_inputs(out, [corpus.path, *(run.path for run in runs)])
-    evidence = gather(corpus, runs, seed=seed, strength=strength)
+    evidence = gather(corpus, runs, seed=seed, strength=strength, opinion=opinion, weight=weight)
     blended = STRATEGIES[chosen](evidence)
     plan = None
     if augment:
-        options = {"rho": rho, "neighbours": neighbours, "true_neighbours": true_neighbours, "seed": seed}
-        plan = dime_aug.plan(corpus, blended.p, **options, progress=progress)
-        blended = blended._replace(parameters={"blend": blended.parameters, "dime-aug": {"form": dime, **options}})
+        planned = balance.plan if dime == "serann" else dime_aug.plan
+        plan = planned(corpus, blended.p, **options, seed=seed, progress=progress)
+        made = {"form": dime, **options, "seed": seed, **plan.details}
+        blended = blended._replace(parameters={"blend": blended.parameters, "dime-aug": made})
     info = describe(corpus, runs, evidence, blended, plan, strategy=strategy, blend=chosen)
     with new_directory(out, what="fused corpus", overwrite=overwrite) as partial:
         rows = _write_sounds(corpus, plan, partial, progress)
@@ -89,6 +94,23 @@ def _check_options(strategy: str, blend: str, dime: str, strength: float | None)
     return blend
 
 
+def _dime_options(
+    dime: str, rho: float, beta: float | None, concatenate: bool, neighbours: int, true_neighbours: bool
+) -> dict[str, Any]:
+    """The options of the form `dime`, checked; OptionError for one that belongs to the other form."""
+    if dime == "paper":
+        if beta is not None or concatenate:
+            raise OptionError("--beta and --concatenate belong to --dime serann; the published procedure has neither")
+        dime_aug.check_options(rho=rho, neighbours=neighbours, true_neighbours=true_neighbours)
+        return {"rho": rho, "neighbours": neighbours, "true_neighbours": true_neighbours}
+    if true_neighbours or neighbours != 3:
+        raise OptionError(
+            "--neighbours and --true-neighbours belong to --dime paper; --dime serann mixes no two sounds"
+        )
+    balance.check_options(rho=rho, beta=beta)
+    return {"rho": rho, "beta": beta, "concatenate": concatenate}
+
+
 def refuse_inputs(out: Path, inputs: Sequence[Path]) -> None:
     """Raise OutputError where writing `out` would replace an input, or a folder that holds one."""
     for path in inputs:
@@ -99,8 +121,7 @@ def refuse_inputs(out: Path, inputs: Sequence[Path]) -> None:
 def _write_sounds(corpus: Corpus, plan: Plan | None, partial: Path, progress: Progress | None) -> list[dict[str, Any]]:
     if plan is None:
         return []
-    described = int(plan.sizes[plan.wanted > 0].sum())
-    report = dime_aug.counter(progress, described + int(plan.wanted.sum()), start=described)
+    report = dime_aug.counter(progress, plan.described + len(plan.items), start=plan.described)
     return write_sounds(corpus, plan.items, partial, report=report)
 
 
@@ -171,7 +192,7 @@ def describe(
     return FusionInfo(
         strategy=strategy,
         blend=blend if plan else None,
-        formula=f"{blended.formula}; then {dime_aug.FORMULA}" if plan else blended.formula,
+        formula=f"{blended.formula}; then {plan.formula}" if plan else blended.formula,
         parameters=blended.parameters,
         corpus={
             "name": corpus.name,

@@ -2,18 +2,40 @@
 
 from collections.abc import Callable
 
+from ...data.errors import OptionError
+from .auto import auto
+from .dawid_skene import dawid_skene
 from .empirical_bayes import empirical_bayes
 from .evidence import Blend, Evidence
+from .glad import glad
 from .human import human
+from .human_mixture import human_mixture
+from .latent_class import latent_class
+from .mace import mace
+from .opinion_pool import opinion_pool
 from .pool import pool
 from .synthetic import synthetic
 
 STRATEGIES: dict[str, Callable[[Evidence], Blend]] = {
+    "auto": auto,
     "empirical-bayes": empirical_bayes,
+    "latent-class": latent_class,
+    "human-mixture": human_mixture,
     "human": human,
     "synthetic": synthetic,
     "pool": pool,
+    "opinion-pool": opinion_pool,
+    "dawid-skene": dawid_skene,
+    "mace": mace,
+    "glad": glad,
 }
-DEFAULT = "empirical-bayes"
+DEFAULT = "auto"
 # Strategies that first blend and then add utterances, and the forms of each.
-AUGMENTATIONS: dict[str, tuple[str, ...]] = {"dime-aug": ("paper",)}
+AUGMENTATIONS: dict[str, tuple[str, ...]] = {"dime-aug": ("serann", "paper")}
+
+
+def blend(evidence: Evidence, name: str) -> Blend:
+    """Run the strategy of that name; OptionError for another name."""
+    if name not in STRATEGIES:
+        raise OptionError(f"unknown blend '{name}'; expected one of {', '.join(STRATEGIES)}")
+    return STRATEGIES[name](evidence)

@@ -1,0 +1,231 @@
+"""`serann benchmark fusion`: which fusion helps, by how much and for whom, on a corpus with enough human votes.
+
+Some votes of every utterance are kept as the human votes one could afford (`seen`), `heldout` others are scored
+against, and a proxy (a run, or another human panel) is fused with the former by every strategy. Draws are seeded by
+utterance and nested in `seen`; the utterances are those with heldout + max(seen) votes, the same for all. Every
+strategy meets the same votes; differences from the human mixture are paired, with intervals over speakers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from ...data.corpus import Corpus
+from ...data.errors import CorpusError, OptionError, SerannError
+from ...data.seeds import uniforms
+from ..fusion.evidence import Ballots, Evidence, RunEvidence, read_ballots
+from ..fusion.strategies import STRATEGIES
+from ..runs import Run
+from .fusion_proxies import lined_up, of_rows, stressed
+from .fusion_table import LEAST_CHANCE, SCORES, Sums, scores_of, strata_of
+
+BASE = "human-mixture"
+CROWD = ("dawid-skene", "mace", "glad")
+# Strategies that look at no proxy give the same whatever the proxy.
+PROXYLESS = ("human", BASE)
+NOTES = (
+    "low and high bound the difference in sq_unbiased from human-mixture (strategy minus human-mixture, below 0 is "
+    "better), log_low, log_high, jsd_low and jsd_high those in the other scores: 95 %, paired, over speakers",
+    f"log_score is per vote and in nats; a chance below {LEAST_CHANCE:g} counts as that, for raw and pooled "
+    "frequencies give zeros",
+    "ambiguity is 1 - sum h(h-1) / (m(m-1)) of the votes that are not scored; its thirds are of equal size",
+)
+
+Say = Callable[[str], None]
+
+
+def benchmark_fusion(
+    corpus: Corpus,
+    proxies: Sequence[Run | Corpus],
+    *,
+    seen: Sequence[int] = (2, 3, 5),
+    heldout: int = 4,
+    seeds: int = 5,
+    strategies: Sequence[str] | None = None,
+    stress: bool = True,
+    say: Say = lambda _: None,
+) -> dict[str, Any]:
+    """Fuse by every strategy and score: {"rows", "setting", "notes", "skipped"}, a row a proxy, number of seen votes,
+    strategy and stratum. Crowd strategies run on the proxies as given, with the first seed, where crowd-kit is there.
+
+    Raises OptionError for options out of range, CorpusError where no two speakers' utterances have enough votes.
+    """
+    names = _check(seen, heldout, seeds, strategies)
+    cast = read_ballots(corpus.votes, corpus.ids, corpus.labels, source="human")
+    number = np.bincount(cast.row, minlength=len(corpus.ids))
+    given = [lined_up(source, corpus, _name(source, proxies)) for source in proxies]
+    said = np.all([np.isfinite(proxy.p).all(axis=1) for proxy in given], axis=0) if given else number > 0
+    rows = np.flatnonzero((number >= heldout + max(seen)) & said)
+    _require_enough(corpus, rows, number, heldout + max(seen))
+    table, skipped = [], {}
+    experiment = _Experiment(corpus, rows, cast, heldout, seeds)
+    for proxy in given:
+        for k in seen:
+            tried = experiment.proxies_of(proxy, stress)
+            sums = {name: Sums(experiment.speakers) for name in tried}
+            for seed in range(seeds):
+                say(f"{proxy.name}, {k} seen votes, seed {seed + 1} of {seeds}")
+                experiment.run(proxy, k, seed, names, sums, skipped)
+            for name, totals in sums.items():
+                table.extend(totals.rows(name, k, seeds))
+    setting = {
+        "corpus": corpus.name,
+        "simulated": corpus.info.simulated,
+        "utterances": len(rows),
+        "speakers": len(set(experiment.speakers)),
+        "seen": list(seen),
+        "heldout": heldout,
+        "seeds": seeds,
+        "scores": [*SCORES[:2], f"jsd_bits@{heldout}"],
+    }
+    return {"rows": table, "setting": setting, "notes": list(NOTES), "skipped": skipped}
+
+
+class _Experiment:
+    """The utterances that are scored, their votes, and what one seed does with them."""
+
+    def __init__(self, corpus: Corpus, rows: np.ndarray, cast: Ballots, heldout: int, seeds: int):
+        self.seeds = seeds
+        self.rows, self.heldout, self.labels = rows, heldout, corpus.labels
+        self.ids = tuple(corpus.ids[i] for i in rows)
+        self.genders = corpus.column("gender")[rows]
+        names = corpus.column("speaker")[rows]
+        self.named = names
+        self.speakers = np.array(
+            [f"={s}" if s is not None else f"\x1f{i}" for s, i in zip(names, self.ids, strict=True)]
+        )
+        place = np.full(len(corpus.ids), -1)
+        place[rows] = np.arange(len(rows))
+        there = place[cast.row] >= 0
+        self.cast = in_order(Ballots(place[cast.row[there]], cast.rater[there], cast.label[there]))
+
+    def proxies_of(self, proxy: RunEvidence, stress: bool, seed: int = 0) -> dict[str, RunEvidence]:
+        here = of_rows(proxy, self.rows)
+        self.stress = stress
+        return {proxy.name: here} | (stressed(here, self.genders, seed) if stress else {})
+
+    def run(
+        self,
+        proxy: RunEvidence,
+        k: int,
+        seed: int,
+        strategies: Sequence[str],
+        sums: dict[str, Sums],
+        skipped: dict[str, str],
+    ) -> None:
+        place = deal(self.cast, self.ids, seed, self.seeds)
+        held = self.counts(place < self.heldout)
+        kept = (place >= self.heldout) & (place < self.heldout + k)
+        evidence = self.evidence(kept, seed)
+        strata = dict(strata_of(evidence.seen, self.counts(place >= self.heldout), self.genders, self.labels))
+        alone = {name: scores_of(STRATEGIES[name](evidence).p, held) for name in PROXYLESS}
+        for name, spoilt in self.proxies_of(proxy, self.stress, seed).items():
+            there = replace(evidence, runs=(spoilt,))
+            for strategy in strategies:
+                first = name == proxy.name and seed == 0
+                if (strategy in CROWD and not first) or f"{name}: {strategy}" in skipped:
+                    continue
+                if strategy in alone:
+                    scores = alone[strategy]
+                else:
+                    try:
+                        scores = scores_of(_blend(there, strategy), held)
+                    except SerannError as error:
+                        skipped[f"{name}: {strategy}"] = str(error)
+                        continue
+                sums[name].add(strategy, scores, alone[BASE], strata)
+
+    def counts(self, mask: np.ndarray) -> np.ndarray:
+        """Votes [U, K] of the ballots in a mask [N]."""
+        found = np.zeros((len(self.ids), len(self.labels)))
+        np.add.at(found, (self.cast.row[mask], self.cast.label[mask]), 1)
+        return found
+
+    def evidence(self, kept: np.ndarray, seed: int) -> Evidence:
+        """All utterances as train, the kept ballots as their seen votes."""
+        return Evidence(
+            ids=self.ids,
+            labels=self.labels,
+            seen=self.counts(kept),
+            train=np.ones(len(self.ids), bool),
+            speakers=self.named,
+            genders=self.genders,
+            ballots=Ballots(*(column[kept] for column in self.cast)),
+            seed=seed,
+        )
+
+
+def _blend(evidence: Evidence, strategy: str) -> np.ndarray:
+    name, _, form = strategy.partition(", ")
+    return STRATEGIES[name](replace(evidence, opinion=form or evidence.opinion)).p
+
+
+def in_order(cast: Ballots) -> Ballots:
+    """Ballots sorted by utterance, rater and label: the order of a file decides nothing."""
+    rater = np.array(["" if r is None else f"={r}" for r in cast.rater])
+    order = np.lexsort((cast.label, rater, cast.row))
+    return Ballots(*(column[order] for column in cast))
+
+
+def deal(cast: Ballots, ids: Sequence[str], seed: int, seeds: int) -> np.ndarray:
+    """Each ballot's place [N] among its utterance's ballots, 0 first: the held-out ones, then the seen ones.
+
+    A random order of an utterance's n ballots, dealt from n seed / seeds on, round and round: so over all seeds every
+    vote is held out equally often, and the luck of the draw, which moves all strategies' scores together, evens out.
+    """
+    number = np.bincount(cast.row, minlength=len(ids))
+    first = np.cumsum(number) - number
+    slot = np.arange(len(cast.row)) - first[cast.row]
+    key = uniforms(ids, int(number.max(initial=0)), "benchmark fusion")[cast.row, slot]
+    order = np.lexsort((key, cast.row))
+    place = np.empty(len(order), dtype=int)
+    place[order] = np.arange(len(order)) - first[cast.row[order]]
+    n = number[cast.row]
+    return (place - n * seed // seeds) % n
+
+
+def _check(seen: Sequence[int], heldout: int, seeds: int, strategies: Sequence[str] | None) -> list[str]:
+    """The strategies to run, the opinion pool in both its forms."""
+    if not seen or min(seen) < 1:
+        raise OptionError("seen is a list of numbers of votes from 2 on, as in --seen 2,3,5")
+    if min(seen) == 1:
+        raise OptionError(
+            "strength not identifiable from single votes: with one seen vote an utterance nothing tells how much "
+            "utterances differ or what a proxy is worth; compare from two seen votes on (--seen 2,3,5)"
+        )
+    if heldout < 2 or seeds < 1:
+        raise OptionError(
+            f"heldout is {heldout} and seeds {seeds}; expected two or more held-out votes (their squared error is "
+            "unbiased from two on) and one seed or more"
+        )
+    unknown = [name for name in strategies or () if name not in STRATEGIES]
+    if unknown:
+        raise OptionError(f"unknown strategy '{unknown[0]}'; expected some of {', '.join(STRATEGIES)}")
+    crowd = find_spec("crowdkit") is not None
+    chosen = list(strategies) if strategies else [name for name in STRATEGIES if crowd or name not in CROWD]
+    chosen = [BASE, *(name for name in chosen if name != BASE)]
+    return [
+        form
+        for name in chosen
+        for form in (("opinion-pool, linear", "opinion-pool, logarithmic") if name == "opinion-pool" else (name,))
+    ]
+
+
+def _require_enough(corpus: Corpus, rows: np.ndarray, number: np.ndarray, needed: int) -> None:
+    speakers = {s for s in corpus.column("speaker")[rows] if s is not None}
+    if len(rows) < 2 or len(speakers) < 2:
+        raise CorpusError(
+            f"{corpus.path}: {len(rows)} utterances of {len(speakers)} speakers have the {needed} human votes and the "
+            f"proxy that are needed (the most votes are {int(number.max(initial=0))}); expected utterances of two or "
+            "more speakers: lower --seen or --heldout, or bring the single raters' votes"
+        )
+
+
+def _name(source: Run | Corpus, others: Sequence[Run | Corpus]) -> str:
+    short = source.path.resolve().name
+    return short if sum(other.path.resolve().name == short for other in others) == 1 else str(source.path)

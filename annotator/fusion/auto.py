@@ -1,0 +1,233 @@
+"""`auto`: the proxy model that predicts the seen votes best, taken only where it beats the human mixture.
+
+    score(model) = mean over seen votes v of log p_model(v | the utterance's other seen votes, its proxies)
+
+cross-fitted by speaker. The candidates are `empirical-bayes` and `latent-class` at each power; the best of them is set
+against `human-mixture`, vote by vote, in
+
+    everything;  each speaker group (gender);  each label of the seen votes;  each third of the proxy's ambiguity
+
+and is taken for an utterance only if in all four of its strata the gain's paired interval by speaker (95 %) lies above
+0, and that of the loss in Brier score (its difference is that in squared error) below .005: a gain in log score may be
+bought with squared error, and a stratum too small to tell is not given away. Elsewhere the human mixture stands, and
+the report says where and how many. So a proxy that is deaf, that is right for women only, or wrong for one label, does
+no harm where it is deaf or wrong: speaker groups are looked at first, the other strata within the groups that won. What
+is decided for a fold's speakers is decided on the other folds'.
+
+A vote's label stratum is the plurality of the utterance's *other* seen votes: the plurality of all would hold the vote
+that is scored, and favour whichever model is surer. Ambiguity is 1 - sum q^2 of the runs' mean distribution; its thirds
+are cut by the proxy alone. Ties count for each tied label, and all of them have to be won. An utterance without a seen
+vote has no label stratum; where the proxy is not taken it has no distribution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...data.bootstrap import Interval
+from .cross_fit import CrossFit, interval_of, require_pairs
+from .evidence import Blend, Evidence, require_votes, source_column
+from .fitted import fit_prior
+from .human_mixture import human_mixture
+from .latent_class import best_power, final_fits, final_name, power_fits
+
+FORMULA = (
+    "the best of empirical-bayes and latent-class by cross-fitted log score of the seen votes where it beats "
+    "human-mixture in the utterance's strata, else human-mixture"
+)
+BASE = "human-mixture"
+PRIOR = "empirical-bayes"
+GROUP = "gender:"
+# What may be lost in squared error before a stratum falls back.
+MARGIN = 0.005
+THIRDS = ("low", "middle", "high")
+
+
+class Strata(NamedTuple):
+    """Which strata an utterance is in, `of_row` [U, S], and which of them hold its vote for k, `of_vote` [S][U, K]."""
+
+    names: tuple[str, ...]
+    of_row: np.ndarray
+    of_vote: tuple[np.ndarray, ...]
+
+
+class Gain(NamedTuple):
+    """Paired differences from the human mixture, a vote: gain in log score, and loss in Brier score."""
+
+    log: Interval
+    loss: Interval
+
+    @property
+    def won(self) -> bool:
+        """Whether the log score surely gains and the Brier score surely loses less than the margin."""
+        return self.log.low > 0 and self.loss.high < MARGIN
+
+
+class Decision(NamedTuple):
+    """The model that stands against the human mixture, and what it gains by stratum."""
+
+    model: str
+    gains: dict[str, Gain]
+
+    @property
+    def won(self) -> frozenset[str]:
+        """The strata in which the model is taken."""
+        return frozenset(name for name, gain in self.gains.items() if gain.won)
+
+
+def auto(evidence: Evidence) -> Blend:
+    """Fuse where a proxy model is shown to help; without runs it is the human mixture."""
+    require_votes(evidence, "auto")
+    require_pairs(evidence)
+    if not evidence.runs:
+        blend = human_mixture(evidence)
+        return blend._replace(warnings=("no run was given: auto is human-mixture", *blend.warnings))
+    cross = CrossFit(evidence, power_fits() | final_fits() | {PRIOR: fit_prior})
+    strata = cut(evidence, cross.proxies.q)
+    chosen = np.full(len(evidence.ids), None, dtype=object)
+    chosen[evidence.voted] = BASE
+    decisions = {int(f): decide(cross, strata, int(f)) for f in np.unique(cross.fold)}
+    if -1 not in decisions:
+        decisions[-1] = decide(cross, strata, -1)
+    for f, decision in decisions.items():
+        chosen[(cross.fold == f) & accepted(decision, strata) & cross.proxies.covered] = decision.model
+    p, effective = cross.posterior(chosen)
+    taken = np.array([name not in (None, BASE) for name in chosen])
+    return Blend(
+        p=p,
+        effective_votes=effective,
+        source=source_column(
+            (BASE, chosen == BASE),
+            *((family, taken & (_families(chosen) == family)) for family in ("empirical-bayes", "latent-class")),
+        ),
+        formula=FORMULA,
+        parameters=_parameters(cross, strata, decisions, taken),
+        warnings=_warnings(evidence, cross, strata, decisions[-1], taken),
+    )
+
+
+def decide(cross: CrossFit, strata: Strata, fold: int) -> Decision:
+    """Choose the proxy model and measure its gain by stratum, on the speakers outside a fold (-1: on all)."""
+    covered = cross.proxies.covered
+    latent = final_name(best_power(cross, without=fold, base=False))
+    best = max((latent, PRIOR), key=lambda name: cross.mean_score(name, without=fold, where=covered))
+    ours, base = cross.scores(best), cross.scores(BASE)
+    gain, loss = (np.nan_to_num((a - b) * cross.counts) for a, b in zip(ours, base, strict=True))
+    keep = cross.sample & (cross.fold != fold) & covered
+    groups = cross.evidence.groups()
+
+    def measure(name: str, keep: np.ndarray) -> Gain:
+        votes = strata.of_vote[strata.names.index(name)]
+        weight = (cross.counts * votes).sum(axis=1)
+        return Gain(*(interval_of((d * votes).sum(axis=1), weight, groups, keep) for d in (gain, loss)))
+
+    grouped = [name for name in strata.names if name.startswith(GROUP)]
+    found = {name: measure(name, keep) for name in grouped}
+    won = np.array([name in found and found[name].won for name in strata.names])
+    within = keep & (strata.of_row & won).any(axis=1) if won.any() else keep
+    return Decision(best, {name: found[name] if name in found else measure(name, within) for name in strata.names})
+
+
+def accepted(decision: Decision, strata: Strata) -> np.ndarray:
+    """Mask [U]: every stratum of the utterance was won."""
+    lost = np.array([name not in decision.won for name in strata.names])
+    return np.asarray(~(strata.of_row & lost).any(axis=1))
+
+
+def cut(evidence: Evidence, q: np.ndarray) -> Strata:
+    """Strata of utterances and of their votes: all, speaker group, label of the (other) seen votes, ambiguity of q."""
+    seen = evidence.seen
+    named = [*_of_rows(evidence, q)]
+    labels = plurality(seen)
+    rest = plurality_of_rest(seen)
+    names = [name for name, _ in named] + [f"seen:{label}" for label in evidence.labels]
+    of_row = np.column_stack([*(mask for _, mask in named), labels])
+    whole = [np.broadcast_to(mask[:, None], seen.shape) for _, mask in named]
+    return Strata(tuple(names), of_row, (*whole, *(rest[:, :, c] for c in range(seen.shape[1]))))
+
+
+def _of_rows(evidence: Evidence, q: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    yield "all", np.ones(len(q), bool)
+    genders = np.array(["unknown" if g is None else str(g) for g in evidence.speaker_groups()], dtype=object)
+    for gender in sorted(set(genders)):
+        yield f"{GROUP}{gender}", genders == gender
+    ambiguity = 1 - (q**2).sum(axis=1)
+    known = evidence.train & np.isfinite(ambiguity)
+    if known.any():
+        third = np.searchsorted(np.quantile(ambiguity[known], [1 / 3, 2 / 3]), ambiguity)
+        for i, name in enumerate(THIRDS):
+            yield f"proxy ambiguity:{name}", np.isfinite(ambiguity) & (third == i)
+
+
+def plurality(counts: np.ndarray) -> np.ndarray:
+    """Mask [U, K] of the labels with the most votes; several where they tie, none without votes."""
+    return (counts == counts.max(axis=1, keepdims=True)) & (counts > 0)
+
+
+def plurality_of_rest(counts: np.ndarray) -> np.ndarray:
+    """Mask [U, K, K]: entry (u, v, c) is whether c has the most votes of u once one vote for v is taken away."""
+    found = np.zeros((*counts.shape, counts.shape[1]), bool)
+    for v in range(counts.shape[1]):
+        rest = counts.copy()
+        rest[:, v] = np.maximum(rest[:, v] - 1, 0)
+        found[:, v] = plurality(rest) & (counts[:, v] > 0)[:, None]
+    return found
+
+
+def _families(chosen: np.ndarray) -> np.ndarray:
+    return np.array(["" if name is None else name.partition(",")[0] for name in chosen], dtype=object)
+
+
+def _parameters(cross: CrossFit, strata: Strata, decisions: dict[int, Decision], taken: np.ndarray) -> dict[str, Any]:
+    whole = decisions[-1]
+    rows = strata.of_row & cross.evidence.train[:, None]
+    return cross.described([*power_fits(), PRIOR, *sorted({decision.model for decision in decisions.values()})]) | {
+        "model": whole.model,
+        "models_of_folds": [decision.model for f, decision in decisions.items() if f >= 0],
+        "gain_in_log_score_per_seen_vote": {
+            name: {
+                "gain": _number(gain.log.value),
+                "low": _number(gain.log.low),
+                "high": _number(gain.log.high),
+                "brier_loss": _number(gain.loss.value),
+                "brier_low": _number(gain.loss.low),
+                "brier_high": _number(gain.loss.high),
+                "speakers": gain.log.groups,
+                "won": name in whole.won,
+                "utterances": int(rows[:, i].sum()),
+                "proxy_taken": int((rows[:, i] & taken).sum()),
+            }
+            for i, (name, gain) in enumerate(whole.gains.items())
+        },
+        "all_train_speakers": cross.model(whole.model, -1).described(),
+    }
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _warnings(
+    evidence: Evidence, cross: CrossFit, strata: Strata, whole: Decision, taken: np.ndarray
+) -> tuple[str, ...]:
+    found = []
+    voted = evidence.train & evidence.voted
+    fallen = int((voted & ~taken).sum())
+    if fallen:
+        lost = [name for name in strata.names if name not in whole.won and whole.gains[name].log.groups]
+        where = f"the proxy is not shown to help in {', '.join(lost)}" if lost else "it was not shown in every fold"
+        found.append(
+            f"utterances with human votes that fell back to the human mixture: {fallen} of {int(voted.sum())} ({where})"
+        )
+    uncovered = int((voted & ~cross.proxies.covered).sum())
+    if uncovered:
+        found.append(f"utterances with human votes and no proxy, which are smoothed without one: {uncovered}")
+    bare = int((~evidence.voted & ~taken).sum())
+    if bare:
+        found.append(f"utterances without a seen vote where no proxy is taken, and so without a distribution: {bare}")
+    if not cross.sample.all() and int(voted.sum()) > int(cross.sample.sum()):
+        found.append(f"models were fitted to a seeded subsample of {int(cross.sample.sum())} utterances")
+    return tuple(found)

@@ -1,0 +1,124 @@
+"""Cross-fitting: every model fitted without a fold's speakers, every seen vote of them predicted from the others.
+
+Models are fitted to train utterances with seen votes; from MOST_ROWS such utterances on, to a seeded subsample of that
+size (stated in the parameters), and applied to all. Utterances outside train get models of all train speakers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ...data.bootstrap import Interval, by_group
+from ...data.errors import CorpusError, OptionError
+from ...data.seeds import rng_from
+from .evidence import Evidence
+from .fitted import Fitted, LeftOut, Proxies
+
+FOLDS = 5
+MOST_ROWS = 100_000
+
+Fit = Callable[[np.ndarray, Proxies, int], Fitted]
+
+
+class CrossFit:
+    """Models by name, cross-fitted by speaker; `fold` [U] is -1 outside train, `sample` [U] what is fitted to."""
+
+    def __init__(self, evidence: Evidence, fits: Mapping[str, Fit]):
+        self.evidence = evidence
+        self.fits = dict(fits)
+        self.fold = evidence.folds(folds=FOLDS)
+        self.sample = subsample(evidence)
+        self.counts = evidence.seen
+        self.proxies = evidence.proxies()
+        self._models: dict[tuple[str, int], Fitted] = evidence.fitted.setdefault("models", {})
+        self._scores: dict[str, LeftOut] = evidence.fitted.setdefault("scores", {})
+
+    def model(self, name: str, fold: int) -> Fitted:
+        """The model that never saw a fold's speakers; fold -1 is that of all train speakers."""
+        if (name, fold) not in self._models:
+            rows = self.sample & (self.fold != fold)
+            if not rows.any():
+                raise CorpusError("all seen votes are one fold of speakers', so nothing is left to fit their model on")
+            self._models[name, fold] = self.fits[name](self.counts[rows], self.proxies.rows(rows), self.evidence.seed)
+        return self._models[name, fold]
+
+    @cached_property
+    def folds(self) -> list[int]:
+        """The folds of the train speakers."""
+        return sorted({int(f) for f in self.fold if f >= 0})
+
+    def scores(self, name: str) -> LeftOut:
+        """How a model predicts the seen votes, each from the utterance's others and by a fit that did not see its
+        speaker; NaN where there is no such vote and outside the sample."""
+        if name not in self._scores:
+            found = LeftOut(np.full(self.counts.shape, np.nan), np.full(self.counts.shape, np.nan))
+            for f in self.folds:
+                rows = self.sample & (self.fold == f)
+                some = self.model(name, f).left_out(self.counts[rows], self.proxies.rows(rows))
+                found.log[rows], found.brier[rows] = some.log, some.brier
+            self._scores[name] = found
+        return self._scores[name]
+
+    def mean_score(self, name: str, *, without: int | None = None, where: np.ndarray | None = None) -> float:
+        """Mean log-probability a seen vote, over the speakers outside the fold `without`; NaN without a vote."""
+        rows = self.sample if where is None else self.sample & where
+        if without is not None:
+            rows = rows & (self.fold != without)
+        votes = self.counts[rows].sum()
+        return float(np.nansum(self.scores(name).log[rows] * self.counts[rows]) / votes) if votes else float("nan")
+
+    def posterior(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Expected distributions [U, K] and effective votes [U] by the model named in `chosen` [U] (None: NaN)."""
+        p, effective = np.full(self.counts.shape, np.nan), np.full(len(chosen), np.nan)
+        for f in np.unique(self.fold):
+            for name in {n for n in chosen[self.fold == f] if n is not None}:
+                rows = (self.fold == f) & (chosen == name)
+                p[rows], effective[rows] = self.model(name, int(f)).posterior(
+                    self.counts[rows], self.proxies.rows(rows)
+                )
+        return p, effective
+
+    def described(self, names: Iterable[str]) -> dict[str, Any]:
+        """What every report says: how many utterances models were fitted to, folds, and the scores of some models."""
+        covered = self.proxies.covered if self.evidence.runs else None
+        return {
+            "speaker_folds": len(self.folds),
+            "utterances_fitted_to": int(self.sample.sum()),
+            "cross_fitted_log_score_per_seen_vote": {name: self.mean_score(name, where=covered) for name in names},
+            "runs": [run.name for run in self.evidence.runs],
+        }
+
+
+def subsample(evidence: Evidence, *, most: int | None = None) -> np.ndarray:
+    """Mask [U] of the train utterances with seen votes, at most MOST_ROWS of them, chosen by the seed."""
+    most = MOST_ROWS if most is None else most
+    mask = evidence.train & evidence.voted
+    rows = np.flatnonzero(mask)
+    if len(rows) > most:
+        mask = np.zeros(len(mask), bool)
+        mask[rng_from("fusion subsample", evidence.seed).choice(rows, most, replace=False)] = True
+    return mask
+
+
+def interval_of(gain: np.ndarray, votes: np.ndarray, groups: np.ndarray, keep: np.ndarray) -> Interval:
+    """Gain a vote over the kept rows, by_group over `groups` [U] (codes): the rows of a group are summed first."""
+    names, code = np.unique(groups[keep], return_inverse=True)
+    totals = np.stack([np.bincount(code, column[keep], minlength=len(names)) for column in (gain, votes)], axis=1)
+    totals = totals[totals[:, 1] > 0]
+    if not len(totals):
+        return Interval(np.nan, np.nan, np.nan, "none: no votes", 0)
+    return by_group(totals, np.arange(len(totals)), statistic=lambda t: t[..., 0] / t[..., 1])
+
+
+def require_pairs(evidence: Evidence) -> None:
+    """Raise OptionError where no utterance has two seen votes."""
+    if evidence.seen.sum(axis=1).max(initial=0) <= 1:
+        raise OptionError(
+            "strength not identifiable from single votes: every utterance has at most one seen human vote, and single "
+            "votes do not tell how much utterances differ; keep two or more seen votes (serann corpus holdout --seen "
+            "2), or state the strength yourself (--strategy empirical-bayes --strength 2)"
+        )

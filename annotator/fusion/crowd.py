@@ -1,0 +1,106 @@
+"""What crowd models read: one row a listener, `task, worker, label`; and crowd-kit, where it is installed.
+
+Raters and listeners are workers alike. A synthetic listener gives one row an utterance, the plurality label of its p:
+repeated draws of one p are no independent witnesses, and a crowd model would take them for such. Listeners that differ
+in temperature alone are one worker. Votes without a rater are the votes of one worker, `anonymous`, whose errors are
+those of all of them.
+
+Crowd models look for the one true label of an utterance; the p they give says how sure they are of it, not how people
+differ. They are here as the field's rules. They are fitted to the train utterances and say nothing of others.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from ...data.errors import CorpusError, OptionError
+from .evidence import Ballots, Blend, Evidence, require_votes, source_column
+
+ANONYMOUS = "anonymous"
+
+
+def crowd_blend(evidence: Evidence, strategy: str, make: Callable[[Any], Any], formula: str) -> Blend:
+    """Fit a crowd-kit model to all ballots of train; p is its posterior of the true label, NaN without a ballot.
+
+    `effective_votes` is the number of ballots. Raises OptionError where crowd-kit is not installed.
+    """
+    aggregation = crowd_kit(strategy)
+    require_votes(evidence, strategy)
+    row, worker, label = ballots(evidence)
+    frame = import_module("pandas").DataFrame({"task": row, "worker": worker, "label": label})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # crowd-kit's own, about pandas keywords that it still gives
+        found = make(aggregation).fit_predict_proba(frame)
+    p = np.full(evidence.seen.shape, np.nan)
+    tasks = found.index.to_numpy().astype(int)
+    p[tasks] = 0.0
+    for c in found.columns:
+        p[tasks, int(c)] = np.nan_to_num(found[c].to_numpy(dtype=float))
+    with np.errstate(invalid="ignore"):
+        p /= p.sum(axis=1, keepdims=True)
+    number = np.bincount(row, minlength=len(p)).astype(float)
+    defined = np.isfinite(p).all(axis=1)
+    return Blend(
+        p=p,
+        effective_votes=np.where(defined, number, np.nan),
+        source=source_column((strategy, np.asarray(defined))),
+        formula=formula,
+        parameters={
+            "workers": len(set(worker)),
+            "ballots": len(row),
+            "runs": [run.name for run in evidence.runs],
+        },
+        warnings=_warnings(evidence, worker, defined),
+    )
+
+
+def crowd_kit(strategy: str) -> Any:
+    """crowdkit.aggregation; OptionError with the install line where it is not installed."""
+    try:
+        return import_module("crowdkit.aggregation")
+    except ImportError as error:
+        raise OptionError(
+            f"strategy '{strategy}' needs crowd-kit, which is not installed: pip install 'serann[crowd]'"
+        ) from error
+
+
+def ballots(evidence: Evidence) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, workers' names and labels [N] of the seen votes and of each run's listeners, train utterances only."""
+    human = evidence.ballots if evidence.ballots is not None else anonymous(evidence.seen)
+    parts = [("human", human)]
+    for i, run in enumerate(evidence.runs):
+        parts.append((f"run {i + 1}", run.ballots() if run.ballots is not None else anonymous(run.drawn)))
+    rows, workers, labels = [], [], []
+    for name, part in parts:
+        keep = evidence.train[part.row]
+        rows.append(part.row[keep])
+        labels.append(part.label[keep])
+        workers.append(np.array([f"{name}: {ANONYMOUS if r is None else r}" for r in part.rater[keep]], dtype=object))
+    return np.concatenate(rows), np.concatenate(workers), np.concatenate(labels)
+
+
+def anonymous(counts: np.ndarray) -> Ballots:
+    """Whole counts [U, K] as ballots without a rater; CorpusError for shares of votes."""
+    whole = np.rint(np.nan_to_num(counts)).astype(int)
+    if not np.allclose(whole, np.nan_to_num(counts)):
+        raise CorpusError("crowd models read whole votes, and some votes here weigh a share of one")
+    row, label = np.nonzero(whole)
+    times = whole[row, label]
+    row, label = np.repeat(row, times), np.repeat(label, times)
+    return Ballots(row, np.full(len(row), None, dtype=object), label)
+
+
+def _warnings(evidence: Evidence, worker: np.ndarray, defined: np.ndarray) -> tuple[str, ...]:
+    found = []
+    nameless = sum(str(name).endswith(f": {ANONYMOUS}") for name in worker)
+    if nameless:
+        found.append(f"votes without a rater, taken for one worker's: {nameless}")
+    bare = int((~defined & ~evidence.train).sum())
+    if bare:
+        found.append(f"utterances outside train, of which a crowd model says nothing: {bare}")
+    return tuple(found)
