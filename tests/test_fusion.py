@@ -184,6 +184,13 @@ def test_runs_that_do_not_fit_are_refused(simulated, tmp_path):
         fuse(four, [run], out=tmp_path / "fused")
 
 
+def test_a_run_that_did_not_hear_the_utterances_is_refused(simulated, tmp_path):
+    corpus, run = simulated[0], simulated[2]
+    deaf = replace(run, info={**run.info, "identity": {**run.info["identity"], "control": "silence"}})
+    with pytest.raises(RunError, match="made with --control silence: its model did not hear"):
+        fuse(corpus, [deaf], out=tmp_path / "fused")
+
+
 def test_options_out_of_range_are_refused(simulated, tmp_path):
     corpus, _, run = simulated
     out = tmp_path / "fused"

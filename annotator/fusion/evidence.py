@@ -249,6 +249,12 @@ def line_up(run: Run, corpus: Corpus) -> RunEvidence:
             f"{run.path}: its labels are {', '.join(run.labels)}; the corpus's are {', '.join(corpus.labels)}; "
             "annotate the corpus with its own labels, in its own order"
         )
+    control = run.info.get("identity", {}).get("control")
+    if control is not None:
+        raise RunError(
+            f"{run.path} was made with --control {control}: its model did not hear the utterances, so its votes are for "
+            "'serann audit' alone; fuse the run it belongs to"
+        )
     made_from = run.info.get("identity", {}).get("corpus", corpus.name)
     if made_from != corpus.name:
         raise RunError(
