@@ -252,8 +252,8 @@ def line_up(run: Run, corpus: Corpus) -> RunEvidence:
     control = run.info.get("identity", {}).get("control")
     if control is not None:
         raise RunError(
-            f"{run.path} was made with --control {control}: its model did not hear the utterances, so its votes are for "
-            "'serann audit' alone; fuse the run it belongs to"
+            f"{run.path} was made with --control {control}: its model did not hear the utterances, so its votes are "
+            "for 'serann audit' alone; fuse the run it belongs to"
         )
     made_from = run.info.get("identity", {}).get("corpus", corpus.name)
     if made_from != corpus.name:
