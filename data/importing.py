@@ -69,15 +69,8 @@ def import_corpus(
         raise OptionError(f"unknown split {split!r}; expected one of {', '.join(SPLITS)}")
     found = read_release(reader, Path(source), options)
     notes = [*found.notes, *arousal_doubts(found.votes, found.ratings, found.labels)]
-    report: list[dict[str, Any]] = []
-    if labels is not None and labels.labels != found.labels.labels:
-        to = map_labels(found.labels, labels)
-        mapped = map_votes(found.utterances, found.votes, to)
-        unreached = [label for label in labels if label not in to.to.values()]
-        if unreached:
-            notes.append(f"no label of the release becomes {', '.join(unreached)}: nobody could vote for it")
-        found = replace_tables(found, mapped.utterances, mapped.votes, labels)
-        report = mapped.report
+    found, report, remark = relabelled(found, labels)
+    notes += remark
     utterances = with_durations(found.utterances, progress)
     utterances, splits, remark = with_splits(replace_tables(found, utterances, found.votes, found.labels), split, seed)
     notes += remark
@@ -149,6 +142,17 @@ def flag(option: str) -> str:
 
 def replace_tables(found: Imported, utterances: pa.Table, votes: pa.Table, labels: LabelSet) -> Imported:
     return replace(found, utterances=utterances, votes=votes, labels=labels)
+
+
+def relabelled(found: Imported, labels: LabelSet | None) -> tuple[Imported, list[dict[str, Any]], list[str]]:
+    """The release in another label set, with a row for each of its own labels, and remarks."""
+    if labels is None or labels.labels == found.labels.labels:
+        return found, [], []
+    to = map_labels(found.labels, labels)
+    mapped = map_votes(found.utterances, found.votes, to)
+    unreached = [label for label in labels if label not in to.to.values()]
+    remarks = [f"no label of the release becomes {', '.join(unreached)}: nobody could vote for it"] if unreached else []
+    return replace_tables(found, mapped.utterances, mapped.votes, labels), mapped.report, remarks
 
 
 def with_durations(utterances: pa.Table, progress: Progress | None = None) -> pa.Table:

@@ -54,7 +54,7 @@ def audit(
     from ...data.corpus import open_corpus
     from ..audit import audit as run_audit
     from ..audit import gate, open_panel, report_path, write_report
-    from .console import note, print_json, progress
+    from .console import note, plain_signs, print_json, progress
 
     requirements = [] if require is None else gate.parse_requirements(require)
     if output is not None:
@@ -71,11 +71,11 @@ def audit(
     else:
         _print(result)
         for sentence in (*result.answers, *result.notes):
-            note(_ascii(sentence))
+            note(plain_signs(sentence))
         if output is not None:
             print(f"report: {output}")
     for outcome in result.checks:
-        note(_ascii(str(outcome)))
+        note(plain_signs(str(outcome)))
     if not all(outcome.met for outcome in result.checks):
         raise typer.Exit(gate.EXIT_CODE)
 
@@ -118,14 +118,8 @@ def _name(system) -> str:
 
 def _figure(row, digits: int, *, bounds: bool = True) -> str:
     from ..audit.answers import figure
+    from .console import plain_signs
 
     if row is None:
         return "-"
-    return _ascii(figure(row.value, *(row.low, row.high) if bounds else (), digits=digits))
-
-
-def _ascii(words: str) -> str:
-    """Signs that every terminal shows and every script reads as numbers."""
-    for sign, plain in (("−", "-"), ("–", "-"), ("∞", "inf"), ("…", "...")):
-        words = words.replace(sign, plain)
-    return words
+    return plain_signs(figure(row.value, *(row.low, row.high) if bounds else (), digits=digits))

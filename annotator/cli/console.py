@@ -92,3 +92,10 @@ def _cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
     return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def plain_signs(words: str) -> str:
+    """Signs that every terminal shows and every script reads as numbers."""
+    for sign, plain in (("−", "-"), ("–", "-"), ("∞", "inf"), ("…", "...")):
+        words = words.replace(sign, plain)
+    return words

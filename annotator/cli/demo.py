@@ -195,8 +195,7 @@ def stage(description: str) -> Iterator[Any]:
 
 def show(figures: dict[str, Any], output: Path) -> None:
     """Print the table, what differs, and where the report is."""
-    from .audit import _ascii
-    from .console import note, print_table
+    from .console import note, plain_signs, print_table
 
     m = figures["votes_scored"]
     metrics = ["sq_unbiased", "log_score", f"jsd_bits@{m}", "accuracy", "uar", "macro_f1"]
@@ -219,9 +218,9 @@ def show(figures: dict[str, Any], output: Path) -> None:
         )
     print()
     for answer in figures["audit"]["answers"]:
-        print(f"- {_ascii(answer)}")
+        print(f"- {plain_signs(answer)}")
     for sentence in figures["notes"]:
-        note(f"note: {_ascii(sentence)}")
+        note(f"note: {plain_signs(sentence)}")
     print(f"\nreport: {output / 'report.html'}")
 
 

@@ -48,19 +48,13 @@ from typing import NamedTuple
 
 from ..labels import LABEL_SETS
 from .base import Gatherer, Imported, Options, Reader, refuse
+from .msp_detailed import FOLDED  # the same words are offered here
 from .text import numbered_lines, read_text
 
 SCALE = (1.0, 5.0)
 LICENCE = "MSP-IMPROV academic licence; not redistributable"
 NAMES = ("Evalution.txt", "Evaluation.txt")
 SCENARIOS = {"P": "natural", "R": "target-read", "S": "other-improvised", "T": "target-improvised"}
-# Published for MSP-Podcast's secondary emotions; the same words are offered here.
-SECONDARY = {
-    **dict.fromkeys(("excited", "amused"), "happy"),
-    **dict.fromkeys(("annoyed", "frustrated"), "angry"),
-    **dict.fromkeys(("depressed", "disappointed", "concerned"), "sad"),
-}
-
 _CLIP = re.compile(r"(?:UTD|MSP)-IMPROV-([\w-]+)(?:\.\w+)?\s*;(.*)")
 _NAME = re.compile(r"(S\d+)([A-Z])-([FM])(\d+)-([A-Z])-\w+")
 _ATTRIBUTE = re.compile(r"([A-Z])\s*:(.*)")
@@ -100,7 +94,7 @@ def read(source: Path, options: Options) -> Imported:
     if file is None:
         raise refuse("msp-improv", source, [f"{' or '.join(NAMES)} (in it, or one folder below)"])
     sounds, notes = _sounds(options.audio or file.parent, options.audio is not None)
-    gatherer = Gatherer(LABEL_SETS["improv5"], spellings=SECONDARY)
+    gatherer = Gatherer(LABEL_SETS["improv5"], spellings=FOLDED)
     _blocks(gatherer, file.name, read_text(file), sounds)
     found = gatherer.finish(
         release=f"MSP-IMPROV, {file.name}", licence=LICENCE, scale=SCALE, notes=notes, files=[file.name]
@@ -268,7 +262,7 @@ def _emotion(gatherer: Gatherer, word: str, rank: str) -> tuple[str, str | None]
     other = _OTHER.fullmatch(word)
     if other:
         return "other", other[1] or None
-    if rank == "primary" and word.casefold() in SECONDARY:
+    if rank == "primary" and word.casefold() in FOLDED:
         return "other", word
     return word, None
 
