@@ -228,7 +228,7 @@ def _panel_result(
         labels=panel_tables.label_rows(scorer, fit.constant, q),
         strata=panel_tables.strata(scorer, fit.constant, fit.sq_constant, fit.thirds, panel, sq),
         examples=choose_examples(corpus, scorer.reference, panel.q),
-        effective_votes=effective_votes(human, panel, fit.constant, candidates),
+        effective_votes=effective_votes(human, panel, candidates),
         non_inferiority=non_inferiority(scorer, panel, fit.vote_scores, fit.constant),
         independence=None,
     )

@@ -137,23 +137,22 @@ def section(curve: HumanCurve, main: Panel, controls: Sequence[Panel], *, consta
     def gap(panel: Panel) -> Interval:
         return scorer.gap(sq_unbiased(scorer.repeat(panel.q), scorer.scored), sq_constant)
 
-    worth, level = _placed(curve, main, constant)
+    worth, level = _placed(curve, main)
     rows = []
     for panel in controls:
-        own, own_level = _placed(curve, panel, constant)
+        own, own_level = _placed(curve, panel)
         share, reason = _share(curve, worth, own, level, own_level)
         rows.append(ControlRow(panel.name, panel.about["control"], own, gap(panel), share, worth.at_least, reason))
     found = Controls(main.name, len(scorer.reference.ids), worth, gap(main), rows, "")
     return Controls(found.run, found.utterances, worth, found.gap, rows, in_words(found))
 
 
-def _placed(curve: HumanCurve, panel: Panel, constant: np.ndarray) -> tuple[Worth, np.ndarray]:
+def _placed(curve: HumanCurve, panel: Panel) -> tuple[Worth, np.ndarray]:
     """A panel's worth, and its calibrated prediction's losses by speaker, [G], that `effective_votes` placed."""
     draws = curve.scorer.draws
     candidates = calibrations(panel, draws[0])
-    plain = np.split(constant, len(draws))
-    q = [candidates[chosen(candidates, own, draw)] for draw, own in zip(draws, plain, strict=True)]
-    worth = effective_votes(curve, panel, constant, candidates).overall(SCORE)
+    q = [candidates[chosen(candidates, draw)] for draw in draws]
+    worth = effective_votes(curve, panel, candidates).overall(SCORE)
     return worth, curve.sums(np.concatenate(q))[0][SCORE]
 
 

@@ -198,16 +198,11 @@ class HumanCurve:
         return found
 
 
-def effective_votes(
-    curve: HumanCurve, panel: Panel, constant: np.ndarray, candidates: dict[str, np.ndarray] | None = None
-) -> EffectiveVotes:
-    """What the panel is worth; `constant` [R * U, K] is the class marginal that decides between calibrations.
-
-    `candidates` are the panel's `calibrations`, where they are known already.
-    """
+def effective_votes(curve: HumanCurve, panel: Panel, candidates: dict[str, np.ndarray] | None = None) -> EffectiveVotes:
+    """What the panel is worth; `candidates` are its `calibrations`, where they are known already."""
     draws = curve.scorer.draws
     candidates = calibrations(panel, draws[0]) if candidates is None else candidates
-    names = [chosen(candidates, plain, draw) for draw, plain in zip(draws, np.split(constant, len(draws)), strict=True)]
+    names = [chosen(candidates, draw) for draw in draws]
     return EffectiveVotes(
         calibration=dict(Counter(names)),
         fitted_on=curve.people.fitted_on,
