@@ -7,9 +7,22 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.distance import jensenshannon
 from scipy.special import rel_entr, softmax
+from scipy.stats import dirichlet_multinomial as scipy_dm
+from serann.data.errors import OptionError
 from serann.data.metrics import ccc
-from serann.trainer.losses import concordance, concordance_loss, joint_loss, soft_label_kl
+from serann.trainer.curriculum import CURRICULA, annealed, at_epoch, expected_entropy, in_order, kept, stages, weights
+from serann.trainer.losses import (
+    CATEGORICAL,
+    Target,
+    class_weights,
+    concordance,
+    concordance_loss,
+    joint_loss,
+    likelihood_and_concordance,
+    soft_label_kl,
+)
 
 NAN = float("nan")
 
@@ -85,3 +98,126 @@ def test_joint_loss_is_the_weighted_sum():
     assert float(loss.total) == pytest.approx(math.log(2) + 0.3 / 7)
     alone = joint_loss(logits, targets, None, rated, weight=0.3)
     assert float(alone.total) == pytest.approx(math.log(2))
+
+
+def batch(rows=6, labels=4, seed=0):
+    rng = np.random.default_rng(seed)
+    votes = rng.multinomial(3, rng.dirichlet(np.ones(labels), 1)[0], size=rows).astype(float)
+    p = rng.dirichlet(np.ones(labels), size=rows)
+    w = rng.uniform(0.3, 2, labels)
+    target = Target(*(torch.tensor(x) for x in (p, votes, np.zeros((rows, 0)), w)))
+    return rng.normal(size=(rows, labels)), p, votes, w, target
+
+
+def test_every_categorical_loss_equals_its_definition_by_other_means():
+    logits, p, votes, w, target = batch()
+    q = softmax(logits, axis=1)
+    log_dm = [
+        scipy_dm(np.exp(z), int(n.sum())).logpmf(n.astype(int)) - log_orders(n)
+        for z, n in zip(logits, votes, strict=True)
+    ]
+    expected = {
+        "ce": -(p * np.log(q)).sum(axis=1),
+        "cb-ce": -(w * p * np.log(q)).sum(axis=1),
+        "kl": rel_entr(p, q).sum(axis=1),
+        "weighted-kl": (w * rel_entr(p, q)).sum(axis=1),
+        "jsd": jensenshannon(p, q, axis=1) ** 2,
+        "dirichlet-multinomial": -np.array(log_dm) / 3,
+    }
+    assert set(expected) == set(CATEGORICAL)
+    for name, rows in expected.items():
+        np.testing.assert_allclose(
+            CATEGORICAL[name](torch.tensor(logits), target).numpy(), rows, rtol=2e-5, err_msg=name
+        )
+
+
+def log_orders(n: np.ndarray) -> float:
+    """Log of the number of orders in which counts may have been cast."""
+    return math.lgamma(n.sum() + 1) - sum(math.lgamma(x + 1) for x in n)
+
+
+@pytest.mark.parametrize("name", CATEGORICAL)
+def test_losses_are_finite_with_a_gradient_at_sure_targets_and_wild_logits(name):
+    logits = torch.tensor([[90.0, -90.0, 0.0], [0.0, 0.0, 0.0]], requires_grad=True)
+    hard = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    target = Target(hard, torch.tensor([[0.0, 2.0, 0.0], [0.0, 0.0, 0.0]]), torch.zeros(2, 0), torch.ones(3))
+    CATEGORICAL[name](logits, target).sum().backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_the_evidential_loss_has_its_least_at_the_truth():
+    """Votes from Dirichlet(a) are explained best by a, strength included, not only by its mean."""
+    rng = np.random.default_rng(0)
+    a = np.array([3.0, 1.0, 0.5])
+    votes = torch.tensor(np.array([rng.multinomial(8, rng.dirichlet(a)) for _ in range(20_000)]).astype(float))
+    target = Target(votes / 8, votes, torch.zeros(len(votes), 0), torch.ones(3))
+
+    def loss(scale: float, tilt: float = 0.0) -> float:
+        logits = torch.tensor(np.log(a * scale) + np.array([tilt, 0, 0])).expand(len(votes), 3)
+        return float(CATEGORICAL["dirichlet-multinomial"](logits, target).mean())
+
+    best = loss(1.0)
+    assert all(best < other for other in (loss(1.4), loss(0.7), loss(1.0, 0.2), loss(1.0, -0.2)))
+
+
+def test_class_weights_are_those_of_the_papers():
+    counts = np.array([50708, 46711, 27936, 29170, 1199, 1876, 3989, 4772, 2829])
+    effective = (1 - 0.9999) / (1 - 0.9999**counts)
+    np.testing.assert_allclose(class_weights("cb-ce", counts), effective / effective.mean())
+    inverse = (1 / counts) / (1 / counts).mean()
+    np.testing.assert_allclose(class_weights("weighted-kl", counts), np.clip(inverse, 0.25, 5))
+    assert class_weights("weighted-kl", counts).min() == 0.25
+    np.testing.assert_array_equal(class_weights("kl", counts), np.ones(9))
+    assert np.isfinite(class_weights("cb-ce", np.array([0, 10]))).all()
+
+
+def test_the_loss_on_ratings_by_hand():
+    mean, rated = torch.tensor([[1.0, 0.0], [2.0, 0.5], [3.0, 9.0]]), torch.tensor([[1.0, 0.5], [2.0, NAN], [4.0, NAN]])
+    log_variance = torch.tensor([[0.0, 1.0], [1.0, 5.0], [0.0, 5.0]])
+    first = (0 + 0.5 * 1 + 0.5 * 1) / 3  # errors 0, 0, 1; log-variances 0, 1, 0
+    second = 0.5 * (math.exp(-1) * 0.25 + 1)  # rated once: no concordance
+    expected = (1.4 * first + 1.0 * second) / 2 + 0.1 * (1 - 6 / 7)
+    weights = torch.tensor([1.4, 1.0])
+    assert float(likelihood_and_concordance(mean, log_variance, rated, weights)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_expected_entropy_is_the_mean_over_the_posterior():
+    rng = np.random.default_rng(0)
+    a = np.array([[3.0, 1.0, 0.4], [0.2, 0.2, 0.2]])
+    for row, found in zip(a, expected_entropy(a), strict=True):
+        p = rng.dirichlet(row, 200_000)
+        drawn = -(np.where(p > 0, p * np.log(np.maximum(p, 1e-300)), 0)).sum(axis=1).mean() / np.log(3)
+        assert found == pytest.approx(drawn, abs=3e-3)
+
+
+def test_filters_keep_their_share_and_equals_by_lot():
+    ambiguity = np.array([0.5, 0.1, 0.5, 0.5, 0.9, 0.5])
+    ids = [f"u{i}" for i in range(6)]
+    orders = [in_order(ambiguity, ids, seed=0, epoch=epoch) for epoch in range(1, 30)]
+    assert all(order[1] == 0 and order[4] == 5 and sorted(order) == list(range(6)) for order in orders)
+    assert len({tuple(order) for order in orders}) > 5  # the four equal ones change places
+    turned = in_order(ambiguity[::-1], ids[::-1], seed=0, epoch=3)
+    np.testing.assert_array_equal(turned[::-1], orders[2])
+    chance = np.array([0.3, 0.9, 0.1, 0.5, 0.2, 0.8])
+    for share, many in ((0.5, 3), (0.6, 4), (1.0, 6), (0.01, 1)):
+        masks = {name: kept(name, orders[0], share, chance=chance) for name in CURRICULA[1:4]}
+        assert {name: mask.sum() for name, mask in masks.items()} == dict.fromkeys(masks, many)
+        assert masks["filter"][1]
+        assert masks["reverse-filter"][4]
+        assert masks["random-filter"][2]
+
+
+def test_weights_are_the_papers_and_mean_one():
+    h = np.array([0.0, 0.5, 1.0])
+    np.testing.assert_allclose(weights("weight", h, 2.0, least=0.15), np.array([1, 0.25, 0.15]) / (1.4 / 3))
+    np.testing.assert_allclose(weights("reverse-weight", h, 2.0, least=0.15), np.array([0.15, 0.25, 1]) / (1.4 / 3))
+    np.testing.assert_allclose(weights("weight", h, 0.0, least=0.15), 1)
+
+
+def test_schedules_are_read_and_refused():
+    found = stages("1:.5,2:.6,4:.8,8:.9,12:1", name="--quantiles")
+    assert [at_epoch(found, epoch) for epoch in (1, 2, 3, 4, 11, 12, 20)] == [0.5, 0.6, 0.6, 0.8, 0.9, 1, 1]
+    assert annealed(2.0, 0.0, 1, ramp=1) == 2.0
+    for wrong in ("", "half", "2:.5", "1:.5,1:.6", "1:.5,4:.6,2:.7"):
+        with pytest.raises(OptionError, match="--quantiles is"):
+            stages(wrong, name="--quantiles")

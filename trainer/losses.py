@@ -1,9 +1,33 @@
-"""Losses on vote distributions and on ratings, as functions of a batch."""
+"""Losses on vote distributions and on ratings, as functions of a batch.
 
+A categorical loss gives one number an utterance, [B], so that a curriculum can weigh them; q = softmax(logits) and y
+is the target distribution, n the seen votes behind it. Natural logarithms; 0 ln 0 = 0.
+
+    ce                     -sum_c y_c ln q_c; of a one-hot y, the usual cross-entropy
+    cb-ce                  -sum_c w_c y_c ln q_c, w by effective numbers of utterances (Cui et al. 2019)
+    kl                     sum_c y_c (ln y_c - ln q_c)
+    weighted-kl            sum_c w_c y_c (ln y_c - ln q_c), w by inverse counts (Omidi and Hansen 2026)
+    jsd                    half KL(y || m) + half KL(q || m), m = (y + q) / 2
+    dirichlet-multinomial  -ln DM(n | a) / N, a = exp(logits): the votes themselves, an evidential head
+"""
+
+from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+
+# Cui et al., "Class-balanced loss based on effective number of samples" (CVPR 2019); Omidi and Hansen 2026 use .9999.
+BETA = 0.9999
+# Where Omidi and Hansen 2026 clip the weights of their weighted KL.
+LEAST_WEIGHT, MOST_WEIGHT = 0.25, 5.0
+# exp(logits) as votes: from a ten-thousandth to twenty thousand.
+LOG_EVIDENCE = 10.0
+# Log-variances beyond this are held there (Omidi and Hansen 2026).
+LOG_VARIANCE = 10.0
+# Weight of 1 - CCC beside the Gaussian likelihood in their loss on ratings.
+CONCORDANCE_WEIGHT = 0.1
 
 
 class Loss(NamedTuple):
@@ -14,17 +38,100 @@ class Loss(NamedTuple):
     dimensional: Tensor
 
 
-def soft_label_kl(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean over the batch of KL(y || q) = sum_c y_c (ln y_c - ln q_c), q = softmax(logits); nats.
+class Target(NamedTuple):
+    """What a batch should be answered: distributions [B, K], the votes behind them [B, K], ratings [B, D] (NaN: none),
+    class weights [K] for the losses that weigh classes."""
 
-    0 ln 0 counts as 0. It is the cross-entropy to the soft targets less their entropy: the same gradient, but
-    0 when q = y.
+    p: Tensor
+    votes: Tensor
+    ratings: Tensor
+    class_weights: Tensor
+
+
+def cross_entropy(logits: Tensor, target: Target) -> Tensor:
+    """-sum_c y_c ln q_c [B]."""
+    return -(target.p * _log_softmax(logits)).sum(-1)
+
+
+def balanced_cross_entropy(logits: Tensor, target: Target) -> Tensor:
+    """-sum_c w_c y_c ln q_c [B]."""
+    return -(target.class_weights * target.p * _log_softmax(logits)).sum(-1)
+
+
+def kl(logits: Tensor, target: Target) -> Tensor:
+    """KL(y || q) [B]: the cross-entropy less the target's entropy, so the same gradient, but 0 where q = y."""
+    return _kl_terms(logits, target.p).sum(-1)
+
+
+def weighted_kl(logits: Tensor, target: Target) -> Tensor:
+    """sum_c w_c y_c (ln y_c - ln q_c) [B]. With unequal weights it is no divergence: it may be below 0, and its
+    minimum is not at q = y but at q proportional to w y."""
+    return (target.class_weights * _kl_terms(logits, target.p)).sum(-1)
+
+
+def jsd(logits: Tensor, target: Target) -> Tensor:
+    """Jensen-Shannon divergence [B], at most ln 2."""
+    log_q, y = _log_softmax(logits), target.p
+    q = log_q.exp()
+    log_m = torch.log(((y + q) / 2).clamp(min=1e-30))
+    return 0.5 * (torch.xlogy(y, y) - y * log_m + q * (log_q - log_m)).sum(-1)
+
+
+def dirichlet_multinomial(logits: Tensor, target: Target) -> Tensor:
+    """-(1/N) [lnG(A) - lnG(A + N) + sum_c lnG(a_c + n_c) - lnG(a_c)] [B], a = exp(logits), A = sum_c a_c; without
+    votes 0.
+
+    The expected distribution is a / A = softmax(logits), so predictions read like any other model's; A is how many
+    votes the model takes itself to be worth. Votes in any one order: the multinomial coefficient is left out.
+    """
+    a = logits.float().clamp(-LOG_EVIDENCE, LOG_EVIDENCE).exp()
+    n, total = target.votes.sum(-1), a.sum(-1)
+    each = torch.lgamma(a + target.votes) - torch.lgamma(a)
+    log_likelihood = torch.lgamma(total) - torch.lgamma(total + n) + each.sum(-1)
+    return -log_likelihood / n.clamp(min=1)
+
+
+CATEGORICAL: dict[str, Callable[[Tensor, Target], Tensor]] = {
+    "kl": kl,
+    "ce": cross_entropy,
+    "cb-ce": balanced_cross_entropy,
+    "weighted-kl": weighted_kl,
+    "jsd": jsd,
+    "dirichlet-multinomial": dirichlet_multinomial,
+}
+
+
+def _log_softmax(logits: Tensor) -> Tensor:
+    return torch.log_softmax(logits.float(), dim=-1)
+
+
+def _kl_terms(logits: Tensor, y: Tensor) -> Tensor:
+    return torch.xlogy(y, y) - y * _log_softmax(logits)
+
+
+def class_weights(loss: str, counts: np.ndarray) -> np.ndarray:
+    """Weights [K] of a loss, from how many training utterances have each label as their target, [K] (soft targets:
+    their mass). One for a loss that weighs no classes.
+
+    cb-ce: (1 - beta) / (1 - beta^n_c); weighted-kl: 1 / n_c, clipped to [.25, 5]; both first scaled to mean one. A
+    label below one utterance counts as one: nothing is learnt about it, and nothing should be infinite.
+    """
+    n = np.maximum(np.asarray(counts, dtype=np.float64), 1.0)
+    if loss == "cb-ce":
+        weights = (1 - BETA) / (1 - BETA**n)
+        return weights / weights.mean()
+    if loss == "weighted-kl":
+        return np.clip((1 / n) / (1 / n).mean(), LEAST_WEIGHT, MOST_WEIGHT)
+    return np.ones(len(n))
+
+
+def soft_label_kl(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean over the batch of KL(y || q) = sum_c y_c (ln y_c - ln q_c); nats.
 
     >>> round(float(soft_label_kl(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))), 4)
     0.6931
     """
-    log_q = torch.log_softmax(logits.float(), dim=-1)
-    return (torch.xlogy(targets, targets) - targets * log_q).sum(-1).mean()
+    return _kl_terms(logits, targets).sum(-1).mean()
 
 
 def concordance(x: Tensor, y: Tensor) -> Tensor:
@@ -37,22 +144,41 @@ def concordance(x: Tensor, y: Tensor) -> Tensor:
     return 2 * (dx * dy).mean() / (dx.square().mean() + dy.square().mean() + (x.mean() - y.mean()).square())
 
 
-def concordance_loss(predicted: Tensor, rated: Tensor) -> Tensor:
-    """1 - mean over dimensions of the mini-batch concordance, of predictions and ratings [B, D]; NaN ratings
-    are left out.
+def concordance_loss(predicted: Tensor, rated: Tensor, weights: Tensor | None = None) -> Tensor:
+    """1 - (weighted) mean over dimensions of the mini-batch concordance, of predictions and ratings [B, D]; NaN
+    ratings are left out.
 
     A dimension counts where at least two utterances of the batch are rated and their ratings differ:
     otherwise its concordance is 0 whatever is predicted, or undefined, and says nothing about the model. No
     dimension counts: the loss is 0, without a gradient. Mini-batch moments make this a biased estimate of the
     corpus's concordance; the smaller the batch, the more.
     """
-    losses = []
+    losses, counted = [], []
     for d in range(rated.shape[1]):
         known = ~torch.isnan(rated[:, d])
         truth = rated[known, d]
         if len(truth) >= 2 and bool((truth != truth[0]).any()):
             losses.append(1 - concordance(predicted[known, d].float(), truth))
-    return torch.stack(losses).mean() if losses else predicted.new_zeros(())
+            counted.append(rated.new_ones(()) if weights is None else weights[d])
+    if not losses:
+        return predicted.new_zeros(())
+    share = torch.stack(counted)
+    return (torch.stack(losses) * share).sum() / share.sum()
+
+
+def likelihood_and_concordance(mean: Tensor, log_variance: Tensor, rated: Tensor, weights: Tensor) -> Tensor:
+    """sum_d w_d / 2 (exp(-s_d)(mu_d - v_d)^2 + s_d), averaged over the D dimensions and the utterances rated on each,
+    plus .1 (1 - weighted CCC): Omidi and Hansen's loss on valence, arousal and dominance.
+
+    `mean`, `log_variance` s (held within +-10) and `rated` v are [B, D], `weights` w [D]. NaN ratings are left out; a
+    dimension nobody rated adds nothing.
+    """
+    s = log_variance.float().clamp(-LOG_VARIANCE, LOG_VARIANCE)
+    known = ~torch.isnan(rated)
+    error = torch.where(known, mean.float() - torch.nan_to_num(rated), 0.0)
+    each = torch.where(known, 0.5 * (torch.exp(-s) * error.square() + s), 0.0)
+    by_dimension = each.sum(0) / known.sum(0).clamp(min=1)
+    return (weights * by_dimension).mean() + CONCORDANCE_WEIGHT * concordance_loss(mean, rated, weights).clamp(min=0)
 
 
 def joint_loss(logits: Tensor, targets: Tensor, predicted: Tensor | None, rated: Tensor, *, weight: float) -> Loss:

@@ -11,6 +11,8 @@ from ..data.corpus import Corpus
 from ..data.errors import CorpusError
 from ..data.fused import Fused
 from ..data.votes import count_votes
+from .curriculum import expected_entropy
+from .vote_targets import marginal_prior, vote_targets
 
 DIMENSIONS = ("valence", "arousal", "dominance")
 
@@ -22,13 +24,16 @@ pc: Any = pyarrow.compute
 class Examples:
     """Utterances of a corpus with what is to be predicted: N rows of it.
 
-    `targets` [N, K] are distributions (training) or counts of human votes (validation); `ratings` [N, D] lie
-    on the unit scale [-1, 1], NaN where nobody rated; `seconds` [N].
+    `targets` [N, K] are distributions (training) or counts of human votes (validation); `votes` [N, K] are counts,
+    seen ones in training; `ambiguity` [N] is the expected entropy of what votes and fusion know, over ln K; `ratings`
+    [N, D] lie on the unit scale [-1, 1], NaN where nobody rated; `seconds` [N].
     """
 
     corpus: Corpus
     rows: np.ndarray
     targets: np.ndarray
+    votes: np.ndarray
+    ambiguity: np.ndarray
     ratings: np.ndarray
     seconds: np.ndarray
 
@@ -40,18 +45,23 @@ class Examples:
         return [self.corpus.ids[self.rows[place]] for place in places]
 
 
-def training_examples(fused: Fused, dimensions: Sequence[str]) -> Examples:
-    """The train split's utterances that have a distribution, augmented ones among them; ratings by seen
-    raters alone.
+def training_examples(
+    fused: Fused, dimensions: Sequence[str], *, targets: str = "fused", merged_alpha: float = 0.9, seed: int = 0
+) -> Examples:
+    """The train split's utterances that have a target of a kind (`vote_targets`), augmented ones among them where it is
+    `fused`; ratings by seen raters alone.
     """
     corpus = fused.corpus
-    rows = np.flatnonzero(corpus.in_split("train") & fused.defined)
-    if not len(rows):
-        raise CorpusError(
-            f"{corpus.path}: no utterance of the train split has a distribution, so there is nothing to learn"
-        )
-    ratings = mean_ratings(corpus, dimensions, part=seen_part(corpus))[rows]
-    return Examples(corpus, rows, fused.distributions[rows], ratings, _seconds(corpus, rows))
+    found = vote_targets(fused, targets, part=seen_part(corpus), merged_alpha=merged_alpha, seed=seed)
+    return Examples(
+        corpus=corpus,
+        rows=found.rows,
+        targets=found.p,
+        votes=found.votes,
+        ambiguity=expected_entropy(found.posterior),
+        ratings=mean_ratings(corpus, dimensions, part=seen_part(corpus))[found.rows],
+        seconds=_seconds(corpus, found.rows),
+    )
 
 
 def validation_examples(corpus: Corpus, dimensions: Sequence[str]) -> Examples:
@@ -73,7 +83,15 @@ def validation_examples(corpus: Corpus, dimensions: Sequence[str]) -> Examples:
             f"{corpus.path}: {len(both)} speakers are in the train and in the development split, {both[0]!r} among "
             "them; give each speaker one split"
         )
-    return Examples(corpus, rows, counts[rows], mean_ratings(corpus, dimensions)[rows], _seconds(corpus, rows))
+    return Examples(
+        corpus=corpus,
+        rows=rows,
+        targets=counts[rows],
+        votes=counts[rows],
+        ambiguity=expected_entropy(counts[rows] + marginal_prior(counts[rows])),
+        ratings=mean_ratings(corpus, dimensions)[rows],
+        seconds=_seconds(corpus, rows),
+    )
 
 
 def heard_speakers(corpus: Corpus, split: str, rows: np.ndarray | None = None) -> list[str]:
