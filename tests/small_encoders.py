@@ -24,14 +24,16 @@ def encoder_config(family: str = "wavlm", norm: str = "group", **changes):
     return AutoConfig.for_model(family, **fields)
 
 
-def make_encoder_checkpoint(path: Path, *, family: str = "wavlm", norm: str = "group", seed: int = 0) -> Path:
+def make_encoder_checkpoint(
+    path: Path, *, family: str = "wavlm", norm: str = "group", seed: int = 0, **changes
+) -> Path:
     """Write a random checkpoint with its feature extractor's configuration."""
     import torch
     from transformers import AutoModel, Wav2Vec2FeatureExtractor
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = AutoModel.from_config(encoder_config(family, norm))
+        model = AutoModel.from_config(encoder_config(family, norm, **changes))
     model.save_pretrained(path)
     Wav2Vec2FeatureExtractor(do_normalize=norm == "layer").save_pretrained(path)
     return path

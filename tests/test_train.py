@@ -20,11 +20,13 @@ from serann.data.corpus import open_corpus
 from serann.data.errors import CorpusError, ModelError, OptionError, OutputError, SerannError
 from serann.data.fused import open_fused
 from serann.data.seeds import rng_from
-from serann.trainer import open_model, read_model_info, train
-from serann.trainer.checkpoint import check_options, load_state, save_state, save_weights
+from serann.trainer import loop, open_model, read_model_info, train
+from serann.trainer.checkpoint import load_state, save_state, save_weights
+from serann.trainer.curriculum import CURRICULA
 from serann.trainer.dataset import Sounds, bucketed_batches, collate, heard, perturb
 from serann.trainer.device import own_generator, seed_torch
-from serann.trainer.schedule import make_scheduler
+from serann.trainer.options import check_options
+from serann.trainer.schedule import set_rates
 from serann.trainer.targets import (
     from_unit,
     mean_ratings,
@@ -144,21 +146,80 @@ def test_perturbing_depends_on_its_seed_and_keeps_enough_sound():
     assert len(one) != len(other) or not np.array_equal(one, other)
 
 
+BARE = {"model": "m", "epochs": 9, "batch_seconds": 1, "learning_rate": 2.0, "head_learning_rate": 1.0}
+
+
 def test_a_warm_up_and_a_cosine_reach_their_ends():
-    options = check_options(
-        {"model": "m", "epochs": 1, "batch_seconds": 1, "learning_rate": 2.0, "head_learning_rate": 1.0, "warm_up": 0.2}
-    )
+    options = check_options({**BARE, "warm_up": 0.2})
     weight = torch.nn.Parameter(torch.zeros(1))
-    optimiser = torch.optim.SGD([weight], lr=2.0)
-    scheduler = make_scheduler(optimiser, options, steps=10)
+    optimiser = torch.optim.SGD([{"params": [weight], "lr": 2.0, "base": 2.0, "part": "encoder"}])
     rates = []
-    for _ in range(10):
+    for step in range(10):
+        set_rates(optimiser, options, step=step, steps=10, epoch=1, history=[])
         rates.append(optimiser.param_groups[0]["lr"])
-        optimiser.step()
-        scheduler.step()
     assert rates[:3] == [1.0, 2.0, 2.0]
     assert rates == sorted(rates[:2]) + sorted(rates[2:], reverse=True)
     assert rates[-1] == pytest.approx(1 + np.cos(np.pi * 7 / 8))
+
+
+def test_newbob_and_the_stages_of_unfreezing_scale_the_rates():
+    options = check_options(
+        {**BARE, "schedule": "newbob", "warm_up": 0, "unfreeze": "1:2,4:4", "unfreeze_rates": "1:1,4:.8"}
+    )
+    parts = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 1.0, "base": 1.0, "part": p} for p in "eh"]
+    parts[0]["part"], parts[1]["part"] = "encoder", "heads"
+    optimiser = torch.optim.SGD(parts)
+    history = [{"log_score": -v} for v in (2.0, 1.5, 1.499)]  # the third falls by less than .25 %
+    set_rates(optimiser, options, step=9, steps=90, epoch=4, history=history)
+    assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([0.9 * 0.8, 0.9])
+
+
+def test_what_cannot_be_together_is_all_named():
+    wrong = {
+        **BARE, "layer": "first", "frozen": True, "unfreeze": "1:2", "skip": True, "loss": "dirichlet-multinomial",
+        "targets": "disaggregated",
+    }  # fmt: skip
+    with pytest.raises(OptionError) as caught:
+        check_options(wrong)
+    for words in ("layer is 'first'", "a frozen encoder is not unfrozen", "hears each sound once", "skip is a part of"):
+        assert words in str(caught.value)
+    assert "single votes do not tell a strength" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"loss": loss, "targets": targets}
+        for loss, targets in (
+            ("ce", "hard"), ("cb-ce", "hard"), ("kl", "primary"), ("weighted-kl", "merged"), ("jsd", "smoothed"),
+            ("dirichlet-multinomial", "primary"), ("ce", "disaggregated"),
+        )
+    ]
+    + [{"curriculum": c, "curriculum_over": o} for c in CURRICULA[1:] for o in ("batch", "epoch")]
+    + [{"head": "tc-gru", "skip": True, "dimensional_loss": "nll-ccc"}, {"pooling": "attentive", "batch_size": 4}],
+)  # fmt: skip
+def test_every_choice_trains_and_its_model_opens(place, tmp_path, options):
+    out = train(place / "fused", model=str(place / "encoder"), out=tmp_path / "m", **{**QUICK, "epochs": 1, **options})
+    assert all(np.isfinite(value) for row in metrics(out) for value in row.values())
+    assert open_model(out).info.options.model_dump().items() >= options.items()
+
+
+def test_accumulated_batches_descend_as_one(place, tmp_path):
+    """Two batches of n/2 with one step give the step of their common batch, where all utterances are as long."""
+    options = {
+        **QUICK,
+        "epochs": 1,
+        "perturb": False,
+        "dropout": 0.0,
+        "dimensional_weight": 0.0,
+        "batch_seconds": 100.0,
+    }
+    options |= {"model": str(place / "small"), "warm_up": 0.0, "schedule": "constant"}
+    still = dict.fromkeys(("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout"), 0.0)
+    make_encoder_checkpoint(place / "small", norm="layer", **still)
+    one = train(place / "fused", out=tmp_path / "one", **options, batch_size=36)
+    two = train(place / "fused", out=tmp_path / "two", **options, batch_size=18, accumulate=2)
+    assert metrics(one)[0]["log_score"] == pytest.approx(metrics(two)[0]["log_score"], rel=1e-4)
 
 
 def test_the_best_epoch_and_when_to_stop():
@@ -231,6 +292,30 @@ def test_killed_it_goes_on_to_the_same_bits(place, tmp_path):
     finally:
         torch.set_num_threads(threads)
     assert seen[0][0] > 1  # it did not begin at the beginning
+    assert metrics(out) == metrics(straight)
+    assert (out / "weights.safetensors").read_bytes() == (straight / "weights.safetensors").read_bytes()
+
+
+def test_stopped_within_an_epoch_it_goes_on_within_it(place, tmp_path, monkeypatch):
+    options = {**QUICK, "epochs": 2, "model": str(place / "encoder"), "batch_size": 3, "accumulate": 2}
+    options["save_minutes"] = 0.0
+    straight = train(place / "fused", out=tmp_path / "straight", **options)
+    learn, calls = loop._learn, []
+
+    def stopped(*args):
+        calls.append(args)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return learn(*args)
+
+    monkeypatch.setattr(loop, "_learn", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train(place / "fused", out=tmp_path / "stopped", **options)
+    monkeypatch.undo()
+    begun = load_state(tmp_path / "stopped")
+    assert len(begun["begun"]) == 6
+    assert not begun["history"]
+    out = train(place / "fused", out=tmp_path / "stopped", **options)
     assert metrics(out) == metrics(straight)
     assert (out / "weights.safetensors").read_bytes() == (straight / "weights.safetensors").read_bytes()
 
@@ -341,8 +426,8 @@ def test_a_loss_that_is_no_number_stops_with_the_batch_named(place, tmp_path):
 
 def test_wrong_options_are_all_named(place, tmp_path):
     with pytest.raises(OptionError) as caught:
-        train(place / "fused", out=tmp_path / "m", **{**QUICK, "epochs": 0}, schedule="newbob", batch_size=3)
-    assert all(name in str(caught.value) for name in ("epochs is 0", "schedule is 'newbob'", "batch_size is 3"))
+        train(place / "fused", out=tmp_path / "m", **{**QUICK, "epochs": 0}, schedule="steps", momentum=3)
+    assert all(name in str(caught.value) for name in ("epochs is 0", "schedule is 'steps'", "momentum is 3"))
     with pytest.raises(OptionError, match="--device is 'tpu'; expected one of auto, cpu, cuda, mps"):
         train(place / "fused", out=tmp_path / "m", **{**QUICK, "device": "tpu"})
     assert not (tmp_path / "m").exists()

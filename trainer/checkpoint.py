@@ -10,55 +10,37 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..data.corpus import Division
-from ..data.errors import ModelError, OptionError, OutputError, list_problems
+from ..data.errors import ModelError, OutputError, list_problems
 from ..data.files import atomic_file, finite, read_json, write_json
 from ..data.labels import LabelSet
 from .encoders import build_encoder
 from .heads import EmotionModel
+from .options import TrainOptions
 
 FORMAT = 1
 CONSTANT = "constant"
-DIRECTION = {"log_score": 1, "sq_unbiased": -1, "accuracy": 1, "uar": 1, "macro_f1": 1, "ccc": 1}
-
-
-class TrainOptions(BaseModel):
-    """The choices that decide what comes out of a training; a training is resumed only under the same ones."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str
-    from_scratch: bool = False
-    epochs: int = Field(ge=1)
-    batch_seconds: float = Field(gt=0)
-    learning_rate: float = Field(gt=0)
-    head_learning_rate: float = Field(gt=0)
-    schedule: Literal["cosine", "constant"] = "cosine"
-    warm_up: float = Field(default=0.1, ge=0, le=1)
-    weight_decay: float = Field(default=0.01, ge=0)
-    clip: float = Field(default=1.0, gt=0)
-    dropout: float = Field(default=0.2, ge=0, lt=1)
-    dimensional_weight: float = Field(default=0.3, ge=0)
-    perturb: bool = True
-    best_by: Literal["log_score", "sq_unbiased", "accuracy", "uar", "macro_f1", "ccc"] = "log_score"
-    patience: int | None = Field(default=None, ge=1)
-    precision: Literal["no", "bf16", "fp16"] = "no"
-    seed: int = 0
 
 
 class Architecture(BaseModel):
-    """How to build the network before its weights are loaded; `encoder` is a transformers configuration."""
+    """How to build the network before its weights are loaded; `encoder` is a transformers configuration, `layer` the
+    one whose states are read.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     encoder: dict[str, Any]
     normalise: bool
-    pooling: Literal["mean"] = "mean"
+    layer: str = "last"
+    head: str = "linear"
+    pooling: str = "mean"
+    skip: bool = False
+    variances: bool = False
     dropout: float
     parameters: int
 
@@ -131,15 +113,6 @@ def software() -> dict[str, str]:
     return {"python": platform.python_version(), **{package: version(package) for package in packages}}
 
 
-def check_options(options: Mapping[str, Any]) -> TrainOptions:
-    """Validate options; OptionError listing every one that does not fit."""
-    try:
-        return TrainOptions.model_validate(dict(options))
-    except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc']))} is {e['input']!r}: {e['msg'].lower()}" for e in error.errors()]
-        raise OptionError(list_problems("options of train", problems)) from None
-
-
 def read_model_info(path: str | Path) -> ModelInfo:
     """Read model.json; ModelError where it is absent, broken, or of a newer format."""
     path = Path(path)
@@ -188,6 +161,10 @@ def build_network(info: ModelInfo) -> EmotionModel:
             labels=len(info.labels["labels"]),
             dimensions=info.dimensions,
             dropout=info.architecture.dropout,
+            head=info.architecture.head,
+            pooling=info.architecture.pooling,
+            skip=info.architecture.skip,
+            variances=info.architecture.variances,
         )
 
 

@@ -17,13 +17,19 @@ hardly a curriculum. Equal entropies are ordered at random, by seed, epoch and u
 filtered or weighed; ratings teach throughout.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import psi
 
 from ..data.errors import OptionError
 from ..data.seeds import uniforms
+
+if TYPE_CHECKING:
+    from .options import TrainOptions
 
 FILTERS = ("filter", "reverse-filter", "random-filter")
 WEIGHTS = ("weight", "reverse-weight")
@@ -102,3 +108,34 @@ def weights(curriculum: str, ambiguity: np.ndarray, exponent: float, *, least: f
     ease = ambiguity if curriculum == "reverse-weight" else 1 - ambiguity
     found = np.clip(np.clip(ease, 0, 1) ** exponent, least, 1)
     return found / found.mean()
+
+
+def lesson(
+    options: TrainOptions, ambiguity: np.ndarray, ids: Sequence[str], *, epoch: int
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The weights [B] of a mini-batch's utterances, given their places among the N, in an epoch (from 1).
+
+    Their mean is one over the batch, or, with `curriculum_over="epoch"`, over the epoch.
+    """
+    name, whole = options.curriculum, options.curriculum_over == "epoch"
+    if name == "none":
+        return lambda places: np.ones(len(places))
+    if name in WEIGHTS:
+        ramp = options.ramp or options.epochs
+        exponent = annealed(options.exponent, options.last_exponent, epoch, ramp=ramp)
+        of_all = weights(name, ambiguity, exponent, least=options.least_weight)
+        if whole:
+            return lambda places: of_all[places]
+        return lambda places: weights(name, ambiguity[places], exponent, least=options.least_weight)
+    share = at_epoch(stages(options.quantiles, name="quantiles"), epoch)
+    ranks = in_order(ambiguity, ids, seed=options.seed, epoch=epoch)
+    chance = uniforms(list(ids), 1, "random filter", options.seed, epoch)[:, 0]
+    if whole:
+        mask = kept(name, ranks, share, chance=chance)
+        return lambda places: mask[places] / mask.mean()
+
+    def of_batch(places: np.ndarray) -> np.ndarray:
+        mask = kept(name, ranks[places], share, chance=chance[places])
+        return mask / mask.mean()
+
+    return of_batch

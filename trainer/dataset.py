@@ -19,9 +19,11 @@ CROP = 0.7
 NOISE_DB = (15.0, 40.0)
 
 
-def bucketed_batches(seconds: np.ndarray, *, batch_seconds: float, seed: int, epoch: int) -> list[np.ndarray]:
+def bucketed_batches(
+    seconds: np.ndarray, *, batch_seconds: float, seed: int, epoch: int, batch_size: int | None = None
+) -> list[np.ndarray]:
     """Batches of like-long utterances, each of at most `batch_seconds` with its padding (a longer utterance
-    goes alone).
+    goes alone), and of at most `batch_size` utterances.
 
     Places are sorted by length with a little noise (10 %), so that batches differ from epoch to epoch, cut,
     and the batches shuffled; all of it depends on (seed, epoch) alone.
@@ -31,7 +33,7 @@ def bucketed_batches(seconds: np.ndarray, *, batch_seconds: float, seed: int, ep
     batches, current, longest = [], [], 0.0
     for place in order:
         longest = max(longest, seconds[place])
-        if current and longest * (len(current) + 1) > batch_seconds:
+        if current and (longest * (len(current) + 1) > batch_seconds or len(current) == batch_size):
             batches.append(np.array(current))
             current, longest = [], seconds[place]
         current.append(place)

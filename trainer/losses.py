@@ -181,10 +181,12 @@ def likelihood_and_concordance(mean: Tensor, log_variance: Tensor, rated: Tensor
     return (weights * by_dimension).mean() + CONCORDANCE_WEIGHT * concordance_loss(mean, rated, weights).clamp(min=0)
 
 
-def joint_loss(logits: Tensor, targets: Tensor, predicted: Tensor | None, rated: Tensor, *, weight: float) -> Loss:
-    """Soft-label KL + weight * (1 - concordance); the second part is 0 for a model without a dimensional
-    head.
-    """
-    categorical = soft_label_kl(logits, targets)
-    dimensional = concordance_loss(predicted, rated) if predicted is not None else categorical.new_zeros(())
-    return Loss(categorical + weight * dimensional, categorical, dimensional)
+def dimensional_loss(
+    kind: str, predicted: Tensor | None, log_variance: Tensor | None, rated: Tensor, weights: Tensor
+) -> Tensor:
+    """The loss on ratings: `ccc`, 1 - CCC, or `nll-ccc`; 0 for a model without a dimensional head."""
+    if predicted is None:
+        return rated.new_zeros(())
+    if kind == "nll-ccc" and log_variance is not None:
+        return likelihood_and_concordance(predicted, log_variance, rated, weights)
+    return concordance_loss(predicted, rated, weights)

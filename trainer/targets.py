@@ -184,9 +184,9 @@ def _seconds(corpus: Corpus, rows: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(seconds), longest, seconds)
 
 
-def taught_shares(fused: Fused) -> np.ndarray:
-    """Mean fused distribution [K] of the train split, new utterances included: the prior that a model is taught."""
-    return fused.distributions[fused.corpus.in_split("train") & fused.defined].mean(axis=0)
+def taught_shares(examples: Examples) -> np.ndarray:
+    """Mean target [K] of what is trained on, new utterances included: the prior that a model is taught."""
+    return examples.targets.mean(axis=0)
 
 
 def seen_marginal(fused: Fused) -> np.ndarray:

@@ -10,8 +10,9 @@ import torch
 from ..data.errors import AudioError
 from ..data.metrics import accuracy, ccc, macro_f1, uar
 from ..data.proper_scores import log_score, sq_unbiased
-from .checkpoint import DIRECTION, ModelInfo, TrainOptions
+from .checkpoint import ModelInfo
 from .dataset import Listening, Sounds, bucketed_batches, load_batches
+from .options import DIRECTION, TrainOptions
 from .targets import Examples
 
 

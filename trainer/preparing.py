@@ -1,0 +1,171 @@
+"""Everything a training needs, checked before its output is touched."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..data.errors import CorpusError, OptionError
+from ..data.fused import Fused, open_fused
+from .checkpoint import Architecture, ModelInfo, Source, claim, software
+from .dataset import Sounds, bucketed_batches
+from .device import make_accelerator, seed_torch
+from .encoders import fresh_encoder, load_encoder
+from .heads import EmotionModel
+from .losses import class_weights
+from .options import TrainOptions
+from .schedule import make_optimiser
+from .targets import (
+    Examples,
+    rated_dimensions,
+    seen_marginal,
+    shared_speakers,
+    taught_shares,
+    training_examples,
+    validation_examples,
+)
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+@dataclass
+class Training:
+    """A training under way: its data, its network and optimiser, and what every finished epoch came to."""
+
+    out: Path
+    info: ModelInfo
+    examples: Examples
+    validation: Examples
+    sounds: Sounds
+    network: EmotionModel
+    optimiser: torch.optim.Optimizer
+    accelerator: "Accelerator"
+    batches: Callable[[int], list[np.ndarray]]
+    class_weights: np.ndarray
+    dimension_weights: np.ndarray
+    workers: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def options(self) -> TrainOptions:
+        return self.info.options
+
+    def steps(self, epochs: int) -> int:
+        """Steps of the optimiser in the first epochs: `accumulate` batches each, fewer at an epoch's end."""
+        each = self.options.accumulate
+        return sum(-(-len(self.batches(epoch)) // each) for epoch in range(epochs))
+
+
+def open_existing(fused_dir: str | Path) -> Fused:
+    """Open a fused corpus; CorpusError that says how to make one where nothing lies."""
+    if not Path(fused_dir).exists():
+        raise CorpusError(
+            f"no fused corpus at {fused_dir}: nothing is there; make one with 'serann fuse CORPUS RUN -o {fused_dir}'"
+        )
+    return open_fused(fused_dir)
+
+
+def prepare(
+    fused: Fused, options: TrainOptions, out: Path, *, device: str, workers: int, overwrite: bool
+) -> tuple[Training, ModelInfo | None]:
+    """Build data, network and optimiser, then take the output; and what lies in the output already."""
+    dimensions = rated_dimensions(fused.corpus) if options.dimensional_weight > 0 else []
+    if options.best_by == "ccc" and not dimensions:
+        raise OptionError("--best-by ccc needs ratings of valence, arousal or dominance, and the train split has none")
+    examples = training_examples(
+        fused, dimensions, targets=options.targets, merged_alpha=options.merged_alpha, seed=options.seed
+    )
+    if options.loss == "dirichlet-multinomial" and not examples.votes.any():
+        raise CorpusError(f"{fused.path}: the train split has no seen vote, which dirichlet-multinomial learns from")
+    validation = validation_examples(fused.corpus, dimensions)
+    network = _network(options, labels=len(fused.corpus.labels), dimensions=dimensions)
+    info = _describe(fused, options, network, dimensions, examples, validation, out)
+    found = claim(out, overwrite=overwrite)
+    accelerator = make_accelerator(device, options.precision)
+
+    def batches(epoch: int) -> list[np.ndarray]:
+        return bucketed_batches(
+            examples.seconds,
+            batch_seconds=options.batch_seconds,
+            batch_size=options.batch_size,
+            seed=options.seed,
+            epoch=epoch,
+        )
+
+    sounds = Sounds(fused.corpus, shortest=network.encoder.shortest)
+    network, optimiser = accelerator.prepare(network, make_optimiser(network, options))
+    training = Training(
+        out=out,
+        info=info,
+        examples=examples,
+        validation=validation,
+        sounds=sounds,
+        network=network,
+        optimiser=optimiser,
+        accelerator=accelerator,
+        batches=batches,
+        class_weights=class_weights(options.loss, examples.targets.sum(axis=0)),
+        dimension_weights=np.array([options.dimension_weights.get(name, 1.0) for name in dimensions]),
+        workers=workers,
+    )
+    return training, found
+
+
+def _network(options: TrainOptions, *, labels: int, dimensions: list[str]) -> EmotionModel:
+    seed_torch("weights", options.seed)
+    return EmotionModel(
+        fresh_encoder(options.model) if options.from_scratch else load_encoder(options.model),
+        labels=labels,
+        dimensions=dimensions,
+        dropout=options.dropout,
+        head=options.head,
+        pooling=options.pooling,
+        skip=options.skip,
+        variances=options.dimensional_loss == "nll-ccc",
+    )
+
+
+def _describe(
+    fused: Fused,
+    options: TrainOptions,
+    network: EmotionModel,
+    dimensions: list[str],
+    examples: Examples,
+    validation: Examples,
+    out: Path,
+) -> ModelInfo:
+    corpus = fused.corpus
+    return ModelInfo(
+        name=out.resolve().name,
+        architecture=Architecture(
+            encoder=network.encoder.config.to_dict(),
+            normalise=network.encoder.normalise,
+            head=options.head,
+            pooling=options.pooling,
+            skip=options.skip,
+            variances=options.dimensional_loss == "nll-ccc",
+            dropout=options.dropout,
+            parameters=sum(p.numel() for p in network.parameters()),
+        ),
+        labels=corpus.labels.to_json(),
+        dimensions=dimensions,
+        scale=corpus.info.scale,
+        options=options,
+        fused=Source(
+            path=str(fused.path),
+            name=corpus.name,
+            strategy=fused.info.strategy,
+            fingerprint=fused.fingerprint,
+            utterances={"train": len(np.unique(examples.rows)), "development": len(validation)},
+            shares=taught_shares(examples).tolist(),
+        ),
+        division=corpus.info.division,
+        marginal=seen_marginal(fused).tolist(),
+        warnings=shared_speakers(corpus),
+        software=software(),
+    )
