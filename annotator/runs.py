@@ -20,6 +20,9 @@ from .run.place import RUN_FILE, is_run, read_run_file
 # pyarrow makes its compute functions at import, so type checkers do not know them.
 pc: Any = pyarrow.compute
 
+# Rows of scores that are numbers in double precision at a time.
+PIECE = 2_000_000
+
 
 @dataclass(frozen=True)
 class Run:
@@ -87,11 +90,15 @@ def panel_distribution(run: Run, ids: Sequence[str]) -> np.ndarray:
         counts = synthetic_counts(run, ids)
         with np.errstate(invalid="ignore"):
             return counts / counts.sum(axis=1, keepdims=True)
-    place = {utterance: u for u, utterance in enumerate(ids)}
-    rows = np.array([place.get(name, -1) for name in run.scores["utterance_id"].to_pylist()], dtype=int)
     total, count = np.zeros((len(ids), len(run.labels))), np.zeros(len(ids))
-    np.add.at(total, rows[rows >= 0], distribution_array(run.scores["p"])[rows >= 0])
-    np.add.at(count, rows[rows >= 0], 1)
+    known = pa.array(list(ids), pa.string())
+    # a piece at a time, so that the numbers in double precision never stand in memory whole
+    for piece in run.scores.select(["utterance_id", "p"]).to_batches(max_chunksize=PIECE):
+        rows = pc.index_in(piece["utterance_id"], value_set=known)
+        there = pc.is_valid(rows).to_numpy(zero_copy_only=False)
+        rows = rows.drop_null().to_numpy()
+        np.add.at(total, rows, distribution_array(piece["p"])[there])
+        np.add.at(count, rows, 1)
     with np.errstate(invalid="ignore"):
         return total / np.where(count > 0, count, np.nan)[:, None]
 

@@ -13,9 +13,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
+from scipy.sparse import csc_array
 
 # below this many groups the percentile bootstrap under-covers (.84, .90, .93 at 5, 10, 20); the jackknife does not
 BOOTSTRAP_FROM = 60
+NO_LIMITS = (-np.inf, np.inf)
 
 OfTotals = Callable[[np.ndarray], np.ndarray]
 
@@ -33,10 +35,12 @@ class Interval(NamedTuple):
 
 
 def group_codes(groups: Sequence[object] | np.ndarray) -> tuple[np.ndarray, int]:
-    """Integer codes [U] and the number of groups; missing names (None) are one group together."""
-    names = np.array(["" if g is None else f"={g}" for g in groups], dtype=str)
+    """Integer codes [U] in the order of the names' text, and the number of groups; missing names (None) are one."""
+    place: dict[object, int] = {}
+    given = np.fromiter((place.setdefault(g, len(place)) for g in groups), dtype=np.int64, count=len(groups))
+    names = np.array(["" if g is None else f"={g}" for g in place], dtype=str)
     distinct, codes = np.unique(names, return_inverse=True)
-    return codes.reshape(-1), len(distinct)
+    return codes.reshape(-1)[given], len(distinct)
 
 
 def by_group(
@@ -45,6 +49,7 @@ def by_group(
     *,
     statistic: Literal["mean"] | OfTotals = "mean",
     level: float = 0.95,
+    limits: tuple[float, float] = NO_LIMITS,
     draws: int = 1000,
     seed: int = 0,
 ) -> Interval:
@@ -52,9 +57,11 @@ def by_group(
 
     `rows` is [U] with `statistic="mean"`, or [U, S] with a function of the column totals, `[..., S] -> [...]`,
     which is evaluated on the totals of all rows and of every resample. From 60 groups on: percentile bootstrap over
-    groups (Efron & Tibshirani 1993, ch. 13), `draws` resamples; below: delete-one-group jackknife,
-    value +- t(G-1) sqrt((G-1)/G sum_g (theta_g - mean theta)^2) (Tukey 1958). Rows with NaN are skipped and
-    counted. Fewer than two groups, or an infinite value, leave the bounds NaN and `method` says why.
+    groups (Efron & Tibshirani 1993, ch. 13), `draws` resamples, between `quantiles`; below: delete-one-group jackknife,
+    value +- t(G-1) sqrt((G-1)/G sum_g (theta_g - mean theta)^2) (Tukey 1958), of a statistic with
+    `limits` (lowest, highest) on the scale ln((theta - lowest) / (highest - theta)), an infinite limit left out, where
+    the plain interval stays within them; the bootstrap's quantiles are the same on any scale. Rows with NaN are skipped
+    and counted. Fewer than two groups, or an infinite value, leave the bounds NaN and `method` says why.
 
     >>> by_group([1, 2, 3, 4, float("nan")], ["a", "a", "b", "b", "b"])._replace(low=0, high=0)
     Interval(value=2.5, low=0, high=0, method='jackknife-t', groups=2, rows=4, skipped=1)
@@ -64,8 +71,8 @@ def by_group(
     count, skipped = int(kept.sum()), int((~kept).sum())
     if not count:
         return Interval(np.nan, np.nan, np.nan, "none: no rows", 0, 0, skipped)
-    codes, size = group_codes(np.asarray(groups, dtype=object)[kept])
-    totals = _totals(columns[kept], codes, size)
+    codes, size = group_codes(groups if not skipped else np.asarray(groups, dtype=object)[kept])
+    totals = group_sums(columns if not skipped else columns[kept], codes, size)
     with np.errstate(invalid="ignore", divide="ignore"):
         value = float(of_totals(totals.sum(axis=0)))
         if not np.isfinite(value):
@@ -74,7 +81,7 @@ def by_group(
         if size < 2:
             return Interval(value, np.nan, np.nan, "none: one group", size, count, skipped)
         if size < BOOTSTRAP_FROM:
-            bounds = _jackknife_t(totals, of_totals, value, level)
+            bounds = _jackknife_t(totals, of_totals, value, level, limits)
         else:
             bounds = _percentile(totals, of_totals, level, draws, seed)
     return Interval(value, *bounds, size, count, skipped)
@@ -88,23 +95,57 @@ def _columns(rows: np.ndarray, statistic: Literal["mean"] | OfTotals) -> tuple[n
     return np.column_stack([rows, np.ones_like(rows)]), lambda totals: totals[..., 0] / totals[..., 1]
 
 
-def _totals(columns: np.ndarray, codes: np.ndarray, size: int) -> np.ndarray:
-    """Column sums of each group, [G, S]."""
-    return np.column_stack([np.bincount(codes, weights=column, minlength=size) for column in columns.T])
+def group_sums(columns: np.ndarray, codes: np.ndarray, size: int) -> np.ndarray:
+    """Sums of the columns [U, S] over the rows of each group, [G, S]; `codes` int [U] below `size`.
+
+    One pass over the rows: the product with the sparse matrix [G, U] that has a 1 where a row is of a group.
+    """
+    rows = len(codes)
+    membership = csc_array((np.ones(rows), codes, np.arange(rows + 1)), shape=(size, rows))
+    return np.asarray(membership @ columns)
 
 
-def _jackknife_t(totals: np.ndarray, of_totals: OfTotals, value: float, level: float) -> tuple[float, float, str]:
+def _jackknife_t(
+    totals: np.ndarray, of_totals: OfTotals, value: float, level: float, limits: tuple[float, float]
+) -> tuple[float, float, str]:
     size = len(totals)
     without = np.asarray(of_totals(totals.sum(axis=0) - totals))
     if not np.isfinite(without).all():
         return np.nan, np.nan, "none: undefined without one of the groups"
-    error = np.sqrt((size - 1) / size * ((without - without.mean()) ** 2).sum())
-    half = float(stats.t.ppf(0.5 + level / 2, size - 1) * error)
-    return value - half, value + half, "jackknife-t"
+
+    def about(theta: float, theta_without: np.ndarray) -> tuple[float, float]:
+        error = np.sqrt((size - 1) / size * ((theta_without - theta_without.mean()) ** 2).sum())
+        half = float(stats.t.ppf(0.5 + level / 2, size - 1) * error)
+        return theta - half, theta + half
+
+    low, high = about(value, without)
+    if limits != NO_LIMITS and limits[0] < low and high < limits[1]:
+        scaled = _log_distance(without, limits)
+        if np.isfinite(scaled).all():
+            low, high = (_from_log_distance(y, limits) for y in about(float(_log_distance(value, limits)), scaled))
+    return low, high, "jackknife-t"
+
+
+def _log_distance(theta: ArrayLike, limits: tuple[float, float]) -> np.ndarray:
+    """ln((theta - lowest) / (highest - theta)); the part of an infinite limit is left out."""
+    lowest, highest = limits
+    found = np.zeros_like(theta, dtype=np.float64)
+    if np.isfinite(lowest):
+        found = found + np.log(np.asarray(theta) - lowest)
+    if np.isfinite(highest):
+        found = found - np.log(highest - np.asarray(theta))
+    return found
+
+
+def _from_log_distance(y: float, limits: tuple[float, float]) -> float:
+    lowest, highest = limits
+    if np.isinf(lowest):
+        return float(highest - np.exp(-y))
+    return float(lowest + (np.exp(y) if np.isinf(highest) else (highest - lowest) / (1 + np.exp(-y))))
 
 
 @lru_cache(maxsize=2)
-def _resamples(size: int, draws: int, seed: int) -> np.ndarray:
+def resamples(size: int, draws: int, seed: int) -> np.ndarray:
     """How often each group is drawn in each resample, [draws, G]; an audit asks for the same ones hundreds of times."""
     weights = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), size=draws)
     weights = weights.astype(np.float64)
@@ -112,11 +153,25 @@ def _resamples(size: int, draws: int, seed: int) -> np.ndarray:
     return weights
 
 
+def quantiles(groups: int, level: float) -> tuple[float, float]:
+    """Which quantiles of a bootstrap are the bounds: those of the expanded percentile interval (Hesterberg 2015).
+
+    Phi(-+ sqrt(G / (G - 1)) t(G - 1)): resamples of G groups spread by sqrt((G - 1) / G) of what samples do, and the
+    normal quantile does not know that the spread is an estimate (Amer. Stat. 69:371, sec. 4.6). With 90 groups the 50
+    figures of an audit cover .947 in the mean and not .942.
+
+    >>> [round(q, 4) for q in quantiles(60, 0.95)]
+    [0.0218, 0.9782]
+    """
+    low = float(stats.norm.cdf(-np.sqrt(groups / (groups - 1)) * stats.t.ppf(0.5 + level / 2, groups - 1)))
+    return low, 1 - low
+
+
 def _percentile(
     totals: np.ndarray, of_totals: OfTotals, level: float, draws: int, seed: int
 ) -> tuple[float, float, str]:
-    values = np.asarray(of_totals(_resamples(len(totals), draws, seed) @ totals))
+    values = np.asarray(of_totals(resamples(len(totals), draws, seed) @ totals))
     if not np.isfinite(values).all():
         return np.nan, np.nan, "none: undefined in some resamples"
-    low, high = np.quantile(values, [0.5 - level / 2, 0.5 + level / 2])
+    low, high = np.quantile(values, quantiles(len(totals), level))
     return float(low), float(high), "percentile bootstrap"

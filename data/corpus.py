@@ -1,8 +1,11 @@
 """A corpus: a directory of `corpus.json`, the utterances, the votes, the ratings and, where copied, the sounds."""
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from .canonical import sorted_json
 from .errors import CorpusError, TableError, list_problems
-from .files import fingerprint, new_directory, read_json, write_json
+from .files import new_directory, read_json, write_json
 from .labels import LabelSet
 from .tables import RATINGS, UTTERANCES, VOTES, TableSpec, read_table, write_table
 
@@ -236,8 +240,11 @@ def corpus_fingerprint(corpus: Corpus) -> str:
     Paths do not count, so a corpus that was moved or copied keeps its fingerprint.
     """
     heard = corpus.utterances.select(["utterance_id", "start", "end", "speaker", "split", "content_hash"])
-    tables = [t.sort_by([(c, "ascending") for c in t.column_names]).to_pydict() for t in (heard, corpus.votes)]
-    return fingerprint({"labels": list(corpus.labels), "tables": tables})
+    labels = json.dumps(list(corpus.labels), separators=(",", ":"), ensure_ascii=False)
+    found = hashlib.sha256(f'{{"labels":{labels},"tables":['.encode())
+    for piece in chain(sorted_json(heard), [b","], sorted_json(corpus.votes), [b"]}"]):
+        found.update(piece)
+    return f"sha256:{found.hexdigest()}"
 
 
 def require_division(corpus: Corpus) -> Division:

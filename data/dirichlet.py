@@ -53,8 +53,14 @@ def fit_dirichlet_multinomial(counts: ArrayLike, *, pseudo: float = 0.5) -> np.n
 def distinct_rows(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distinct rows and how often each occurs: few votes have few outcomes, so a million rows cost little."""
     said = counts[~np.isnan(counts).any(axis=1) & (np.nansum(counts, axis=1) > 0)]
-    rows, times = np.unique(said, axis=0, return_counts=True)
-    return rows, times.astype(np.float64)
+    radix = int(said.max(initial=0)) + 1
+    if radix ** said.shape[1] >= 2**62 or (said != np.floor(said)).any():
+        rows, times = np.unique(said, axis=0, return_counts=True)
+        return rows, times.astype(np.float64)
+    # whole votes are one number, sorted in a tenth of the time, into the same order
+    code = said.astype(np.int64) @ (np.int64(radix) ** np.arange(said.shape[1] - 1, -1, -1))
+    _, first, times = np.unique(code, return_index=True, return_counts=True)
+    return said[first], times.astype(np.float64)
 
 
 def _log_likelihood(alpha: np.ndarray, rows: np.ndarray, times: np.ndarray) -> tuple[float, np.ndarray]:

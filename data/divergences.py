@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .blocks import by_blocks, row_sums
+
 
 def as_distribution(rows: ArrayLike) -> np.ndarray:
     """Rows [..., K] divided by their sum; NaN rows where a row holds NaN or sums to 0.
@@ -18,12 +20,15 @@ def as_distribution(rows: ArrayLike) -> np.ndarray:
     array([[0.75, 0.25],
            [ nan,  nan]])
     """
-    values = np.asarray(rows, dtype=np.float64)
+    return by_blocks(_as_distribution, rows)
+
+
+def _as_distribution(values: np.ndarray) -> np.ndarray:
     if (values < 0).any() or np.isinf(values).any():
         raise ValueError("a distribution or a row of counts has a negative or an infinite entry")
-    total = values.sum(axis=-1, keepdims=True)
+    total = row_sums(values)[..., None]
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(total > 0, values / total, np.nan)
+        return values / np.where(total > 0, total, np.nan)
 
 
 def _plogp(p: np.ndarray) -> np.ndarray:
@@ -37,8 +42,12 @@ def jsd_nats(p: ArrayLike, q: ArrayLike) -> np.ndarray:
     >>> round(float(jsd_nats([.6, .2, .2, 0], [1, 0, 0, 0])), 6)
     0.163897
     """
-    p, q = as_distribution(p), as_distribution(q)
-    divergence = (0.5 * (_plogp(p) + _plogp(q)) - _plogp(0.5 * (p + q))).sum(axis=-1)
+    return by_blocks(_jsd_nats, p, q)
+
+
+def _jsd_nats(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    p, q = _as_distribution(p), _as_distribution(q)
+    divergence = row_sums(0.5 * (_plogp(p) + _plogp(q)) - _plogp(0.5 * (p + q)))
     # rounding leaves about -1e-17 for equal rows
     return np.maximum(divergence, 0.0)
 
@@ -67,7 +76,7 @@ def bhattacharyya(p: ArrayLike, q: ArrayLike) -> np.ndarray:
     >>> round(float(bhattacharyya([.6, .2, .2, 0], [1, 0, 0, 0])), 6)
     0.774597
     """
-    return np.sqrt(as_distribution(p) * as_distribution(q)).sum(axis=-1)
+    return by_blocks(lambda p, q: row_sums(np.sqrt(_as_distribution(p) * _as_distribution(q))), p, q)
 
 
 def total_variation(p: ArrayLike, q: ArrayLike) -> np.ndarray:
@@ -76,7 +85,7 @@ def total_variation(p: ArrayLike, q: ArrayLike) -> np.ndarray:
     >>> round(float(total_variation([.6, .2, .2, 0], [1, 0, 0, 0])), 6)
     0.4
     """
-    return 0.5 * np.abs(as_distribution(p) - as_distribution(q)).sum(axis=-1)
+    return 0.5 * manhattan(p, q)
 
 
 def manhattan(p: ArrayLike, q: ArrayLike) -> np.ndarray:
@@ -85,7 +94,7 @@ def manhattan(p: ArrayLike, q: ArrayLike) -> np.ndarray:
     >>> round(float(manhattan([.6, .2, .2, 0], [1, 0, 0, 0])), 6)
     0.8
     """
-    return np.abs(as_distribution(p) - as_distribution(q)).sum(axis=-1)
+    return by_blocks(lambda p, q: row_sums(np.abs(_as_distribution(p) - _as_distribution(q))), p, q)
 
 
 def hellinger(p: ArrayLike, q: ArrayLike) -> np.ndarray:
@@ -94,9 +103,13 @@ def hellinger(p: ArrayLike, q: ArrayLike) -> np.ndarray:
     >>> round(float(hellinger([.6, .2, .2, 0], [1, 0, 0, 0])), 6)
     0.474767
     """
-    roots = np.sqrt(as_distribution(p)) - np.sqrt(as_distribution(q))
+    return by_blocks(_hellinger, p, q)
+
+
+def _hellinger(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    roots = np.sqrt(_as_distribution(p)) - np.sqrt(_as_distribution(q))
     # not from the coefficient: 1 - 1 loses all digits where the two are nearly equal
-    return np.sqrt(0.5 * (roots**2).sum(axis=-1))
+    return np.sqrt(0.5 * row_sums(roots**2))
 
 
 def entropy_bits(p: ArrayLike) -> np.ndarray:

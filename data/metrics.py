@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import csc_array
 
+from .blocks import by_blocks, row_sums
 from .divergences import as_distribution
 
 
@@ -22,15 +24,36 @@ def plurality(rows: ArrayLike) -> np.ndarray:
     array([[1. , 0. , 0. ],
            [0.5, 0.5, 0. ]])
     """
-    rows = np.asarray(rows, dtype=np.float64)
-    largest = rows.max(axis=-1, keepdims=True)
-    winners = (rows >= largest * (1 - 1e-9)).astype(np.float64)
-    return np.where(largest > 0, winners / np.maximum(winners.sum(axis=-1, keepdims=True), 1), np.nan)
+    return by_blocks(_plurality, rows)
+
+
+def _plurality(rows: np.ndarray) -> np.ndarray:
+    largest = rows[..., 0]
+    for label in range(1, rows.shape[-1]):
+        largest = np.maximum(largest, rows[..., label])
+    winners = (rows >= (largest * (1 - 1e-9))[..., None]).astype(np.float64)
+    shares = np.where(largest > 0, 1 / np.maximum(row_sums(winners), 1), np.nan)
+    return winners * shares[..., None]
 
 
 def confusion_rows(q: ArrayLike, counts: ArrayLike) -> np.ndarray:
     """Each row's share in the confusion of pluralities, [U, K, K]: human label first, predicted label second."""
     return plurality(counts)[:, :, None] * plurality(q)[:, None, :]
+
+
+def group_confusion(q: ArrayLike, counts: ArrayLike, codes: np.ndarray, size: int) -> np.ndarray:
+    """Sums of `confusion_rows` over the rows of each group, [G, K * K], without the rows where either is undefined.
+
+    `codes` int [U] below `size`. The product of a sparse matrix [G * K, U] of human shares and the predicted ones.
+    """
+    human, predicted = plurality(counts), plurality(q)
+    labels = human.shape[1]
+    defined = ~np.isnan(human[:, 0] + predicted[:, 0])
+    won = (human > 0) & defined[:, None]
+    cells = (codes[:, None] * labels + np.arange(labels))[won]
+    ends = np.append(0, np.cumsum(np.count_nonzero(won, axis=1)))
+    shares = csc_array((human[won], cells, ends), shape=(size * labels, len(human)))
+    return (shares @ np.where(defined[:, None], predicted, 0.0)).reshape(size, labels * labels)
 
 
 def reference_classes(counts: ArrayLike) -> np.ndarray:
@@ -40,7 +63,7 @@ def reference_classes(counts: ArrayLike) -> np.ndarray:
 
 def accuracy_rows(q: ArrayLike, counts: ArrayLike) -> np.ndarray:
     """Credit of each row in [0, 1]: the overlap of the two pluralities; NaN where either is undefined."""
-    return (plurality(q) * plurality(counts)).sum(axis=-1)
+    return by_blocks(lambda q, counts: row_sums(_plurality(q) * _plurality(counts)), q, counts)
 
 
 def accuracy(q: ArrayLike, counts: ArrayLike) -> float:
@@ -175,6 +198,10 @@ def item_r2_rows(q: ArrayLike, counts: ArrayLike) -> np.ndarray:
 
     Blind to scale and sign: (.6, .2, .2) and (.2, .4, .4) get 1. NaN where either side is uniform or undefined.
     """
+    return by_blocks(_item_r2_rows, q, counts)
+
+
+def _item_r2_rows(q: np.ndarray, counts: np.ndarray) -> np.ndarray:
     x, y = (rows - rows.mean(axis=-1, keepdims=True) for rows in (as_distribution(q), as_distribution(counts)))
     xx, yy = (x * x).sum(axis=-1), (y * y).sum(axis=-1)
     # rounding leaves about 1e-33 where a row is uniform

@@ -64,7 +64,7 @@ def log_dirichlet_multinomial(counts: np.ndarray, alpha: np.ndarray) -> np.ndarr
     lnG(A) - lnG(A + N) + sum_k lnG(alpha_k + x_k) - lnG(alpha_k), lnG the log gamma function.
     """
     total, votes = alpha.sum(axis=1), counts.sum(axis=1)
-    found = gammaln(total) - gammaln(total + votes[:, None])
+    found: np.ndarray = gammaln(total) - gammaln(total + votes[:, None])
     for k in range(counts.shape[1]):  # a label at a time: no array [U, Z, K]
         found += gammaln(alpha[:, k] + counts[:, k, None]) - gammaln(alpha[:, k])
     return found

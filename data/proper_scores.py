@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .blocks import by_blocks, row_sums
 from .divergences import as_distribution, jsd_bits
 from .votes import draw_counts
 
@@ -30,10 +31,14 @@ def agreement_of_pairs(counts: ArrayLike) -> np.ndarray:
 
     NaN with fewer than two votes, or where a row holds shares of votes.
     """
+    return by_blocks(_agreement_of_pairs, counts)
+
+
+def _agreement_of_pairs(counts: np.ndarray) -> np.ndarray:
     h = _whole(counts)
-    m = h.sum(axis=-1)
+    m = row_sums(h)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(m >= 2, (h * (h - 1)).sum(axis=-1) / (m * (m - 1)), np.nan)
+        return np.where(m >= 2, row_sums(h * (h - 1)) / (m * (m - 1)), np.nan)
 
 
 def unbiased_ambiguity(counts: ArrayLike) -> np.ndarray:
@@ -58,7 +63,7 @@ def sq_unbiased(q: ArrayLike, counts: ArrayLike) -> np.ndarray:
     >>> float(sq_unbiased([.5, .5], [1, 1]))
     -0.5
     """
-    return sq_unbiased_by_label(q, counts).sum(axis=-1)
+    return by_blocks(lambda q, counts: row_sums(_sq_unbiased_by_label(q, counts)), q, counts)
 
 
 def sq_unbiased_by_label(q: ArrayLike, counts: ArrayLike) -> np.ndarray:
@@ -66,8 +71,12 @@ def sq_unbiased_by_label(q: ArrayLike, counts: ArrayLike) -> np.ndarray:
 
     Unbiased for (q_c - p_c)^2. NaN rows with fewer than two votes.
     """
+    return by_blocks(_sq_unbiased_by_label, q, counts)
+
+
+def _sq_unbiased_by_label(q: np.ndarray, counts: np.ndarray) -> np.ndarray:
     q, h = as_distribution(q), _whole(counts)
-    m = h.sum(axis=-1, keepdims=True)
+    m = row_sums(h)[..., None]
     with np.errstate(invalid="ignore", divide="ignore"):
         rows = q**2 - 2 * q * h / m + h * (h - 1) / (m * (m - 1))
     return np.where(m >= 2, rows, np.nan)
@@ -82,12 +91,16 @@ def log_score(q: ArrayLike, counts: ArrayLike) -> np.ndarray:
     >>> log_score([[.5, .5], [1, 0]], [[3, 1], [3, 1]]).round(4)
     array([-0.6931,    -inf])
     """
-    q, h = as_distribution(q), np.asarray(counts, dtype=np.float64)
+    return by_blocks(_log_score, q, counts)
+
+
+def _log_score(q: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    q, h = as_distribution(q), counts
     with np.errstate(divide="ignore", invalid="ignore"):
         # a label nobody voted for costs nothing, even where q is 0; a missing prediction stays NaN
         terms = np.where((h == 0) & ~np.isnan(q), 0.0, h * np.log(q))
-        m = h.sum(axis=-1)
-        return np.where(m > 0, terms.sum(axis=-1) / m, np.nan)
+        m = row_sums(h)
+        return np.where(m > 0, row_sums(terms) / m, np.nan)
 
 
 def brier(q: ArrayLike, counts: ArrayLike) -> np.ndarray:
@@ -99,10 +112,14 @@ def brier(q: ArrayLike, counts: ArrayLike) -> np.ndarray:
     >>> float(brier([.5, .5], [2, 0]))
     0.5
     """
-    q, h = as_distribution(q), np.asarray(counts, dtype=np.float64)
-    m = h.sum(axis=-1)
+    return by_blocks(_brier, q, counts)
+
+
+def _brier(q: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    q, h = as_distribution(q), counts
+    m = row_sums(h)
     with np.errstate(invalid="ignore", divide="ignore"):
-        rows = (q**2).sum(axis=-1) - 2 * (q * h).sum(axis=-1) / m + 1.0
+        rows = row_sums(q**2) - 2 * row_sums(q * h) / m + 1.0
     return np.where(m > 0, rows, np.nan)
 
 
@@ -113,6 +130,10 @@ def squared_agreement(counts: ArrayLike) -> np.ndarray:
     sum. Its mean less the squared mean of `agreement_of_pairs` is the spread of agreement between utterances, without
     the votes' sampling noise. NaN with fewer than four votes.
     """
+    return by_blocks(_squared_agreement, counts)
+
+
+def _squared_agreement(counts: np.ndarray) -> np.ndarray:
     h = _whole(counts)
     m, pairs = h.sum(axis=-1), h * (h - 1)
     same = (pairs * (h - 2) * (h - 3)).sum(axis=-1)

@@ -27,17 +27,12 @@ def uniforms(names: Sequence[str], n: int, *parts: object) -> np.ndarray:
     So row i is the same in any company and its first entries stay when n grows. The stream is SplitMix64 (Steele, Lea
     and Flood, OOPSLA 2014) started at `seed_from(*parts, name)`.
     """
-    prefix = hashlib.sha256("\x1f".join(str(part) for part in parts).encode())
-    start = np.array([_finish(prefix, name) for name in names], dtype=np.uint64)
+    prefix = "\x1f".join(str(part) for part in parts) + "\x1f"
+    digests = b"".join([hashlib.sha256(f"{prefix}{name}".encode()).digest() for name in names])
+    start = np.frombuffer(digests, dtype=">u8").reshape(-1, 4)[:, 0].astype(np.uint64)
     with np.errstate(over="ignore"):
         z = start[:, None] + np.arange(1, n + 1, dtype=np.uint64)[None, :] * np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z = z ^ (z >> np.uint64(31))
     return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def _finish(prefix: "hashlib._Hash", name: str) -> int:
-    digest = prefix.copy()
-    digest.update(b"\x1f" + str(name).encode())
-    return int.from_bytes(digest.digest()[:8], "big")

@@ -132,9 +132,10 @@ def test_it_is_the_papers_procedure(seed, items, raters, labels, missing, epsilo
         if len(set(d[row.rater])) > 1:
             assert row.p == pytest.approx(naive_p(d[row.rater], epsilon), abs=1e-9)
     if tested:
-        assert found.advantage_probability == pytest.approx(np.mean([np.mean(won[row.rater]) for row in tested]))
+        won_by_rater = [np.mean(won[row.rater]) for row in tested]
+        assert found.advantage_probability == pytest.approx(np.mean(won_by_rater), abs=1e-9)
         adjusted = stats.false_discovery_control([row.p for row in tested], method="by")
-        assert found.winning_rate == pytest.approx(np.mean(adjusted <= 0.05))
+        assert found.winning_rate == pytest.approx(np.mean(adjusted <= 0.05), abs=1e-9)
         assert found.passes == (found.winning_rate >= 0.5)
 
 
@@ -275,6 +276,21 @@ def test_raters_with_few_instances_are_not_tested_and_say_so():
     assert not none.passes
 
 
+def test_where_no_rater_has_thirty_instances_the_least_may_be_five():
+    table, model = simulated(2, items=20, raters=4, missing=0)
+    table[4:, 3] = -1
+    found = alt_test(table, model, min_instances=None)
+    assert [row.test for row in found.raters] == ["wilcoxon"] * 3 + [None]
+    assert found.raters == alt_test(table, model, min_instances=5).raters
+    # five instances are the fewest whose signed ranks can be significant at 5 %, all of them for the model
+    always = {n: stats.wilcoxon(np.full(n, -1.1), alternative="less").pvalue for n in (4, 5)}
+    assert always[5] < 0.05 < always[4]
+    # one rater with thirty is enough for the paper's own rule
+    table, model = simulated(2, items=40, raters=4, missing=0)
+    table[20:, 3] = -1
+    assert alt_test(table, model, min_instances=None).raters == alt_test(table, model).raters
+
+
 @pytest.mark.parametrize(
     ("option", "words"),
     [
@@ -395,9 +411,27 @@ def test_the_command_prints_the_documented_json(tmp_path, capsys, monkeypatch):
     d, won = naive_differences(humans, said, naive_scores("accuracy"))
     for rater, row in found["models"]["large"]["raters"].items():
         assert row["n"] == len(d[rater])
-        assert row["advantage"] == pytest.approx(np.mean(won[rater]))
+        assert row["advantage"] == pytest.approx(np.mean(won[rater]), abs=1e-9)
         assert row["p"] == pytest.approx(naive_p(d[rater], 0.1), abs=1e-9)
     assert "never licenses the use of a model's distributions" in shown.err
+
+
+def test_the_command_tests_raters_of_few_items_by_wilcoxon(tmp_path, capsys, monkeypatch):
+    table, model = simulated(9, items=20, raters=3, missing=0.1)
+    humans, said = as_dicts(table, model)
+    h, m = write(tmp_path / "H.json", humans), write(tmp_path / "M.json", {"m": said})
+    code, shown = call(["--humans", h, "--model", m, "--json"], capsys, monkeypatch)
+    assert code == 0
+    d, _ = naive_differences(humans, said, naive_scores("accuracy"))
+    rows = json.loads(shown.out)["models"]["m"]["raters"]
+    assert {rater: row["p"] for rater, row in rows.items()} == pytest.approx(
+        {rater: naive_p(x, 0.1) for rater, x in d.items()}, abs=1e-9
+    )
+    assert all(row["test"] == "wilcoxon" for row in rows.values())
+    assert "a rater's test is Wilcoxon's; the paper advises 30" in shown.err
+    code, shown = call(["--humans", h, "--model", m, "--min-instances", 30], capsys, monkeypatch)
+    assert code == 2
+    assert "too few votes a rater" in shown.err
 
 
 def test_one_models_labels_are_named_by_the_file_and_speakers_add_a_column(tmp_path, capsys, monkeypatch):

@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from serann.annotator.audit.controls import audit_controls, check_controls, matched, to_html
-from serann.annotator.audit.crossing import crossing
+from scipy.interpolate import PchipInterpolator
+from scipy.optimize import brentq
+from serann.annotator.audit.controls import audit_controls, check_controls, to_html
+from serann.annotator.audit.crossing import crossing, meets
 from serann.annotator.audit.result import _plain
 from serann.annotator.runs import open_run
 from serann.data.errors import OptionError
@@ -101,16 +103,19 @@ def test_only_utterances_that_all_have_answered(made, tmp_path):
     assert found.rows[0].control == "noise"
 
 
-def test_matched_is_where_the_crossing_is():
+def test_many_levels_meet_their_curves_where_the_crossing_is():
     rng = np.random.default_rng(0)
     curves = np.sort(rng.uniform(0, 1, (40, 5)), axis=1)[:, ::-1]
     levels = rng.uniform(-0.1, 1.1, 40)
-    for level, curve, value in zip(levels, curves, matched(levels, curves), strict=True):
+    for level, curve, value in zip(levels, curves, meets(levels, curves)[0], strict=True):
         one = crossing(np.full(12, level), np.tile(curve, (12, 1)), np.ones(12), confidence=0.95, seed=0)
         assert value == pytest.approx(one.value, abs=1e-9)
+        line = PchipInterpolator(range(5), curve)
+        if curve[-1] < level < curve[0]:
+            assert value == pytest.approx(brentq(lambda n, at=level, of=line: of(n) - at, 0, 4, xtol=1e-14), abs=1e-9)
     # two points have one cubic, the line: .9 - .3 n = .75 at n = .5; above the line at once, below it never
     line = np.tile([0.9, 0.6], (3, 1))
-    np.testing.assert_allclose(matched(np.array([0.75, 1.0, 0.5]), line), [0.5, 0, 1], atol=1e-9)
+    np.testing.assert_allclose(meets(np.array([0.75, 1.0, 0.5]), line)[0], [0.5, 0, 1], atol=1e-9)
 
 
 def test_what_is_no_control_is_refused(made, tmp_path):

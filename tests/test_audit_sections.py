@@ -78,9 +78,7 @@ def test_who_sees_knows_what_was_acted_better_than_a_listener_hears_it(world):
 
 def test_the_variants_are_each_on_their_own_scale(world):
     *_, scorer, panels = world
-    rows = {
-        row.metric: row.value for row in variants.variants(scorer, scorer.repeat(panels[0].q), people=panels[0].people)
-    }
+    rows = {row.metric: row.value for row in variants.variants(scorer, scorer.repeat(panels[0].q), own=panels[0].votes)}
     bits = rows["jsd_bits@4"]
     assert bits == pytest.approx(0.31, abs=0.02)
     assert rows["jsd_nats@4"] == pytest.approx(bits * np.log(2), abs=1e-9)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 from serann.data.bootstrap import by_group
 from serann.data.dirichlet import fit_dirichlet_multinomial, posterior_mean
 from serann.data.folds import cross_fitted, group_folds
@@ -45,8 +45,49 @@ def test_from_sixty_groups_on_the_bootstrap_resamples_whole_groups():
         values.append(np.average(x, weights=[weight[g] for g in groups]))
     found = by_group(x, groups, seed=7)
     assert found.method == "percentile bootstrap"
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])), abs=1e-9)
+    tail = stats.norm.cdf(-np.sqrt(80 / 79) * stats.t.ppf(0.975, 79))
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(values, [tail, 1 - tail])), abs=1e-9)
     assert by_group(x, groups, seed=7) == found
+
+
+def test_the_expanded_percentiles_are_as_wide_as_the_t_interval():
+    """Of a mean, which has one: quantiles .025 and .975 alone are narrower by t / z and sqrt(G / (G - 1)), 2.3 %."""
+    x = np.random.default_rng(3).normal(size=60)
+    found, expected = by_group(x, np.arange(60), draws=40_000), stats.t.interval(0.95, 59, x.mean(), stats.sem(x))
+    assert found.high - found.low == pytest.approx(expected[1] - expected[0], rel=0.012)
+
+
+def test_of_a_bounded_statistic_the_jackknife_is_on_the_scale_without_bounds():
+    """Shares near 1, by hand: the logit's jackknife; with a lower limit alone the log's; with an upper one its own."""
+    groups = np.repeat(np.arange(12), 20)
+    x = (np.random.default_rng(4).random(240) < np.repeat(np.linspace(0.8, 1, 12), 20)).astype(float)
+    without = np.array([x[groups != g].mean() for g in range(12)])
+
+    def by_hand(to, back):
+        y = to(without)
+        half = stats.t.ppf(0.975, 11) * np.sqrt(11 / 12 * ((y - y.mean()) ** 2).sum())
+        return sorted([back(to(x.mean()) - half), back(to(x.mean()) + half)])
+
+    for limits, to, back in (
+        ((0.0, 1.0), special.logit, special.expit),
+        ((0.0, np.inf), np.log, np.exp),
+        ((-np.inf, 1.0), lambda v: np.log(1 - v), lambda y: 1 - np.exp(y)),
+    ):
+        found = by_group(x, groups, limits=limits)
+        assert (found.low, found.high) == pytest.approx(tuple(by_hand(to, back)), abs=1e-9)
+        assert found.method == "jackknife-t"
+        assert limits[0] < found.low < found.value == x.mean() < found.high < limits[1]
+
+
+def test_an_interval_that_reaches_a_limit_is_the_plain_one():
+    x, groups = np.array([1.0, 1.0, 1.0, 1.0, 0.9, 1.0]), np.arange(6)
+    assert by_group(x, groups).high > 1
+    assert by_group(x, groups, limits=(0.0, 1.0)) == by_group(x, groups)
+
+
+def test_limits_do_not_move_the_bootstrap():
+    x = np.random.default_rng(6).random(70)
+    assert by_group(x, np.arange(70), limits=(0.0, 1.0)) == by_group(x, np.arange(70))
 
 
 def test_a_function_of_totals_is_recomputed_on_every_resample():

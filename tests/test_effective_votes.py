@@ -293,6 +293,20 @@ def test_what_is_a_subgroup(world):
     assert found["room=0"].sum() == 399
 
 
+def test_a_part_of_one_speaker_tells_nothing_of_others(world):
+    corpus, _, runs, _, _ = world
+    room = ["attic" if name == "sp03" else "hall" for name in corpus.column("speaker")]
+    table = corpus.utterances.append_column("room", pa.array(room))
+    found = audit(replace(corpus, utterances=table), [runs["true"]], draws=1)
+    rows = {row.part: row for row in found.panels[0].effective_votes.rows if row.score == "log_score"}
+    attic, hall = rows["room=attic"], rows["room=hall"]
+    assert (attic.utterances, attic.groups, attic.at_least) == (50, 1, False)
+    assert attic.reason == "its utterances are of a single speaker"
+    assert np.isnan(attic.value)
+    assert (hall.groups, hall.reason) == (23, None)
+    assert worth_figure(attic) == "–"
+
+
 def test_without_votes_beside_the_scored_ones_it_cannot_be_said(tmp_path):
     corpus, truth = simulated_corpus(tmp_path / "c", utterances=120, votes=3, seen=1)
     # outside the train split all three votes are held out, and scored

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from serann.annotator.audit import baselines, failures
 from serann.annotator.audit.by_speaker import jackknife_of
-from serann.annotator.audit.factors import column_factor, duration_thirds, factors_of
+from serann.annotator.audit.factors import column_factor, factors_of, thirds_of
 from serann.annotator.audit.panels import line_up
 from serann.annotator.audit.reference import build_reference
 from serann.annotator.audit.result import _plain
@@ -42,7 +42,7 @@ def world(tmp_path_factory):
         corpus,
         duration=rng.uniform(1, 5, 600),
         room=[None if i % 10 == 0 else ("large", "small", "van")[i % 3] for i in range(600)],
-        session=[i % 50 for i in range(600)],
+        session=[f"s{i % 50}" for i in range(600)],
         same=["x"] * 600,
         lists=[[i % 2] for i in range(600)],
         consensus_code=[("a", "b")[i % 2] for i in range(600)],
@@ -137,15 +137,33 @@ def test_labels_and_thirds_are_cut_by_votes_that_are_not_scored(world, found):
 def test_duration_thirds_are_equal_and_known_only(world):
     corpus, scorer, *_ = world
     seconds = corpus.column("duration").astype(float)
-    made = duration_thirds(scorer.reference, corpus)
+    made = thirds_of(scorer.reference, corpus, "duration", unit=" s")
     assert np.bincount(made.codes).tolist() == [200, 200, 200]
     assert seconds[made.codes == 0].max() <= seconds[made.codes == 1].min()
     assert made.parts[0] == f"up to {seconds[made.codes == 0].max():.2f} s"
     some = with_columns(corpus, duration=[None if i % 2 else float(i) for i in range(600)])
-    assert np.bincount(duration_thirds(scorer.reference, some).codes + 1).tolist() == [300, 100, 100, 100]
+    assert np.bincount(thirds_of(scorer.reference, some, "duration").codes + 1).tolist() == [300, 100, 100, 100]
     none = with_columns(corpus, duration=[1.5] * 600)
     assert "duration" in factors_of(scorer, none)[1]
     assert column_factor(scorer.reference, with_columns(corpus, empty=pa.nulls(600, pa.string())), "empty") == ""
+
+
+def test_numbers_of_many_values_make_thirds_and_what_is_made_of_votes_none(world):
+    corpus, scorer, *_ = world
+    age = [20 + i % 40 for i in range(600)]
+    more = with_columns(
+        corpus, age=age, level_happy=[float(i) for i in range(600)], consensus_level=age, script=[f"s{i}" for i in age]
+    )
+    found, left_out = factors_of(scorer, more)
+    # 600 speakers' ages 20 to 59, 15 of each: 14 ages in the first third, up to 33, and equal ages stay together
+    assert found["age"].parts == ["up to 33", "up to 46", "above 46"]
+    assert np.bincount(found["age"].codes[:600]).tolist() == [14 * 15, 13 * 15, 13 * 15]
+    of = dict(zip(more.ids, age, strict=True))
+    assert {of[u] for u, c in zip(scorer.reference.ids, found["age"].codes, strict=False) if c == 0} == set(
+        range(20, 34)
+    )
+    assert left_out["level_happy"] == left_out["consensus_level"] == "it is made of the votes that are scored"
+    assert left_out["script"] == "it has 40 values; parts are made of 2 to 20"
 
 
 def test_a_speaker_against_the_rest_equals_a_naive_loop():

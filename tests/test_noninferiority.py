@@ -5,15 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from serann.annotator.audit import audit, baselines
+from serann.annotator.audit import audit, baselines, worth_html
 from serann.annotator.audit.noninferiority import non_inferiority, vote_scores
 from serann.annotator.audit.panels import line_up
 from serann.annotator.audit.reference import build_reference
 from serann.annotator.audit.scorer import Scorer
 from serann.annotator.runs import open_run
+from serann.data.errors import OptionError
 from serann.data.holdout import hold_out, write_division
 from serann.data.votes import count_votes, split_counts
-from simulated import biased, shuffled, simulated_corpus, simulated_run
+from simulated import biased, shuffled, simulated_corpus, simulated_run, simulated_truth
 from test_audit import GOOD, crema
 from test_effective_votes import as_corpus
 
@@ -103,6 +104,22 @@ def test_the_margin_decides(world):
     strict = compared(world, "true", share=1e-6)
     assert not strict.equivalent
     assert strict.margin_share == 1e-6
+
+
+def test_an_audit_takes_the_margin_it_is_given_and_states_it(world, tmp_path):
+    corpus = world[0]
+    run = open_run(simulated_run(tmp_path / "r", corpus, biased(simulated_truth(1200, 24, 6, 0)), listeners=1, votes=1))
+    found = {share: audit(corpus, [run], draws=1, margin=share) for share in (0.1, 0.99)}
+    for share, result in found.items():
+        row = result.panels[0].non_inferiority
+        assert (row.margin_share, result.settings["margin"]) == (share, share)
+        assert row.margin == pytest.approx(share * (row.human.value - row.constant.value), abs=1e-9)
+        assert f"Margin: {100 * share:.0f} % of human" in worth_html.vote_table(result)
+    for wrong in (0, -0.1, 1, float("nan")):
+        with pytest.raises(OptionError, match="the margin of non-inferiority is"):
+            audit(corpus, [run], margin=wrong)
+    with pytest.raises(OptionError, match="epsilon is 2"):
+        audit(corpus, [run], epsilon=2)
 
 
 def test_without_other_votes_nothing_is_said(world):

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from serann.annotator.audit import audit, write_report
@@ -91,6 +92,10 @@ def test_the_headline_figures_are_those_of_the_result_and_of_the_json(made):
         row = result.system("panel", panel.name).score("sq_unbiased")
         assert f"<td>{figure(row.value)}<small>{figure(row.value, row.low, row.high).split(' ', 1)[1]}</small>" in page
     assert saved == result.to_json()
+    table = pq.read_table(path.with_suffix(".parquet")).to_pylist()
+    own = {(r["panel"], r["metric"]): r["value"] for r in table if r["part"] == "kind=panel"}
+    assert own["bent", "sq_unbiased"] == result.system("panel", "bent").score("sq_unbiased").value
+    assert pq.read_metadata(path.with_suffix(".utterances.parquet")).num_rows == 3 * 150
     for answer in result.answers:
         assert answer.replace("'", "&#x27;") in page
 
@@ -120,6 +125,8 @@ def test_a_part_of_a_recording_is_cut_and_encoded(tmp_path):
         assert media == "audio/ogg"
         (tmp_path / "out.ogg").write_bytes(base64.b64decode(data))
         assert soundfile.info(tmp_path / "out.ogg").duration == pytest.approx(seconds, abs=0.01)
+    soundfile.write(corpus.path / "audio" / "long.wav", np.zeros(45 * 16000), 16000)  # more than a model hears
+    assert player(corpus, 1).startswith("<audio controls")
     for row in (2, 3):
         assert player(corpus, row).startswith('<p class="silent">No sound: ')
 
@@ -144,6 +151,15 @@ def test_a_corpus_with_little_still_gives_a_report(tmp_path):
     page = write_report(result, tmp_path / "r.html", corpus).read_text()
     assert "one speaker" in page
     assert not re.search(r"\bnan\b", re.sub(r"base64,[^\"]+", "", page), flags=re.I)
+
+
+def test_a_corpus_without_sounds_says_so_once(tmp_path):
+    corpus, truth = simulated_corpus(tmp_path / "c", utterances=24, speakers=4)
+    result = audit(corpus, [open_run(simulated_run(tmp_path / "r", corpus, truth))], draws=1)
+    page = write_report(result, tmp_path / "r.html", corpus).read_text()
+    assert page.count("The corpus names no sounds, so they can only be read.") == 1
+    assert "No sound:" not in page
+    assert "<audio" not in page
 
 
 def test_a_report_is_html(made, tmp_path):

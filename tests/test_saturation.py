@@ -148,7 +148,7 @@ def test_drawn_votes_have_the_panels_distribution_and_depend_on_the_id_alone(wor
 def test_votes_without_replacement_end_at_the_whole(world):
     scorer, panels = world
     sampled = panels[0].sampled
-    texts = replace(panels[0], label_mass=None)
+    texts = replace(panels[0], about={"mode": "sample"})
     found = saturation.section(scorer, texts)
     assert found.votes_from == "drawn without replacement from its votes"
     assert found.curves[1].limit is None

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import math
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -24,10 +25,13 @@ from serann.annotator.audit.sensitivity import section, to_html
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine
 from serann.annotator.panel import ListeningPanel
+from serann.annotator.runs import open_run, panel_distribution
 from serann.data.corpus import take
 from serann.data.errors import RunError
+from serann.data.files import read_json, write_json
 from serann.data.labels import LABEL_SETS
 from serann.data.seeds import rng_from
+from serann.data.tables import LISTENERS, from_rows, write_table
 from serann.prompts.loader import load_panel
 from test_annotate import corpus_of, run_scripted
 
@@ -295,3 +299,67 @@ def test_seeds_decide_intervals_and_nothing_else(corpus, tmp_path):
     run = run_scripted(corpus, tmp_path / "run", panel="letters")
     first, second = (section([run], corpus, seed=seed) for seed in (0, rng_from("x").integers(99)))
     assert first.total.value == second.total.value
+
+
+def saying(run, path, **identity):
+    """The run copied, with other words about itself in its identity."""
+    shutil.copytree(run.path, path)
+    info = read_json(path / "run.json", what="run")
+    info["identity"] |= identity
+    write_json(path / "run.json", info)
+    return open_run(path)
+
+
+def test_engine_and_batch_size_are_crossed_between_runs(corpus, tmp_path):
+    """Four runs, two engines by two batch sizes: one engine answers otherwise, batches change nothing."""
+    runs = []
+    for engine, answers in (("here", None), ("there", Prejudiced(0.3))):
+        for batch in (4, 8):
+            made = run_scripted(
+                corpus, tmp_path / f"{engine}-{batch}", engine=answers, panel="identity-cues", votes=0, batch_size=batch
+            )
+            runs.append(saying(made, tmp_path / f"named-{engine}-{batch}", engine=engine))
+    found = section(runs, corpus)
+    by_name = {f.factor: f for f in found.between}
+    assert by_name.keys() == {"engine", "batch size"}
+    assert by_name["engine"].levels == ["here", "there"]
+    assert sorted(by_name["batch size"].levels) == ["4", "8"]
+    p = [panel_distribution(run, corpus.ids) for run in (runs[0], runs[2])]
+    bits = scipy_entropy((p[0] + p[1]) / 2, base=2, axis=1) - sum(scipy_entropy(q, base=2, axis=1) for q in p) / 2
+    assert by_name["engine"].bits.value == pytest.approx(bits.mean(), abs=1e-9)
+    assert by_name["batch size"].bits.value == pytest.approx(0, abs=1e-9)
+    assert by_name["engine"].bits.low > 0
+    page = to_html(found)
+    assert "Between 4 runs" in page
+    assert "batch size" in page
+
+
+def test_another_question_does_not_pass_for_another_engine(corpus, tmp_path):
+    plain = run_scripted(corpus, tmp_path / "plain", panel="letters")
+    other = saying(plain, tmp_path / "other", engine="there", question="another")
+    (factor,) = section([plain, other], corpus).between
+    assert factor.factor == "engine and question"
+    rows = plain.listeners.to_pylist()
+    again = saying(plain, tmp_path / "again", engine="there")
+    table = from_rows([{**row, "prompt_fingerprint": "sha256:edited"} for row in rows], LISTENERS)
+    write_table(table, again.path / "listeners.parquet", LISTENERS)
+    (factor,) = section([plain, open_run(again.path)], corpus).between
+    assert factor.factor == "engine and wording"
+
+
+def test_reasoned_answers_are_a_mode_of_the_same_listeners(corpus, tmp_path):
+    plain = run_scripted(corpus, tmp_path / "plain")
+    reasoned = run_scripted(corpus, tmp_path / "reasoned", mode="sample", reason=True)
+    stated = run_scripted(corpus, tmp_path / "stated", mode="verbalized")
+    found = section([plain, reasoned, stated], corpus)
+    assert found.between_reason is None
+    assert [(f.factor, f.levels) for f in found.between] == [("mode", ["exact", "reasoned", "verbalised"])]
+
+
+def test_runs_of_the_same_listeners_are_compared_beside_runs_of_others(corpus, tmp_path):
+    first = run_scripted(corpus, tmp_path / "first", panel="letters", batch_size=4)
+    cued = run_scripted(corpus, tmp_path / "cued", panel="identity-cues")
+    second = run_scripted(corpus, tmp_path / "second", panel="letters", batch_size=8)
+    found = section([first, cued, second], corpus)
+    assert found.runs == ["first", "second"]
+    assert [f.factor for f in found.between] == ["batch size"]

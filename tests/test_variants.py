@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from serann.annotator.audit import variants
-from serann.annotator.audit.baselines import prior
+from serann.annotator.audit.baselines import fit_people, fitted_part, perfect
 from serann.annotator.audit.by_speaker import holm, jackknife_of
 from serann.annotator.audit.reference import build_reference
 from serann.annotator.audit.result import _plain
@@ -14,6 +14,8 @@ from serann.data import divergences as d
 from serann.data.bootstrap import by_group
 from serann.data.calibration_errors import distribution_ece, ece
 from serann.data.metrics import item_r2_rows, r2_by_class
+from serann.data.proper_scores import log_score
+from serann.data.scoring import ScoreRow
 from simulated import sharpened, simulated_corpus
 
 DIVERGENCES = (d.jsd_bits, d.jsd_nats, d.jsd_root, d.bhattacharyya, d.total_variation, d.hellinger, d.manhattan)
@@ -64,9 +66,7 @@ def test_a_human_panels_ambiguity_is_counted_in_pairs_of_its_votes(world):
     scorer, truth = world
     votes = np.random.default_rng(0).multinomial(5, truth).astype(float)
     q = scorer.repeat(votes / 5)
-    plain, paired = (
-        {row.metric: row for row in variants.variants(scorer, q, people=people)} for people in (None, votes)
-    )
+    plain, paired = ({row.metric: row for row in variants.variants(scorer, q, own=own)} for own in (None, votes))
     assert plain["ambiguity_bias"].high < 0  # five votes' frequencies look surer than the people behind them are
     assert paired["ambiguity_bias"].low < 0 < paired["ambiguity_bias"].high
     assert paired["ambiguity_correlation_true"].low < 1 < paired["ambiguity_correlation_true"].high
@@ -83,7 +83,7 @@ def test_with_fewer_than_four_votes_nothing_is_said_of_the_ambiguity_behind_them
 
 def test_the_section_has_the_floor_and_is_json_and_html(world):
     scorer, truth = world
-    made = variants.section(scorer, {"a <b>": scorer.repeat(truth)}, alpha=scorer.each(prior))
+    made = variants.section(scorer, {"a <b>": scorer.repeat(truth)}, people=fit_people(scorer.reference))
     assert [system.name for system in made.systems] == ["a <b>", "perfect prediction"]
     for own, floor in zip(*(system.scores for system in made.systems), strict=True):
         assert own.metric == floor.metric
@@ -93,7 +93,52 @@ def test_the_section_has_the_floor_and_is_json_and_html(world):
     assert "a &lt;b&gt;" in page
     assert page.count("<tr") == 1 + len(variants.ABOUT)
     json.dumps(_plain(made), allow_nan=False)
-    assert variants.section(scorer, {"a": scorer.repeat(truth)}, alpha=scorer.each(prior)).systems[1] == made.systems[1]
+    assert (
+        variants.section(scorer, {"a": scorer.repeat(truth)}, people=fit_people(scorer.reference)).systems[1]
+        == made.systems[1]
+    )
+
+
+def test_a_wide_table_leaves_the_shuffles_to_the_json():
+    names = ["a", "b", "c", "constant", "a, shuffled", "b, shuffled", "c, shuffled", "2 human votes, raw"]
+    tables = [variants.VariantTable(name, []) for name in [*names, "perfect prediction"]]
+    tables[0].scores.append(ScoreRow("brier", 0.5, 0.4, 0.6, "jackknife-t", 10, 0, 3))
+    page = variants.to_html(variants.Variants(4, [10], tables))
+    assert "shuffled</th>" not in page
+    assert "The shuffled panels are in the JSON." in page
+    assert page.count('<th scope="col">') == 1 + 6
+    narrow = variants.to_html(variants.Variants(4, [10], [tables[0], *tables[3:5]]))
+    assert "a, shuffled</th>" in narrow
+    assert "in the JSON" not in narrow
+
+
+def test_the_floor_is_what_the_truth_itself_scores(tmp_path):
+    """Where the truth is known: a single Dirichlet's posterior has a floor of .0917 bits here, the truth .1011."""
+    corpus, truth = simulated_corpus(tmp_path / "c", utterances=3000, speakers=30, raters=GOOD)
+    ref = build_reference(corpus)
+    draws = [ref.redrawn(draw) for draw in range(8)]
+    people = fit_people(ref)
+    floor = [perfect(draw, people, draws=2) for draw in draws]
+    for name, score, near in (
+        ("jsd_bits@4", d.jsd_bits, 0.004),
+        ("bhattacharyya@4", d.bhattacharyya, 0.004),
+        ("total_variation@4", d.total_variation, 0.004),
+        ("log_score", log_score, 0.015),
+    ):
+        own = np.mean([score(truth[ref.rows], draw.scored).mean() for draw in draws])
+        assert np.mean([scores[name].mean() for scores in floor]) == pytest.approx(own, abs=near), name
+
+
+def test_what_stands_between_is_of_a_seeded_part_of_a_large_corpus(world, monkeypatch):
+    scorer, truth = world
+    q = scorer.repeat(truth)
+    monkeypatch.setattr("serann.annotator.audit.baselines.FITTED_ON", 400)
+    made = variants.section(scorer, {"all": q}, between={"part": q})
+    whole, part = (table.scores for table in made.systems)
+    assert [row.utterances + row.skipped for row in (whole[0], part[0])] == [600, 400]
+    rows = scorer.repeat(fitted_part(scorer.reference))
+    expected = d.jsd_bits(q[rows], scorer.scored[rows]).mean()
+    assert part[0].value == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_jackknife_is_the_one_of_the_intervals_and_its_p_agrees_with_them():

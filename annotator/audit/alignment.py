@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...data.bootstrap import group_codes
 from ...data.corpus import Corpus, corpus_fingerprint
 from ...data.errors import OptionError, RunError
-from ...data.proper_scores import sq_unbiased, unbiased_ambiguity
-from ...data.scoring import ScoreRow, score_row, strata_thirds
-from ...data.votes import count_votes, frequencies
+from ...data.proper_scores import unbiased_ambiguity
+from ...data.votes import count_votes
 from ..runs import Run
-from . import baselines, panel_tables, variants
+from . import panel_tables, side_by_side, variants
+from .alt_test import EPSILON, check_epsilon
 from .answers import answer_in_words
-from .calibration import calibrations
 from .controls import control_of
 from .detail import Detail, detail
-from .effective_votes import HumanCurve, effective_votes
-from .examples import choose_examples
-from .independence import independent_listeners
+from .ground import Ground, lay_ground
 from .listening import check_listening, listening
-from .noninferiority import non_inferiority, vote_scores
+from .measured import Measured, measure
+from .noninferiority import MARGIN
 from .notes import notes
+from .opening import check_audited
 from .panels import Panel, line_up
-from .reference import build_reference
-from .result import AuditResult, CurvePoint, PanelResult, Rows, System
-from .scorer import Scorer, panel_ambiguity
-from .variants import Variants
-
-MOST_DRAWS = 20
-# draws times utterances: what a large corpus may cost in time and memory
-MOST_ROWS = 200_000
+from .reference import Reference, build_reference
+from .result import AuditResult, Rows
 
 
 def audit(
@@ -46,6 +36,8 @@ def audit(
     draws: int | None = None,
     seed: int = 0,
     level: float = 0.95,
+    margin: float = MARGIN,
+    epsilon: float = EPSILON,
     progress: Callable[[int, int], None] | None = None,
 ) -> AuditResult:
     """Score panels (runs, or other human panels as corpora) against a divided corpus's held-out human votes.
@@ -57,93 +49,77 @@ def audit(
     counted. Intervals are over speakers. Runs made with a control (`annotate --control`) are no panels: they tell how
     much of the first run's worth survives without the voice.
 
+    `margin` is that of non-inferiority, a share of what one more human vote adds to a constant; `epsilon` is that of
+    the alternative annotator test.
+
     Raises CorpusError (not divided, fewer than two held-out votes), LabelError (other labels), RunError (fewer than
-    two common utterances), OptionError (no panel; m, draws or level out of range).
+    two common utterances), OptionError (no panel; m, draws, level, margin or epsilon out of range).
     """
+    given = _sort_out(corpus, runs)
+    _check_options(draws=draws, level=level, margin=margin, epsilon=epsilon)
+    common = _common(corpus, given.panels, m=m, seed=seed)
+    step = _counter(progress, len(given.panels) + 2)
+    ground = lay_ground(common.reference, corpus, draws=draws, level=level, step=step)
+    measured, details = [], []
+    for panel, source, lacking in zip(common.panels, given.panels, common.lacking, strict=True):
+        measured.append(measure(ground, panel, source, lacking=lacking, margin=margin))
+        details.append(_detail(ground, panel, source, measured[-1].calibrated, epsilon))
+        step()
+    return _assemble(ground, given, common.panels, measured, details, margin=margin, epsilon=epsilon)
+
+
+class _Given(NamedTuple):
+    """The sources of the panels, the runs among them, and the runs made with a control."""
+
+    panels: list[Run | Corpus]
+    heard: list[Run]
+    controls: list[Run]
+
+
+def _sort_out(corpus: Corpus, runs: Sequence[Run | Corpus]) -> _Given:
+    """Tell panels and controls apart, and refuse what belongs to nothing."""
     if not runs:
         raise OptionError("an audit needs a run or another panel's corpus to measure; give one or more")
-    control_runs = [run for run in runs if isinstance(run, Run) and control_of(run) is not None]
-    runs = [run for run in runs if not any(run is control for control in control_runs)]
-    heard = [run for run in runs if isinstance(run, Run)]
-    if control_runs and not heard:
+    check_audited(corpus, runs)
+    controls = [run for run in runs if isinstance(run, Run) and control_of(run) is not None]
+    panels = [run for run in runs if not any(run is control for control in controls)]
+    heard = [run for run in panels if isinstance(run, Run)]
+    if controls and not heard:
         raise OptionError("controls are measured against the run they belong to; give that run first")
-    check_listening(heard, control_runs)
+    check_listening(heard, controls)
+    return _Given(panels, heard, controls)
+
+
+def _check_options(*, draws: int | None, level: float, margin: float, epsilon: float) -> None:
     if not 0 < level < 1:
         raise OptionError(f"the level of intervals is {level}; expected a number between 0 and 1, such as 0.95")
+    if not 0 < margin < 1:
+        raise OptionError(
+            f"the margin of non-inferiority is {margin}; expected a share between 0 and 1 of what one more human vote "
+            "adds to a constant, such as 0.1"
+        )
+    check_epsilon(epsilon)
     if draws is not None and draws < 1:
         raise OptionError(f"the number of draws is {draws}; expected 1 or more")
+
+
+class _Common(NamedTuple):
+    """The reference of the utterances that all panels cover, the panels there, and what each lacked before, masks."""
+
+    reference: Reference
+    panels: list[Panel]
+    lacking: list[np.ndarray]
+
+
+def _common(corpus: Corpus, sources: Sequence[Run | Corpus], *, m: int | None, seed: int) -> _Common:
     whole = build_reference(corpus, m=m, seed=seed)
-    panels = line_up(runs, corpus, whole)
-    common = np.all([panel.covers for panel in panels], axis=0)
+    panels = line_up(sources, corpus, whole)
+    covered = [panel.covers for panel in panels]
+    common = np.all(covered, axis=0)
     if not common.any():
         raise RunError("no utterance has a distribution of every panel given; audit these panels one by one")
     reference = whole.part(common)
-    parts = [panel.part(common, reference) for panel in panels]
-    steps = _counter(progress, len(panels) + 2)
-    draws = draws or max(1, min(MOST_DRAWS, MOST_ROWS // len(reference.ids)))
-    scorer = Scorer([reference.redrawn(draw) for draw in range(draws)], level=level)
-    fit = _Baselines(scorer)
-    systems = _baseline_systems(scorer, fit)
-    steps()
-    points = _curve(scorer, fit)
-    curve = [CurvePoint(kind, n, scorer.table(q)) for kind, n, q in points]
-    human = HumanCurve(scorer, fit.people, points, corpus)
-    steps()
-    results: list[PanelResult] = []
-    details: list[Detail] = []
-    for panel, before, run in zip(parts, panels, runs, strict=True):
-        systems += _panel_systems(scorer, panel)
-        candidates = calibrations(panel, reference)
-        found = _panel_result(scorer, fit, human, panel, ~before.covers, corpus, candidates)
-        if isinstance(run, Run):
-            found = replace(found, independence=independent_listeners(run, reference, level=level))
-        results.append(found)
-        used = max(found.effective_votes.calibration, key=lambda name: found.effective_votes.calibration[name])
-        details.append(
-            detail(
-                scorer,
-                panel,
-                run,
-                corpus,
-                constant=fit.constant,
-                thirds=fit.thirds,
-                calibrated=candidates[used],
-                curve=curve,
-            )
-        )
-        steps()
-    result = _assemble(corpus, scorer, systems, curve, human, results, parts, fit)
-    asked = listening(corpus, heard, control_runs, m=reference.m, draws=draws, seed=seed, level=level)
-    return replace(result, details=details, variants=_variants(scorer, fit, parts), listening=asked)
-
-
-def _variants(scorer: Scorer, fit: _Baselines, panels: Sequence[Panel]) -> Variants:
-    """The further variants in use of every panel and the constant, and the sampling-noise floor."""
-    systems = {panel.name: scorer.repeat(panel.q) for panel in panels} | {"constant": fit.constant}
-    people = {panel.name: panel.people for panel in panels if panel.people is not None}
-    return variants.section(scorer, systems, people=people, alpha=fit.alpha)
-
-
-class _Baselines:
-    """What is fitted once for all panels, in every draw on the votes that are not scored there; [R * U] rows."""
-
-    def __init__(self, scorer: Scorer):
-        self.constant = scorer.each(baselines.constant)
-        self.alpha = scorer.each(baselines.prior)
-        self.sq_constant = sq_unbiased(self.constant, scorer.scored)
-        self.thirds = scorer.each(lambda draw: strata_thirds(draw.other, draw.ids, draw.seed))
-        self.people = baselines.fit_people(scorer.reference)
-        self.vote_scores = vote_scores(scorer, self.people)
-
-    def alphas(self, scorer: Scorer) -> list[np.ndarray]:
-        """alpha [U, K] of each draw."""
-        return np.split(self.alpha, len(scorer.draws))
-
-
-def _curve(scorer: Scorer, fit: _Baselines) -> list[tuple[str, int, np.ndarray]]:
-    """`curve_predictions` of every draw, one after another: a point's predictions are [R * U, K]."""
-    points = [baselines.curve_predictions(draw, fit.people) for draw in scorer.draws]
-    return [(same[0][0], same[0][1], np.concatenate([q for *_, q in same])) for same in zip(*points, strict=True)]
+    return _Common(reference, [panel.part(common, reference) for panel in panels], [~covers for covers in covered])
 
 
 def _counter(progress: Callable[[int, int], None] | None, total: int) -> Callable[[], None]:
@@ -158,127 +134,86 @@ def _counter(progress: Callable[[int, int], None] | None, total: int) -> Callabl
     return step
 
 
-def _baseline_systems(scorer: Scorer, fit: _Baselines) -> list[System]:
-    each = math.ceil(baselines.POSTERIOR_DRAWS / len(scorer.draws))
-    pairs = zip(scorer.draws, fit.alphas(scorer), strict=True)
-    found = [baselines.perfect(draw, alpha, draws=each) for draw, alpha in pairs]
-    perfect = {name: np.concatenate([scores[name] for scores in found]) for name in found[0]}
-    floor = [score_row(name, scorer.mean(x)) for name, x in perfect.items()]
-    floor[0] = ScoreRow("sq_unbiased", 0.0, 0.0, 0.0, "by construction", len(scorer.reference.ids), 0, floor[0].groups)
-    votes = baselines.evidence(scorer.reference)[1]
-    return [
-        System("constant", "constant", None, scorer.table(fit.constant), f"class marginal of {votes}: 0 %"),
-        System(
-            "perfect prediction",
-            "perfect",
-            None,
-            floor,
-            "the true distribution scored against as few votes, by draws from the fitted posterior: the floor",
-        ),
-    ]
-
-
-def _panel_systems(scorer: Scorer, panel: Panel) -> list[System]:
-    """The panel, its sampled votes' frequencies beside it, and its shuffle."""
-    note = None
-    if panel.q_log is not None:
-        note = "raw vote frequencies; the log score is of their Dirichlet-multinomial posterior mean, cross-fitted"
-    q = scorer.repeat(panel.q)
-    q_log = None if panel.q_log is None else scorer.repeat(panel.q_log)
-    systems = [System(panel.name, "panel", panel.name, scorer.table(q, q_log=q_log), note)]
-    if panel.sampled is not None:
-        each = panel.sampled.sum(axis=1)
-        name = f"{panel.name}, {np.median(each[each > 0]):.0f} sampled votes"
-        systems.append(System(name, "sampled", panel.name, scorer.table(scorer.repeat(frequencies(panel.sampled)))))
-    moved = _shuffled(scorer, panel.q)
-    moved_log = None if panel.q_log is None else _shuffled(scorer, panel.q_log)
-    systems.append(System(f"{panel.name}, shuffled", "shuffled", panel.name, scorer.table(moved, q_log=moved_log)))
-    return systems
-
-
-def _shuffled(scorer: Scorer, q: np.ndarray) -> np.ndarray:
-    return scorer.each(lambda draw: baselines.shuffled(q, draw))
-
-
-def _panel_result(
-    scorer: Scorer,
-    fit: _Baselines,
-    human: HumanCurve,
-    panel: Panel,
-    lacking: np.ndarray,
-    corpus: Corpus,
-    candidates: dict[str, np.ndarray],
-) -> PanelResult:
-    q = scorer.repeat(panel.q)
-    sq = sq_unbiased(q, scorer.scored)
-    sq_shuffled = sq_unbiased(_shuffled(scorer, panel.q), scorer.scored)
-    return PanelResult(
-        name=panel.name,
-        kind=panel.kind,
-        path=panel.path,
-        about=panel.about,
-        covered=int((~lacking).sum()),
-        skipped=int(lacking.sum()),
-        failures=panel.failures,
-        label_mass=panel.label_mass,
-        gap=scorer.gap(sq, fit.sq_constant),
-        over_constant=scorer.mean(fit.sq_constant - sq),
-        over_shuffled=scorer.mean(sq_shuffled - sq),
-        confusion=panel_tables.confusion(q, scorer.scored),
-        labels=panel_tables.label_rows(scorer, fit.constant, q),
-        strata=panel_tables.strata(scorer, fit.constant, fit.sq_constant, fit.thirds, panel, sq),
-        examples=choose_examples(corpus, scorer.reference, panel.q),
-        effective_votes=effective_votes(human, panel, candidates),
-        non_inferiority=non_inferiority(scorer, panel, fit.vote_scores, fit.constant),
-        independence=None,
+def _detail(ground: Ground, panel: Panel, source: Run | Corpus, calibrated: np.ndarray, epsilon: float) -> Detail:
+    return detail(
+        ground.scorer,
+        panel,
+        source,
+        ground.corpus,
+        constant=ground.fit.constant,
+        thirds=ground.fit.thirds,
+        calibrated=calibrated,
+        epsilon=epsilon,
+        curve=ground.curve,
     )
 
 
 def _assemble(
-    corpus: Corpus,
-    scorer: Scorer,
-    systems: list[System],
-    curve: list[CurvePoint],
-    human: HumanCurve,
-    results: list[PanelResult],
+    ground: Ground,
+    given: _Given,
     panels: list[Panel],
-    fit: _Baselines,
+    measured: list[Measured],
+    details: list[Detail],
+    *,
+    margin: float,
+    epsilon: float,
 ) -> AuditResult:
-    ref, thirds = scorer.reference, fit.thirds[: len(scorer.reference.ids)]
+    corpus, scorer, fit, ref = ground.corpus, ground.scorer, ground.fit, ground.scorer.reference
+    thirds = fit.thirds[: len(ref.ids)]
+    systems = ground.systems + [system for one in measured for system in one.systems]
+    results = [one.result for one in measured]
+    how = {"m": ref.m, "draws": len(scorer.draws), "seed": ref.seed, "level": scorer.level}
     result = AuditResult(
         corpus=_about_corpus(corpus),
-        settings={
-            "votes_scored": ref.m,
-            "draws": len(scorer.draws),
-            "seed": ref.seed,
-            "level": scorer.level,
-            "folds": len(np.unique(ref.folds)),
-            "folds_of": "speakers" if group_codes(ref.groups)[1] >= 2 else "utterances",
-        },
-        reference={
-            "utterances": len(ref.ids),
-            "speakers": group_codes(ref.groups)[1],
-            "votes_scored": int(ref.scored.sum()),
-            "other_votes": int(ref.other.sum()),
-            "left_out": ref.left_out,
-            "thirds_undefined": int((thirds < 0).sum()),
-            "confusion": panel_tables.human_confusion(scorer),
-        },
+        settings=_settings(ground) | {"margin": margin, "epsilon": epsilon},
+        reference=_about_reference(ground, thirds),
         answers=[],
         systems=systems,
-        curve=curve,
+        curve=ground.curve,
         panels=results,
         notes=notes(ref, thirds, results, systems),
-        human_curve=human.values(),
+        human_curve=ground.human.values(),
+        details=details,
+        variants=variants.of_panels(scorer, panels, constant=fit.constant, people=fit.people, points=ground.points),
+        differences=side_by_side.section(scorer, panels),
+        listening=listening(corpus, given.heard, given.controls, **how),
         rows=Rows(
             ids=ref.ids,
             human_ambiguity=unbiased_ambiguity(ref.scored + ref.other),
             thirds=thirds,
-            panel_ambiguity={panel.name: panel_ambiguity(panel.q) for panel in panels},
+            panel_ambiguity={panel.name: panel.ambiguity for panel in panels},
+            scorer=scorer,
+            panels=panels,
+            constant=fit.constant,
         ),
     )
     result.answers.extend(answer_in_words(result, panel) for panel in results)
     return result
+
+
+def _settings(ground: Ground) -> dict[str, Any]:
+    ref = ground.scorer.reference
+    return {
+        "votes_scored": ref.m,
+        "draws": len(ground.scorer.draws),
+        "seed": ref.seed,
+        "level": ground.scorer.level,
+        "folds": len(np.unique(ref.folds)),
+        "folds_of": "speakers" if ground.scorer.groups >= 2 else "utterances",
+    }
+
+
+def _about_reference(ground: Ground, thirds: np.ndarray) -> dict[str, Any]:
+    ref = ground.scorer.reference
+    return {
+        "utterances": len(ref.ids),
+        "speakers": ground.scorer.groups,
+        "votes_scored": int(ref.scored.sum()),
+        "other_votes": int(ref.other.sum()),
+        "left_out": ref.left_out,
+        "thirds_undefined": int((thirds < 0).sum()),
+        "confusion": panel_tables.human_confusion(ground.scorer),
+    }
 
 
 def _about_corpus(corpus: Corpus) -> dict[str, Any]:

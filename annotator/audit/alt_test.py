@@ -22,7 +22,11 @@ from .alt_scorers import HumanVotes, answered, human_votes, scorer_named
 from .alt_statistics import ADVISED, Tally, benjamini_yekutieli, clustered_p, p_values, tally_of
 
 ADVISED_RATERS = 3
+# The paper's for crowds; .15 for skilled raters, .2 for experts.
+EPSILON = 0.1
 PASSES_FROM = 0.5
+# With fewer instances no signed-rank test is significant at 5 %, whatever they are: 1 / 2^4 > .05.
+LEAST = 5
 LICENCE = (
     "a voter who always gives the others' plurality label reaches an advantage probability of 1 under accuracy (the "
     "others' mean under neg-rmse) though no rater votes so: this test may put one label in place of one rater's, and "
@@ -95,9 +99,9 @@ def alt_test(
     model: ArrayLike,
     *,
     scorer: str = "accuracy",
-    epsilon: float = 0.1,
+    epsilon: float = EPSILON,
     q: float = 0.05,
-    min_instances: int = ADVISED,
+    min_instances: int | None = ADVISED,
     speakers: ArrayLike | None = None,
     raters: Sequence[str] | None = None,
     name: str = "model",
@@ -106,8 +110,9 @@ def alt_test(
 
     `humans` is a table [items, raters] of label codes from 0 (negative: not rated) or numbers (NaN: not rated), or
     `HumanVotes`; `model` has a code or number an item, or for `log-score` a distribution, [items, labels]. Only items
-    with two human votes and the model's answer count, and only raters with `min_instances` of them are tested.
-    `speakers` [items], whole numbers, add the clustered p; `raters` are names.
+    with two human votes and the model's answer count, and only raters with `min_instances` of them are tested: 30, as
+    the paper advises, or with None 30 where a rater has as many, else 5. `speakers` [items], whole numbers, add the
+    clustered p; `raters` are names.
 
     d that is the same on every instance has no variance: p is then the limit, 0 where d < epsilon and 1 elsewhere; with
     fewer than 30 instances Wilcoxon's p is defined but where d = epsilon throughout, which gives 1.
@@ -120,6 +125,8 @@ def alt_test(
     kept = instances(votes, said)
     sign = sign_of(votes, said) if kept.any() else np.zeros(kept.shape, np.int8)
     tally = tally_of(votes, kept, sign)
+    if min_instances is None:
+        min_instances = ADVISED if tally.n.max(initial=0) >= ADVISED else LEAST
     tested = tally.n >= min_instances
     clusters = None if speakers is None else clustered_p(votes, kept, sign, np.asarray(speakers), epsilon)
     names = [str(r) for r in (range(votes.raters) if raters is None else raters)]
@@ -194,12 +201,17 @@ def _share(values: Sequence[float | bool | None]) -> float:
     return sum(float(value or 0) for value in values) / len(values) if values else math.nan
 
 
-def _check(epsilon: float, q: float, min_instances: int) -> None:
+def check_epsilon(epsilon: float) -> None:
+    """OptionError unless epsilon is from 0 on and below 1."""
     if not 0 <= epsilon < 1:
         raise OptionError(f"epsilon is {epsilon:g}; expected 0 or more and below 1 (.1 for crowds, .2 for experts)")
+
+
+def _check(epsilon: float, q: float, min_instances: int | None) -> None:
+    check_epsilon(epsilon)
     if not 0 < q < 1:
         raise OptionError(f"q is {q:g}; expected a false discovery rate between 0 and 1, such as 0.05")
-    if min_instances < 2:
+    if min_instances is not None and min_instances < 2:
         raise OptionError(f"the minimum of instances is {min_instances}; expected 2 or more (30 are advised)")
 
 
@@ -210,10 +222,11 @@ def _untested(rater: str, n: int, least: int) -> RaterRow:
 
 
 def _too_few(name: str, n: np.ndarray, least: int) -> str:
+    most = int(n.max(initial=0))
     return (
         f"too few votes a rater: the most that any of {len(n)} raters shares with other raters and {name} is "
-        f"{int(n.max(initial=0))} items, and {least} are asked for; if raters keep their names from item to item, "
-        "bring more items or lower --min-instances, else this test cannot be made"
+        f"{most} item{'' if most == 1 else 's'}, and {least} are asked for; if raters keep their names from item to "
+        "item, bring more items or lower --min-instances, else this test cannot be made"
     )
 
 

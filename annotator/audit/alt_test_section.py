@@ -25,7 +25,7 @@ from ...data.votes import count_votes
 from ..runs import Run, panel_distribution
 from .alt_scorers import HumanVotes, listed_votes
 from .alt_statistics import ADVISED
-from .alt_test import LICENCE, AltTest, alt_test
+from .alt_test import EPSILON, LICENCE, AltTest, alt_test
 from .answers import figure
 from .html_table import table
 
@@ -65,7 +65,7 @@ def alt_test_of(
     corpus: Corpus,
     source: Run | Corpus,
     *,
-    epsilon: float = 0.1,
+    epsilon: float = EPSILON,
     q: float = 0.05,
     min_instances: int = ADVISED,
     listeners: bool = False,

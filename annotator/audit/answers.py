@@ -102,8 +102,8 @@ def _shuffle_sentence(panel: PanelResult) -> str:
     if math.isnan(better.low):
         return f"{text} (no interval)."
     if better.low > 0:
-        return f"{text}: it hears something in the single utterance."
-    return f"{text}: that it hears anything in the single utterance is not shown."
+        return f"{text}: what it says belongs to the single utterance, by its sound or its words."
+    return f"{text}: that what it says belongs to the single utterance is not shown."
 
 
 def _smoothed_curve(result: AuditResult) -> dict[int, float]:
@@ -178,21 +178,22 @@ def _worth_sentence(panel: PanelResult) -> str:
         return f"What it is worth in human votes is not identifiable: {log.reason}."
     end = f"; the human curve ends at {panel.effective_votes.most_votes}" if log.at_least or log.open_above else ""
     return (
-        f"Calibrated on other people's votes, it is worth {worth_figure(log)} human votes of the utterance by log "
-        f"score ({worth_figure(sq)} by squared error, {worth_figure(jsd)} by JSD{end})."
+        f"Once calibrated on human votes of other speakers, it is worth {worth_figure(log)} human votes of the "
+        f"utterance by log score ({worth_figure(sq)} by squared error, {worth_figure(jsd)} by JSD{end})."
     )
 
 
 def _vote_sentence(panel: PanelResult) -> str:
     found = panel.non_inferiority
+    vote = "vote of this panel" if panel.kind == "humans" else "synthetic vote"
     if found.non_inferior is None:
-        return f"Whether one synthetic vote may stand for one more human vote cannot be told: {found.reason}."
-    gap = f"its log score is {interval_figure(found.difference)} from that of a human vote, margin {found.margin:.3f}"
+        return f"Whether one {vote} may stand for one more human vote cannot be told: {found.reason}."
+    gap = f"its log score less a human vote's is {interval_figure(found.difference)}, margin {found.margin:.3f}"
     if found.non_inferior:
         same = ", and equivalent to it" if found.equivalent else ""
-        return f"One synthetic vote is not inferior to one more human vote{same}: {gap}."
+        return f"One {vote} is not inferior to one more human vote{same}: {gap}."
     shown = "is inferior to" if found.above_margin.high < 0 else "is not shown to be no worse than"
-    return f"One synthetic vote, taken as a person's, {shown} one more human vote: {gap}."
+    return f"One {vote}, taken as a listener's, {shown} one more human vote: {gap}."
 
 
 def _listeners_sentence(panel: PanelResult) -> str:
@@ -214,12 +215,13 @@ def _strata_sentence(strata: list[StratumRow]) -> str:
 
 
 def _label_sentence(panel: PanelResult) -> str:
-    signed = [row for row in panel.labels if row.bias.low > 0 or row.bias.high < 0]
-    if not signed:
+    """The label whose share is furthest off, where its interval tells it from the people's."""
+    worst = max(panel.labels, key=lambda row: abs(row.bias.value))
+    if not (worst.bias.low > 0 or worst.bias.high < 0):
         return ""
-    worst = max(signed, key=lambda row: abs(row.bias.value))
     direction = "too often" if worst.bias.value > 0 else "too seldom"
+    off = figure(*(100 * x for x in (worst.bias.value, worst.bias.low, worst.bias.high)), digits=1)
     return (
-        f"It says '{worst.label}' {direction}: {100 * worst.panel.value:.0f} % of its mass, "
-        f"{100 * worst.human:.0f} % of human votes."
+        f"Of its {len(panel.labels)} labels '{worst.label}' is furthest off: it says it {direction}, by {off} points "
+        f"({100 * worst.panel.value:.1f} % of its mass, {100 * worst.human:.1f} % of human votes)."
     )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from ...data.bootstrap import Interval, OfTotals, by_group, group_codes
+from ...data.bootstrap import NO_LIMITS, Interval, OfTotals, by_group, group_sums
 from .scorer import Scorer
 
 
@@ -19,20 +19,28 @@ class Speakers(NamedTuple):
 
     def sums(self, columns: np.ndarray, kept: np.ndarray | None = None) -> np.ndarray:
         """Sums by speaker, [G, S], of columns [R * U, S], over the rows kept (bool [R * U])."""
-        rows, codes = (columns, self.codes) if kept is None else (columns[kept], self.codes[kept])
-        return np.column_stack([np.bincount(codes, weights=column, minlength=self.size) for column in rows.T])
+        if kept is None or kept.all():
+            return group_sums(columns, self.codes, self.size)
+        return group_sums(columns[kept], self.codes[kept], self.size)
 
 
 def speakers_of(scorer: Scorer) -> Speakers:
     """The speakers of a scorer's rows, the draws one after another."""
-    codes, size = group_codes(scorer.reference.groups)
-    return Speakers(np.tile(codes, len(scorer.draws)), size)
+    return Speakers(scorer.codes, scorer.groups)
 
 
-def interval_of(totals: np.ndarray, statistic: OfTotals, scorer: Scorer, *, rows: int, skipped: int = 0) -> Interval:
+def interval_of(
+    totals: np.ndarray,
+    statistic: OfTotals,
+    scorer: Scorer,
+    *,
+    rows: int,
+    skipped: int = 0,
+    limits: tuple[float, float] = NO_LIMITS,
+) -> Interval:
     """A statistic of sums by speaker [G, S], with its interval; speakers whose sums are all 0 are no witnesses.
 
-    `rows` and `skipped` count all draws' rows; the interval tells those of one draw.
+    `rows` and `skipped` count all draws' rows; the interval tells those of one draw. `limits` are `by_group`'s.
     """
     there = totals.any(axis=1)
     each = len(scorer.draws)
@@ -44,6 +52,7 @@ def interval_of(totals: np.ndarray, statistic: OfTotals, scorer: Scorer, *, rows
         np.flatnonzero(there),
         statistic=statistic,
         level=scorer.level,
+        limits=limits,
         seed=scorer.reference.seed,
     )
     return found._replace(**counts)

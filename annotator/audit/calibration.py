@@ -37,8 +37,8 @@ def calibrations(panel: Panel, reference: Reference) -> dict[str, np.ndarray]:
     Fitted to all human votes of the other folds (nobody's own speaker), on the rows of `fitted_part`.
     """
     human, part = reference.scored + reference.other, fitted_part(reference)
-    counts = panel.people is not None
-    answers = np.asarray(panel.people if counts else panel.q, dtype=np.float64)
+    counts = panel.votes is not None
+    answers = np.asarray(panel.votes if counts else panel.q, dtype=np.float64)
     none = np.zeros_like(human)
 
     def confusion(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from html import escape
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 
 from ...data.bootstrap import Interval
 from ...data.corpus import Corpus
@@ -33,7 +32,7 @@ from . import baselines
 from .answers import count, figure, worth_figure
 from .by_speaker import interval_of
 from .calibration import calibrations, chosen
-from .crossing import FINENESS, falling
+from .crossing import falling, meets
 from .effective_votes import HumanCurve, Worth, effective_votes
 from .html_table import cell, table
 from .panels import Panel, line_up
@@ -172,25 +171,11 @@ def _share(
     def ratio(totals: np.ndarray) -> np.ndarray:
         flat = totals.reshape(-1, totals.shape[-1])
         means = flat[:, :-1] / flat[:, -1:]
-        votes, whole = (matched(means[:, i], means[:, 2:] @ pooled.T) for i in (0, 1))
+        votes, whole = (meets(means[:, i], means[:, 2:] @ pooled.T)[0] for i in (0, 1))
         return (votes / np.where(whole > 0, whole, np.nan)).reshape(totals.shape[:-1])
 
     totals = np.column_stack([own_level, level, sums, rows])
     return interval_of(totals, ratio, curve.scorer, rows=int(rows.sum())), None
-
-
-def matched(level: np.ndarray, curves: np.ndarray) -> np.ndarray:
-    """The n at which each falling curve [B, N + 1], drawn by monotone cubics, reaches a level [B]; its end at most."""
-    last = curves.shape[1] - 1
-    n = np.linspace(0, last, last * FINENESS + 1)
-    rising = level[:, None] - PchipInterpolator(np.arange(last + 1), curves, axis=1)(n)
-    reached = rising >= 0
-    i = np.where(reached.any(axis=1), reached.argmax(axis=1), len(n) - 1)
-    before, at, row = np.maximum(i - 1, 0), i, np.arange(len(level))
-    low, high = rising[row, before], rising[row, at]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        between = n[before] - low * (n[at] - n[before]) / (high - low)
-    return np.where(i == 0, 0.0, np.where(reached.any(axis=1), between, float(last)))
 
 
 def in_words(found: Controls) -> str:

@@ -8,10 +8,12 @@ import numpy as np
 from scipy import stats
 from scipy.interpolate import PchipInterpolator
 
-from ...data.bootstrap import BOOTSTRAP_FROM
+from ...data.bootstrap import BOOTSTRAP_FROM, quantiles, resamples
 
-# Points of the drawn curve between n and n + 1.
+# Points of the drawn curve between n and n + 1, for the interval's ends.
 FINENESS = 20
+# Halvings of a stretch of the curve: as near as a float comes.
+HALVINGS = 52
 RESAMPLES = 1000
 
 
@@ -61,31 +63,52 @@ def crossing(level: np.ndarray, curve: np.ndarray, rows: np.ndarray, *, confiden
     level, curve, rows = level[there], curve[there], rows[there]
     groups, last = len(rows), curve.shape[1] - 1
     if not groups:
-        return _undefined("no utterances", 0)
+        return undefined("no utterances", 0)
     if last < 1:
-        return _undefined("no human votes are left beside the scored ones, so there is no curve", groups)
+        return undefined("no human votes are left beside the scored ones, so there is no curve", groups)
     means = curve.sum(axis=0) / rows.sum()
     pooled = falling(means)
     n = np.linspace(0, last, last * FINENESS + 1)
     fall = pooled @ means
-    whole = level.sum() / rows.sum() - _drawn(fall[None], n)[0]
+    mean_level = level.sum() / rows.sum()
+    whole = mean_level - _drawn(fall[None], n)[0]
     if not fall[0] - fall[-1] > 1e-12:
-        return _undefined("the curve is flat: human votes of the utterance do not improve the prediction", groups)
-    value, at_least = _first(n, whole, last)
+        return undefined("the curve is flat: human votes of the utterance do not improve the prediction", groups)
+    met, never = meets(np.array([mean_level]), fall[None])
+    value, at_least = float(met[0]), bool(never[0])
     if groups < 2:
         return Crossing(value, np.nan, np.nan, "none: one group", groups, at_least)
     again, method = _replicates(level, curve, rows, seed)
     lines = again[:, 1:] @ pooled.T
     gain = _band((lines[:, 0] - lines[:, -1])[:, None], np.array([fall[0] - fall[-1]]), groups, confidence)
     if not gain[0][0] > 0:
-        return _undefined("the curve is flat: what human votes of the utterance add is not told from nothing", groups)
+        return undefined("the curve is flat: what human votes of the utterance add is not told from nothing", groups)
     low, high = _band(again[:, :1] - _drawn(lines, n), whole, groups, confidence)
     bottom, beyond = _first(n, high, last)
     bottom = float(last) if beyond else bottom
     return Crossing(value, bottom, _last(n, low), method, groups, at_least)
 
 
-def _undefined(reason: str, groups: int) -> Crossing:
+def meets(level: np.ndarray, curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first n [B] at which curves [B, N + 1], drawn by monotone cubics, come down to levels [B].
+
+    And whether they never do, bool [B]: n is the end N then.
+    """
+    row, last = np.arange(len(level)), curves.shape[1] - 1
+    reached = curves <= level[:, None]
+    never = np.asarray(~reached.any(axis=1))
+    knot = np.where(never, last, reached.argmax(axis=1))
+    cubic = PchipInterpolator(np.arange(last + 1), curves, axis=1).c[:, np.maximum(knot - 1, 0), row]
+    low, high = np.zeros(len(row)), np.ones(len(row))
+    for _ in range(HALVINGS):
+        t = (low + high) / 2
+        above = ((cubic[0] * t + cubic[1]) * t + cubic[2]) * t + cubic[3] > level
+        low, high = np.where(above, t, low), np.where(above, high, t)
+    return np.where(never, float(last), np.where(knot == 0, 0.0, knot - 1 + (low + high) / 2)), never
+
+
+def undefined(reason: str, groups: int) -> Crossing:
+    """No crossing, for the reason."""
     return Crossing(np.nan, np.nan, np.nan, "none: not identifiable", groups, False, reason)
 
 
@@ -100,9 +123,7 @@ def _replicates(level: np.ndarray, curve: np.ndarray, rows: np.ndarray, seed: in
     if len(rows) < BOOTSTRAP_FROM:
         totals, method = columns.sum(axis=0) - columns, "jackknife-t"
     else:
-        size = len(rows)
-        weights = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), size=RESAMPLES)
-        totals, method = weights @ columns, "percentile bootstrap"
+        totals, method = resamples(len(rows), RESAMPLES, seed) @ columns, "percentile bootstrap"
     return totals[:, :-1] / totals[:, -1:], method
 
 
@@ -112,7 +133,7 @@ def _band(again: np.ndarray, whole: np.ndarray, groups: int, confidence: float) 
         error = np.sqrt((groups - 1) / groups * ((again - again.mean(axis=0)) ** 2).sum(axis=0))
         half = stats.t.ppf(0.5 + confidence / 2, groups - 1) * error
         return whole - half, whole + half
-    low, high = np.quantile(again, [0.5 - confidence / 2, 0.5 + confidence / 2], axis=0)
+    low, high = np.quantile(again, quantiles(groups, confidence), axis=0)
     return low, high
 
 

@@ -11,11 +11,12 @@ import numpy as np
 from ...data.corpus import Corpus
 from ..runs import Run
 from . import alt_test_section, failures, panel_agreement, saturation
+from .alt_test import EPSILON
 from .alt_test_section import AltTestSection, alt_test_of
 from .failures import Failures
 from .panel_agreement import PanelAgreement
 from .panels import Panel
-from .players import player
+from .players import player, without_sounds
 from .result import CurvePoint
 from .saturation import Saturation
 from .scorer import Scorer
@@ -45,16 +46,17 @@ def detail(
     thirds: np.ndarray,
     calibrated: np.ndarray,
     curve: Sequence[CurvePoint],
+    epsilon: float = EPSILON,
 ) -> Detail:
     """The sections of a panel lined up with the scorer's reference.
 
     `constant` [R * U, K], `thirds` [R * U] and `curve` are the audit's; `calibrated` [U, K] is the panel's cross-fitted
-    prediction without any human vote of the utterance.
+    prediction without any human vote of the utterance; `epsilon` is the alternative annotator test's.
     """
     return Detail(
         panel=panel.name,
         agreement=panel_agreement.section(scorer, source, panel.name),
-        alt_test=alt_test_of(corpus, source),
+        alt_test=alt_test_of(corpus, source, epsilon=epsilon),
         saturation=saturation.section(scorer, panel, curve=curve),
         failures=failures.section(scorer, panel, corpus, constant=constant, thirds=thirds, calibrated=calibrated),
     )
@@ -68,7 +70,7 @@ def to_html(details: Sequence[Detail], corpus: Corpus) -> str:
 
 
 def _sound(corpus: Corpus, row: dict[str, int], name: str, heard: set[str]) -> str:
-    return player(corpus, row[name]) if name in heard else ""
+    return player(corpus, row[name]) if name in heard and not without_sounds(corpus) else ""
 
 
 def _page(found: Detail, sound: Callable[[str], str]) -> str:

@@ -9,7 +9,9 @@ no measure: a shuffled panel, calibrated, collapses to the class marginal and st
 
 Interval: all n at which the panel's loss less curve(n) is not told from 0 over speakers (`data.bootstrap`: jackknife-t
 below 60, percentile bootstrap above), Fieller's way. It holds the noise of panel and curve together, and is open above
-where the curve ends first. Fits are not repeated in resamples.
+where the curve ends first. Fits are not repeated in resamples, and their own noise is not in the interval: with fits
+from elsewhere it covers 94 %, with those of eight of ten speakers of 19 utterances each 91, 86 and 93 % (log score,
+JSD, squared error; 300 simulated corpora, BENCHMARKS.md).
 """
 
 from __future__ import annotations
@@ -27,10 +29,10 @@ from ...data.bootstrap import Interval, by_group, group_codes
 from ...data.corpus import Corpus
 from ...data.divergences import jsd_bits
 from ...data.proper_scores import log_score, sq_unbiased
-from ...data.scoring import THIRDS, strata_thirds
+from ...data.scoring import THIRDS, limits_of, strata_thirds
 from . import baselines
 from .calibration import CALIBRATIONS, calibrations, chosen
-from .crossing import crossing
+from .crossing import crossing, undefined
 from .panels import Panel
 from .reference import Reference
 from .scorer import Scorer
@@ -161,6 +163,7 @@ class HumanCurve:
                     np.flatnonzero(rows),
                     statistic=lambda t: t[..., 0] / t[..., 1],
                     level=self.scorer.level,
+                    limits=limits_of(name),
                     seed=self.scorer.reference.seed,
                 )
                 found.append(CurveValue(_full_name(name, self.scorer), n, interval._replace(rows=int(self.kept.sum()))))
@@ -179,6 +182,8 @@ class HumanCurve:
                     confidence=self.scorer.level,
                     seed=self.scorer.reference.seed,
                 )
+                if at.groups == 1 < self.groups:  # of another speaker of that kind it tells nothing
+                    at = undefined("its utterances are of a single speaker", 1)
                 found.append(
                     Worth(
                         where=part.where,
@@ -255,7 +260,7 @@ def subgroups(corpus: Corpus, reference: Reference) -> list[tuple[str, np.ndarra
         column = rows[name].combine_chunks()
         kind = column.type
         plain = pa.types.is_string(kind) or pa.types.is_boolean(kind) or pa.types.is_integer(kind)
-        if name in NO_SUBGROUPS or not plain:
+        if name in NO_SUBGROUPS or name.startswith("consensus") or not plain:
             continue
         values = sorted(v for v in pc.unique(column).to_pylist() if v is not None)
         if 2 <= len(values) <= MOST_VALUES:

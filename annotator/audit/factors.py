@@ -29,14 +29,15 @@ class Factor(NamedTuple):
 
 
 def factors_of(scorer: Scorer, corpus: Corpus) -> tuple[dict[str, Factor], dict[str, str]]:
-    """Thirds of the duration and every utterance column of 2 to 20 values; and why other columns make no parts.
+    """Thirds of the duration, every utterance column of 2 to 20 values, thirds of numbers with more; and why others are
+    left out.
 
-    Utterances without a value are in no part. A column whose name begins with "consensus" is left out: cutting by what
-    the scored votes said selects on the outcome.
+    Utterances without a value are in no part. Columns that readers make of votes are left out, for cutting by what the
+    scored votes said selects on the outcome: names that begin with "consensus", and `level_` and a label.
     """
     found: dict[str, Factor] = {}
     left_out: dict[str, str] = {}
-    duration = duration_thirds(scorer.reference, corpus)
+    duration = thirds_of(scorer.reference, corpus, "duration", unit=" s")
     if duration is None:
         left_out["duration"] = "fewer than three different durations are known"
     else:
@@ -44,7 +45,7 @@ def factors_of(scorer: Scorer, corpus: Corpus) -> tuple[dict[str, Factor], dict[
     for name in corpus.utterances.column_names:
         if name in NO_FACTORS:
             continue
-        made = OF_THE_VOTES if name.startswith("consensus") else column_factor(scorer.reference, corpus, name)
+        made = OF_THE_VOTES if _of_votes(name, corpus) else column_factor(scorer.reference, corpus, name)
         if isinstance(made, Factor):
             found[name] = _repeated(made, scorer)
         elif made:
@@ -56,21 +57,31 @@ def _repeated(factor: Factor, scorer: Scorer) -> Factor:
     return Factor(np.tile(factor.codes, len(scorer.draws)), factor.parts)
 
 
-def duration_thirds(reference: Reference, corpus: Corpus) -> Factor | None:
-    """Thirds of the audited utterances by duration, ties at a border in the order of ids; codes [U]."""
-    seconds = _column(reference, corpus, "duration").cast(pa.float64()).to_numpy(zero_copy_only=False)
-    known = np.flatnonzero(np.isfinite(seconds))
-    if len(np.unique(seconds[known])) < 3:
+def _of_votes(name: str, corpus: Corpus) -> bool:
+    return name.startswith("consensus") or name in {f"level_{label}" for label in corpus.labels}
+
+
+def thirds_of(reference: Reference, corpus: Corpus, name: str, *, unit: str = "") -> Factor | None:
+    """Thirds of the audited utterances by a column of numbers, equal numbers together; codes [U].
+
+    None where fewer than three different numbers are known.
+    """
+    values = _column(reference, corpus, name).cast(pa.float64()).to_numpy(zero_copy_only=False)
+    known = np.isfinite(values)
+    ordered = np.sort(values[known])
+    if len(np.unique(ordered)) < 3:
         return None
-    order = known[np.lexsort((np.asarray(reference.ids, dtype=str)[known], seconds[known]))]
-    codes = np.full(len(seconds), -1)
-    codes[order] = np.arange(len(order)) * 3 // len(order)
-    ends = [float(seconds[codes == third].max()) for third in range(2)]
-    return Factor(codes, [f"up to {ends[0]:.2f} s", f"up to {ends[1]:.2f} s", f"above {ends[1]:.2f} s"])
+    low, high = (float(ordered[-(-len(ordered) * third // 3) - 1]) for third in (1, 2))
+    codes = np.where(known, (values > low).astype(int) + (values > high), -1)
+    shown = [f"{end:.2f}{unit}" if unit else f"{end:g}" for end in (low, high)]
+    return Factor(codes, [f"up to {shown[0]}", f"up to {shown[1]}", f"above {shown[1]}"])
 
 
 def column_factor(reference: Reference, corpus: Corpus, name: str) -> Factor | str:
-    """A column's values as parts, codes [U] in the order of their names; a reason where they make none."""
+    """A column's values as parts, codes [U] in the order of their names; thirds of more numbers than that.
+
+    A reason where they make none.
+    """
     column = _column(reference, corpus, name)
     if pa.types.is_nested(column.type):
         return "its values are lists"
@@ -78,6 +89,8 @@ def column_factor(reference: Reference, corpus: Corpus, name: str) -> Factor | s
     values = encoded.dictionary.to_pylist()
     if not values:
         return ""
+    if len(values) > MOST_VALUES and (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        return thirds_of(reference, corpus, name) or "it has fewer than three numbers"
     if not FEWEST <= len(values) <= MOST_VALUES:
         return (
             f"it has {len(values)} value{'s' if len(values) > 1 else ''}; parts are made of {FEWEST} to {MOST_VALUES}"

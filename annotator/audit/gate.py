@@ -63,7 +63,9 @@ def _listeners(_: AuditResult, panel: PanelResult) -> Figure:
 
 
 def _mass(_: AuditResult, panel: PanelResult) -> Figure:
-    return Figure(math.nan if panel.label_mass is None else panel.label_mass, reason="no probability was read off")
+    if panel.label_mass is None:
+        return Figure(math.nan, reason="no probability was read off")
+    return Figure(panel.label_mass)
 
 
 def _difference(_: AuditResult, panel: PanelResult) -> Figure:

@@ -1,4 +1,4 @@
-"""HTML tables whose cells are a figure over its interval."""
+"""HTML tables whose cells are a figure over its interval, and pictures with their captions."""
 
 from __future__ import annotations
 
@@ -35,3 +35,8 @@ def bounds(row: ScoreRow | Interval, digits: int = 3) -> str:
     """The interval in brackets, or nothing where it is undefined."""
     shown = figure(row.value, row.low, row.high, digits=digits)
     return shown[shown.index("[") :] if "[" in shown else ""
+
+
+def framed(number: str, picture: str, caption: str, *, cls: str = "") -> str:
+    """A picture over its number and caption (HTML)."""
+    return f'<figure class="{cls}">{picture}<figcaption>{number} {caption}</figcaption></figure>'

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 
 from ...data.corpus import Corpus
 from ..models.families import known_exposure
 from ..runs import Run
-from . import controls, sensitivity, sensitivity_html
+from . import controls, cues, sensitivity, sensitivity_html
 from .controls import Controls, audit_controls, check_controls
+from .cues import Cues
 from .sensitivity import Sensitivity
 
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Of the runs of an audit: the first one's sensitivity (None: no run), its controls, and each model's exposure."""
+    """Of the runs of an audit: sensitivity, controls, identity cues and each model's exposure.
+
+    `sensitivity` is the first run's, with what differs between all runs (None: no run), `others` the other runs';
+    `controls` belong to the first run; `cues` are those of the runs whose panels state any.
+    """
 
     sensitivity: Sensitivity | None
     controls: Controls | None
     exposure: list[str]
+    others: list[Sensitivity] = field(default_factory=list)
+    cues: list[Cues] = field(default_factory=list)
 
 
 def check_listening(runs: Sequence[Run], control_runs: Sequence[Run]) -> None:
@@ -41,6 +48,8 @@ def listening(
         sensitivity=sensitivity.section(runs, corpus, level=level, seed=seed) if runs else None,
         controls=found,
         exposure=[known_exposure(model, corpus.name) for model in models],
+        others=[sensitivity.section([run], corpus, level=level, seed=seed) for run in runs[1:]],
+        cues=[told for run in runs if (told := cues.section(run, corpus, level=level, seed=seed)) is not None],
     )
 
 
@@ -55,9 +64,15 @@ def to_html(found: Listening) -> str:
         "<code>serann annotate --control transcript-only</code> (silence, noise, other-voice) and audit them beside "
         "the run.</p>"
     )
+    moved = "".join(sensitivity_html.to_html(one) for one in (found.sensitivity, *found.others))
+    told = "".join(cues.to_html(one) for one in found.cues)
+    if not told:
+        told = (
+            "<p>Identity cues are not tested: no panel here states a gender or an accent. A run that does, to be "
+            "audited beside the others, is made with <code>serann annotate --panel identity-cues</code>.</p>"
+        )
     exposure = "".join(f"<li>{escape(sentence)}</li>" for sentence in found.exposure)
     return (
-        f"<section><h2>Is it listening, and what moves it?</h2>{heard}"
-        f"{sensitivity_html.to_html(found.sensitivity)}<h3>What the model may have met</h3><ul>{exposure}</ul>"
-        "</section>\n"
+        f"<section><h2>Is it listening, and what moves it?</h2>{heard}{moved}{told}"
+        f"<h3>What the model may have met</h3><ul>{exposure}</ul></section>\n"
     )

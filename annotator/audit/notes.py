@@ -9,10 +9,19 @@ from .answers import count
 from .reference import Reference
 from .result import PanelResult, System
 
+# Speakers. Coverage was simulated with ten and more.
+WARNED_BELOW = 10
+
 
 def notes(ref: Reference, thirds: np.ndarray, results: list[PanelResult], systems: list[System]) -> list[str]:
     """The notes, each a sentence or two; `thirds` [U] as `strata_thirds` gives them."""
     found = list(ref.notes)
+    given = [label for label, votes in zip(ref.labels, (ref.scored + ref.other).sum(axis=0), strict=True) if votes]
+    if len(given) == 1:
+        found.append(
+            f"Every human vote on the audited utterances is '{given[0]}': there is nothing in them that a panel could "
+            "know or miss, so its gap, its worth in votes and agreement tell nothing here."
+        )
     for reason, number in ref.left_out.items():
         found.append(f"{number} of the corpus's utterances are left out: {reason}.")
     for panel in results:
@@ -34,6 +43,10 @@ def notes(ref: Reference, thirds: np.ndarray, results: list[PanelResult], system
                 f"The log score of '{system.name}' is minus infinity: it gives no chance at all to a label that "
                 "somebody voted for."
             )
-    if 2 <= group_codes(ref.groups)[1] < 10:
-        found.append("Fewer than ten speakers: intervals are wide and their coverage is not assured.")
+    speakers = group_codes(ref.groups)[1]
+    if 2 <= speakers < WARNED_BELOW:
+        found.append(
+            f"Fewer than ten speakers ({speakers}): intervals are wide, and their coverage is not assured, since "
+            "so few hardly show how speakers differ."
+        )
     return found

@@ -10,7 +10,7 @@ from ...data.scoring import THIRDS
 from ...data.votes import frequencies
 from .panels import Panel
 from .result import LabelRow, StratumRow
-from .scorer import Scorer, panel_ambiguity
+from .scorer import Scorer
 
 
 def confusion(q: np.ndarray, scored: np.ndarray) -> list[list[float | None]]:
@@ -50,7 +50,7 @@ def strata(
     """Each third's scores, and its ambiguity by the scored votes (not by those that cut it: those are selected)."""
     found: list[StratumRow] = []
     q, q_log = scorer.repeat(panel.q), None if panel.q_log is None else scorer.repeat(panel.q_log)
-    ambiguity, own = unbiased_ambiguity(scorer.scored), panel_ambiguity(q)
+    ambiguity, own = unbiased_ambiguity(scorer.scored), scorer.repeat(panel.ambiguity)
     for third, name in enumerate(THIRDS):
         part = thirds == third
         if not part.any():

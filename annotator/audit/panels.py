@@ -11,14 +11,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from ...data.corpus import Corpus, corpus_fingerprint, open_corpus
+from ...data.corpus import Corpus
 from ...data.errors import CorpusError, LabelError, RunError
-from ...data.fused import is_fused
 from ...data.labels import LabelSet
+from ...data.proper_scores import unbiased_ambiguity
 from ...data.votes import count_votes, frequencies
-from ..runs import Run, open_run, panel_distribution, synthetic_counts
+from ..runs import Run, panel_distribution, synthetic_counts
 from .baselines import smoothed
 from .reference import Reference
+from .scorer import panel_ambiguity
 
 # pyarrow makes its compute functions at import, so type checkers do not know them.
 pc: Any = pyarrow.compute
@@ -29,8 +30,8 @@ class Panel:
     """A panel lined up with the reference's utterances and labels; NaN rows of `q` where it says nothing.
 
     `q` is what is scored; `q_log`, where given, stands in for it in the log score (raw frequencies give zeros).
-    `sampled` are a run's votes [U, K], if it drew any; `people` those of a human panel. `label_mass` is the mean share
-    of the model's probability that fell on any label at all.
+    `sampled` are a run's votes [U, K], if it drew any; `people` those of a human panel; `votes` those of the two that q
+    is the shares of, if any. `label_mass` is the mean share of the model's probability that fell on any label at all.
     """
 
     name: str
@@ -49,34 +50,28 @@ class Panel:
         """Mask [U] of the utterances the panel has a distribution for."""
         return np.asarray(~np.isnan(self.q).any(axis=1))
 
+    @property
+    def votes(self) -> np.ndarray | None:
+        """The votes [U, K] that q is the shares of, people's or sampled texts'; None where q was read off or stated."""
+        return self.sampled if self.about.get("mode") == "sample" else self.people
+
+    @property
+    def ambiguity(self) -> np.ndarray:
+        """Chance that two votes of the panel disagree, [U]: of q, or unbiased over pairs where q is made of votes."""
+        return panel_ambiguity(self.q) if self.votes is None else unbiased_ambiguity(self.votes)
+
     def part(self, keep: np.ndarray, reference: Reference) -> Panel:
         """The panel on the utterances of `reference`, those kept; what is smoothed is fitted in its folds."""
         sampled, people = (None if votes is None else votes[keep] for votes in (self.sampled, self.people))
-        q_log = None if people is None else _smoothed(people, reference)
-        return replace(self, q=self.q[keep], q_log=q_log, sampled=sampled, people=people)
-
-
-def open_panel(path: str | Path) -> Run | Corpus:
-    """Open a run, or a corpus of another human panel; RunError where the path is neither.
-
-    A fused corpus is refused: its distributions hold human votes of the corpus it would be measured against.
-    """
-    path = Path(path)
-    if is_fused(path):
-        raise RunError(
-            f"{path} is a fused corpus: human votes are in its distributions already, so they cannot be audited "
-            "against those humans; audit the runs it was made from, or train on it and use 'serann evaluate'"
-        )
-    if not (path / "run.json").exists() and (path / "corpus.json").exists():
-        return open_corpus(path)
-    return open_run(path)
+        kept = replace(self, q=self.q[keep], sampled=sampled, people=people)
+        return replace(kept, q_log=None if kept.votes is None else _smoothed(kept.votes, reference))
 
 
 def line_up(sources: Sequence[Run | Corpus], corpus: Corpus, reference: Reference) -> list[Panel]:
     """Bring each source's distributions into the order of the reference's utterances and labels.
 
     Raises LabelError for other labels, RunError where no audited utterance has a distribution (a run of another
-    corpus), or where a panel's votes are the corpus's own.
+    corpus).
     """
     panels = []
     for name, source in zip(_names(sources), sources, strict=True):
@@ -122,11 +117,6 @@ def _label_mass(run: Run, reference: Reference) -> float | None:
 
 
 def _human_panel(name: str, panel: Corpus, columns: list[int], corpus: Corpus, reference: Reference) -> Panel:
-    if corpus_fingerprint(panel) == corpus_fingerprint(corpus):
-        raise RunError(
-            f"{panel.path} holds the very votes of {corpus.path}: a corpus cannot be its own panel; give a run, or "
-            "a corpus with other people's votes on the same utterances"
-        )
     counts = count_votes(panel.votes, reference.ids, panel.labels)[:, columns]
     voted = counts.sum(axis=1) > 0
     return Panel(

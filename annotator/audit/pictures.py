@@ -11,7 +11,7 @@ from ...data.bootstrap import Interval
 from ...data.scoring import ScoreRow
 from ...data.seeds import rng_from
 from .answers import figure
-from .result import AuditResult, Example
+from .result import AuditResult, Example, PanelResult, StratumRow
 from .svg import Plot, nice_ticks, picture, spread_labels, tag, text
 
 MOST_DOTS = 800
@@ -86,7 +86,7 @@ def ambiguity_by_thirds(result: AuditResult) -> str:
     said = []
     for i, panel in enumerate(result.panels):
         cls = f"panel-{i % 5}"
-        points = [(s.human_ambiguity, s.panel_ambiguity, s.third) for s in panel.strata]
+        points = [(s.human_ambiguity, s.panel_ambiguity, s.third) for s in _drawn(panel)]
         body.append(plot.line([(h.value, p.value) for h, p, _ in points], cls=f"curve thin {cls}"))
         for human, own, third in points:
             body += _cross(plot, human, own, f"whisker {cls}")
@@ -99,11 +99,16 @@ def ambiguity_by_thirds(result: AuditResult) -> str:
     return picture(390, 312, body, title="Ambiguity of panel and humans by thirds", description="; ".join(said))
 
 
+def _drawn(panel: PanelResult) -> list[StratumRow]:
+    """The thirds whose panel ambiguity is known: one vote an utterance tells none."""
+    return [s for s in panel.strata if not math.isnan(s.panel_ambiguity.value)]
+
+
 def _third_names(plot: Plot, result: AuditResult) -> list[str]:
     """The thirds' names side by side at the frame's foot, each led to its lowest point: all panels share their x."""
     by_third: dict[str, list[tuple[float, float]]] = {}
     for panel in result.panels:
-        for s in panel.strata:
+        for s in _drawn(panel):
             point = (plot.x(s.human_ambiguity.value), plot.y(s.panel_ambiguity.value))
             by_third.setdefault(s.third, []).append(point)
     lowest = {third: max(points, key=lambda point: point[1]) for third, points in by_third.items()}

@@ -74,6 +74,8 @@ class Reference:
 
     def redrawn(self, draw: int) -> Reference:
         """The same utterances and folds with other m votes scored; draw 0 is `build_reference`'s own."""
+        if draw == self.draw:
+            return self
         scored, _ = split_counts(self.heldout, self.m, self.ids, "votes scored", self.seed, draw)
         return replace(self, scored=scored, other=self.scored + self.other - scored, draw=draw)
 

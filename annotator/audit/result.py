@@ -17,6 +17,9 @@ from .noninferiority import NonInferiority
 if TYPE_CHECKING:
     from .detail import Detail
     from .listening import Listening
+    from .panels import Panel
+    from .scorer import Scorer
+    from .side_by_side import Difference
     from .variants import Variants
 
 FORMAT = 1
@@ -122,12 +125,18 @@ class PanelResult:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Per-utterance arrays for the pictures; not part of the JSON. `panel_ambiguity` by panel name."""
+    """What the pictures and the table of utterances are made of; not part of the JSON.
+
+    Arrays are [U], `panel_ambiguity` by panel name; `constant` is [R * U, K], as the scorer's arrays are.
+    """
 
     ids: list[str]
     human_ambiguity: np.ndarray
     thirds: np.ndarray
     panel_ambiguity: dict[str, np.ndarray]
+    scorer: Scorer
+    panels: list[Panel]
+    constant: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +161,8 @@ class AuditResult:
     """The audit of one or several panels against one reference.
 
     `human_curve` is what panels are matched against for their worth in votes; `checks` are those of a gate, if any;
-    `details` holds each panel's further sections, `variants` the scores under all their names, `listening` what
-    only runs can be asked.
+    `details` holds each panel's further sections, `variants` the scores under all their names, `differences` those
+    between every two panels, `listening` what only runs can be asked.
     """
 
     corpus: dict[str, Any]
@@ -168,6 +177,7 @@ class AuditResult:
     checks: list[Check] = field(default_factory=list)
     details: list[Detail] = field(default_factory=list)
     variants: Variants | None = None
+    differences: list[Difference] = field(default_factory=list)
     listening: Listening | None = None
     format: int = FORMAT
     rows: Rows | None = field(default=None, repr=False, compare=False)

@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import numpy as np
 
@@ -96,7 +97,7 @@ def section(scorer: Scorer, panel: Panel, *, curve: Sequence[CurvePoint] = (), m
     votes (another human panel, a run of sampled texts): then N is at most what 80 % of the utterances have. Above
     100,000 utterances the sampled scores use as many, drawn by the seed.
     """
-    votes = panel.people if panel.people is not None else (panel.sampled if panel.label_mass is None else None)
+    votes = panel.votes
     answers = panel.q if votes is None else votes
     kept = panel.covers
     if votes is not None:
@@ -170,8 +171,8 @@ def _curve(
     """A curve from sums by speaker [G, N] of the panel and of its shuffle, and the rows of each speaker [G]."""
     x, rows = np.arange(1, draw.most + 1.0), int(counts.sum())
 
-    def of(totals: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> Interval:
-        return interval_of(totals, statistic, draw.scorer, rows=rows)
+    def of(totals: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], **limits: Any) -> Interval:
+        return interval_of(totals, statistic, draw.scorer, rows=rows, **limits)
 
     points = [of(np.column_stack([column, counts]), _mean) for column in values.T]
     ends = np.column_stack([shuffled[:, 0] - shuffled[:, -1], values[:, 0] - values[:, -1]])
@@ -200,7 +201,8 @@ def _fit(x: np.ndarray, totals: np.ndarray, of: Callable[..., Interval]) -> Satu
         reason = "the curve does not bend, so no exponential is identified"
     elif math.isnan(point):
         reason = f"the fitted curve has not saturated at {len(x)} votes"
-    crossing = of(totals, lambda t: fitted(t).crossing())
+    # a slow rate puts the crossing far off: on its own scale ten speakers missed it from below 6 times of 100
+    crossing = of(totals, lambda t: fitted(t).crossing(), limits=(0.0, np.inf))
     return SaturationFit(level, drop, b, rate, point, crossing, reason)
 
 

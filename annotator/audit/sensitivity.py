@@ -17,45 +17,21 @@ of few votes, whose noise would pass for information; it is taken off (`informat
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute
 
 from ...data.bootstrap import Interval, by_group
 from ...data.corpus import Corpus
 from ...data.errors import RunError
-from ...data.tables import distribution_array
 from ..runs import Run
 from .between_runs import compared
+from .design import answers, design
 from .information import Factor, alone_and_given, crossing_with, entropy, factors
 from .sensitivity_html import in_words, to_html
 
 __all__ = ["FactorInformation", "Sensitivity", "section", "to_html"]
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
-
-# A column of the listeners' table, and what it is called.
-COLUMNS = {
-    "focus": "focus",
-    "persona": "persona",
-    "order": "label order",
-    "form": "prompt form",
-    "prompt": "question",
-    "language": "language",
-}
-# What a persona says of who speaks; the word is the level.
-CUES = {
-    "gender cue": re.compile(r"\b(woman|man|girl|boy|female|male|non-binary)\b", re.IGNORECASE),
-    "accent cue": re.compile(r"\b([\w-]+) accent\b", re.IGNORECASE),
-}
-# Rows of scores that are in memory as numbers at a time.
-BLOCK = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +113,7 @@ def _within(
     mean: Callable[[np.ndarray], Interval],
     ratio: Callable[[np.ndarray, np.ndarray], Interval],
 ) -> Sensitivity:
-    raters, columns, temperatures = _design(run)
+    raters, columns, temperatures = design(run)
     every, constant = factors(columns)
     listed = sorted({t for own in temperatures for t in own})
     name = run.path.name
@@ -146,7 +122,7 @@ def _within(
         return replace(none, reason="its answers are texts: single votes, and no distribution of a listener")
     others = [crossing_with(f, every) for f in every]
     values = _Values(len(corpus.ids), len(every))
-    for rows, p, there in _blocks(run, corpus, raters):
+    for rows, p, there in answers(run, corpus, raters):
         values.add(rows, p, there, every, others, temperatures)
     if not np.isfinite(values.total).any() and not np.isfinite(values.temperature).any():
         return replace(none, reason="no utterance has answers of two listeners")
@@ -218,60 +194,3 @@ def _of_temperatures(p: np.ndarray, there: np.ndarray, temperatures: Sequence[Se
             raised /= raised.sum(axis=2, keepdims=True)
             found.append(entropy(raised.mean(axis=1)) - entropy(raised).mean(axis=1))
     return np.maximum(np.mean(found, axis=0), 0.0) if found else np.full(len(p), np.nan)
-
-
-def _design(run: Run) -> tuple[dict[str, str], dict[str, list[str]], list[list[float]]]:
-    """One listener's name for each rater, the level of each factor by rater, and each rater's temperatures.
-
-    Of those that have answered at all: one that reads transcripts never does where there are none.
-    """
-    answered = set(pc.unique(run.scores["listener"]).to_pylist())
-    rows = [row for row in run.listeners.to_pylist() if row["listener"] in answered]
-    raters: dict[str, str] = {}
-    temperatures: dict[str, list[float]] = {}
-    first = []
-    for row in rows:
-        name = row["rater"] or row["listener"]
-        temperatures.setdefault(name, []).append(float(row["temperature"]))
-        if name not in raters:
-            raters[name] = row["listener"]
-            first.append(row)
-    columns = {name: [_level(row[column]) for row in first] for column, name in COLUMNS.items()}
-    said = [row["persona"] or "" for row in first]
-    columns |= {cue: [_stated(pattern, text) for text in said] for cue, pattern in CUES.items()}
-    return raters, columns, [sorted(set(temperatures[name])) for name in raters]
-
-
-def _level(value: Any) -> str:
-    return ", ".join(value) if isinstance(value, list) else value or "none"
-
-
-def _stated(pattern: re.Pattern[str], persona: str) -> str:
-    found = pattern.search(persona)
-    return found[1].casefold() if found else "none"
-
-
-def _blocks(run: Run, corpus: Corpus, raters: dict[str, str]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Places in the corpus [N], p at temperature 1 [N, R, K] (zeros where there is none), and where there is [N, R]."""
-    row = _indices(run.scores["utterance_id"], corpus.ids)
-    rater = _indices(run.scores["listener"], list(raters.values()))
-    kept = np.flatnonzero((row >= 0) & (rater >= 0))
-    order = kept[np.argsort(row[kept], kind="stable")]
-    start = 0
-    while start < len(order):
-        stop = min(start + BLOCK, len(order))
-        stop = int(np.searchsorted(row[order], row[order[stop - 1]], side="right"))  # no utterance is cut in two
-        these = order[start:stop]
-        logp = distribution_array(run.scores["logp"].take(pa.array(these)))
-        here, of = np.unique(row[these], return_inverse=True)
-        p = np.zeros((len(here), len(raters), logp.shape[1]))
-        known = np.isfinite(logp).any(axis=1)
-        raised = np.exp(logp[known] - logp[known].max(axis=1, keepdims=True))
-        p[of[known], rater[these][known]] = raised / raised.sum(axis=1, keepdims=True)
-        yield here, p, np.asarray(p.any(axis=2))
-        start = stop
-
-
-def _indices(column: pa.ChunkedArray, values: list[str]) -> np.ndarray:
-    found = pc.index_in(column, value_set=pa.array(values, pa.string()))
-    return pc.fill_null(found, -1).to_numpy().astype(np.int64)

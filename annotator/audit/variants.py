@@ -7,25 +7,30 @@ any number of speakers: a resample adds noise to absolute values, so that a boot
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from html import escape
 
 import numpy as np
 
-from ...data.bootstrap import Interval
+from ...data.bootstrap import NO_LIMITS, Interval
 from ...data.calibration_errors import distribution_ece_of, distribution_ece_totals, ece_of, ece_totals
 from ...data.divergences import bhattacharyya, hellinger, jsd_nats, total_variation
-from ...data.metrics import item_r2_rows, r2_of, r2_rows
+from ...data.metrics import group_confusion, item_r2_rows, r2_of, r2_rows, reference_classes
 from ...data.proper_scores import brier, squared_agreement, unbiased_ambiguity
-from ...data.scoring import ScoreRow, score_row
+from ...data.scoring import ScoreRow, confusion_statistics, limits_of, score_row
 from ...data.seeds import rng_from
+from .answers import count
+from .baselines import People, fitted_part, shuffled
 from .by_speaker import Speakers, interval_of, jackknife_of, speakers_of
 from .html_table import cell, table
+from .panels import Panel
 from .scorer import Scorer, panel_ambiguity
 
 BINS = (10, 5)
+# of the page's table, so that it fits a sheet
+MOST_COLUMNS = 8
 
 # name of a figure without its @m: how it is called, which way is better, what it is
 ABOUT = {
@@ -73,26 +78,66 @@ class Variants:
     systems: list[VariantTable]
 
 
+def of_panels(
+    scorer: Scorer,
+    panels: Sequence[Panel],
+    *,
+    constant: np.ndarray,
+    people: People,
+    points: Sequence[tuple[str, int, np.ndarray]],
+) -> Variants:
+    """The variants of panels, and of what they stand between: constant, shuffles, the human curve's end, the floor.
+
+    `constant` is [R * U, K], `points` are the curve's (kind, n, predictions [R * U, K]).
+    """
+    systems = {panel.name: scorer.repeat(panel.q) for panel in panels} | {"constant": constant}
+    votes = {panel.name: panel.votes for panel in panels if panel.votes is not None}
+    between: dict[str, np.ndarray] = {}
+    for panel in panels:
+        name = f"{panel.name}, shuffled"
+        between[name] = scorer.each(lambda draw, q=panel.q: shuffled(q, draw))
+        if panel.votes is not None:
+            votes[name] = scorer.each(lambda draw, cast=panel.votes: shuffled(cast, draw))
+    most = max(n for _, n, _ in points)
+    for kind, n, q in points:
+        if n == most > 0:
+            name = f"{count(n, 'human vote')}, {kind}"
+            between[name] = q
+            if kind == "raw":
+                votes[name] = np.rint(n * q)
+    return section(scorer, systems, between=between, votes=votes, people=people)
+
+
 def section(
     scorer: Scorer,
     systems: Mapping[str, np.ndarray],
     *,
-    people: Mapping[str, np.ndarray] | None = None,
-    alpha: np.ndarray | None = None,
+    between: Mapping[str, np.ndarray] | None = None,
+    votes: Mapping[str, np.ndarray] | None = None,
+    people: People | None = None,
 ) -> Variants:
-    """The variants of every system, a distribution [R * U, K] by name.
+    """The variants of every system, a distribution [R * U, K] by name, and of those `between` which they stand.
 
-    `people` holds the votes [U, K] of systems that are frequencies of few votes: their ambiguity is then counted in
-    pairs of votes. With `alpha` [R * U, K] (`baselines.prior` of the draws) the sampling-noise floor is added.
+    `votes` holds the votes, [U, K] or [R * U, K], of systems that are frequencies of few votes: their ambiguity is
+    then counted in pairs of votes. With `people` the sampling-noise floor is added. Of more than 100,000 utterances, a
+    seeded part (`baselines.fitted_part`) serves for those between.
     """
-    tables = [VariantTable(name, variants(scorer, q, people=(people or {}).get(name))) for name, q in systems.items()]
-    if alpha is not None:
-        tables.append(VariantTable("perfect prediction", floor(scorer, alpha)))
+    own = votes or {}
+    tables = [VariantTable(name, variants(scorer, q, own=own.get(name))) for name, q in systems.items()]
+    if between:
+        part = fitted_part(scorer.reference)
+        some = scorer if part.all() else Scorer([draw.part(part) for draw in scorer.draws], level=scorer.level)
+        rows = scorer.repeat(part)
+        for name, q in between.items():
+            cast = own[name][rows] if name in own else None
+            tables.append(VariantTable(name, variants(some, q[rows], own=cast)))
+    if people is not None:
+        tables.append(VariantTable("perfect prediction", variants(scorer, *posterior_draw(scorer, people))))
     return Variants(scorer.reference.m, list(BINS), tables)
 
 
 def variants(
-    scorer: Scorer, q: np.ndarray, *, people: np.ndarray | None = None, scored: np.ndarray | None = None
+    scorer: Scorer, q: np.ndarray, scored: np.ndarray | None = None, *, own: np.ndarray | None = None
 ) -> list[ScoreRow]:
     """Every variant of q [R * U, K] against the scored votes (or `scored` [R * U, K]), with intervals by speaker.
 
@@ -100,32 +145,46 @@ def variants(
     undefined (a uniform q has no correlation across labels) is skipped and counted there.
     """
     votes, m, speakers = scorer.scored if scored is None else scored, scorer.reference.m, speakers_of(scorer)
-    found = {f"{name}@{m}": scorer.mean(rows) for name, rows in _divergences(q, votes)}
-    found |= {f"item_r2@{m}": scorer.mean(item_r2_rows(q, votes)), "brier": scorer.mean(brier(q, votes))}
-    found[f"r2_by_class@{m}"] = _of_rows(scorer, speakers, r2_rows(q, votes), r2_of)
+    found = {f"{name}@{m}": scorer.mean(rows, limits=limits_of(name)) for name, rows in _divergences(q, votes)}
+    found[f"item_r2@{m}"] = scorer.mean(item_r2_rows(q, votes), limits=limits_of("item_r2"))
+    found["brier"] = scorer.mean(brier(q, votes))
+    found[f"r2_by_class@{m}"] = _of_rows(scorer, speakers, r2_rows(q, votes), r2_of, limits_of("r2_by_class"))
     for name, interval in _calibration(scorer, speakers, q, votes):
         found[name] = interval
-    own = None if people is None else scorer.repeat(people)
+    own = own if own is None or len(own) == len(q) else scorer.repeat(own)
     found |= _ambiguity(scorer, speakers, q, votes, own)
     order = list(ABOUT)
     return [score_row(name, found[name]) for name in sorted(found, key=lambda name: order.index(name.split("@")[0]))]
 
 
-def floor(scorer: Scorer, alpha: np.ndarray) -> list[ScoreRow]:
-    """The variants of the true distribution itself: the floor (or ceiling) that m votes set.
+def posterior_draw(scorer: Scorer, people: People) -> tuple[np.ndarray, np.ndarray]:
+    """A true distribution of each row and m votes drawn from it, [R * U, K] each: the floor that sampling noise sets.
 
-    In each draw, p of an utterance is drawn from the posterior Dirichlet(alpha + votes that are not scored) and m
-    votes from p.
+    Drawn from the human mixture's posterior given the votes that are not scored, the draws one after another.
     """
-    other = scorer.each(lambda draw: draw.other)
     rng = rng_from("variants' floor", scorer.reference.seed)
-    by_id = np.argsort(np.asarray(scorer.ids, dtype=str), kind="stable")
-    # gamma draws with tiny shapes underflow to 0, all of a row at once in the worst case
-    drawn = np.maximum(rng.standard_gamma((alpha + other)[by_id]), 1e-300)
-    drawn /= drawn.sum(axis=1, keepdims=True)
-    p, votes = np.empty_like(drawn), np.empty_like(drawn)
-    p[by_id], votes[by_id] = drawn, rng.multinomial(scorer.reference.m, drawn)
-    return variants(scorer, p, scored=votes)
+    by_id = np.argsort(np.asarray(scorer.reference.ids, dtype=str), kind="stable")
+    p, votes = [], []
+    for draw in scorer.draws:
+        drawn = people.posterior(draw.other).take(by_id).draw(rng)
+        p.append(np.empty_like(drawn))
+        votes.append(np.empty_like(drawn))
+        p[-1][by_id], votes[-1][by_id] = drawn, rng.multinomial(scorer.reference.m, drawn)
+    return np.concatenate(p), np.concatenate(votes)
+
+
+def pluralities(scorer: Scorer, q: np.ndarray, votes: np.ndarray) -> list[ScoreRow]:
+    """Accuracy, UAR and macro-F1 of q against `votes`, [R * U, K] each, over the class set of the scored votes."""
+    totals = group_confusion(q, votes, scorer.codes, scorer.groups)
+    labels = q.shape[1]
+
+    def accuracy(t: np.ndarray) -> np.ndarray:
+        return t[..., :: labels + 1].sum(axis=-1) / t.sum(axis=-1)
+
+    statistics = [("accuracy", accuracy), *confusion_statistics(reference_classes(scorer.scored))]
+    return [
+        score_row(name, interval_of(totals, of, scorer, rows=len(q), limits=limits_of(name))) for name, of in statistics
+    ]
 
 
 def _divergences(q: np.ndarray, votes: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -138,10 +197,13 @@ def _divergences(q: np.ndarray, votes: np.ndarray) -> Iterator[tuple[str, np.nda
     yield "hellinger", hellinger(q, votes)
 
 
-def _of_rows(scorer: Scorer, speakers: Speakers, columns: np.ndarray, statistic) -> Interval:
+def _of_rows(
+    scorer: Scorer, speakers: Speakers, columns: np.ndarray, statistic, limits: tuple[float, float] = NO_LIMITS
+) -> Interval:
     kept = np.asarray(~np.isnan(columns).any(axis=1))
     totals = speakers.sums(columns, kept)
-    return interval_of(totals, statistic, scorer, rows=int(kept.sum()), skipped=int((~kept).sum()))
+    counts = {"rows": int(kept.sum()), "skipped": int((~kept).sum())}
+    return interval_of(totals, statistic, scorer, limits=limits, **counts)
 
 
 def _calibration(
@@ -160,7 +222,7 @@ def _calibration(
 def _ambiguity(
     scorer: Scorer, speakers: Speakers, q: np.ndarray, votes: np.ndarray, own: np.ndarray | None
 ) -> dict[str, Interval]:
-    """Bias and correlations of the chance that two disagree; `own` [R * U, K] are a human panel's votes."""
+    """Bias and correlations of the chance that two disagree; `own` [R * U, K]: the votes of a panel made of votes."""
     human = unbiased_ambiguity(votes)
     panel = panel_ambiguity(q) if own is None else unbiased_ambiguity(own)
     # the spread of the panel's ambiguity, without its own votes' noise where it is made of votes
@@ -191,17 +253,23 @@ def to_html(section: Variants) -> str:
     """The section as HTML: a line a variant, a column a system."""
     if not section.systems:
         return ""
-    by_system = [{row.metric: row for row in system.scores} for system in section.systems]
+    shown = section.systems
+    if len(shown) > MOST_COLUMNS:
+        shown = [system for system in shown if not system.name.endswith(", shuffled")]
+    left = " The shuffled panels are in the JSON." if len(shown) < len(section.systems) else ""
+    by_system = [{row.metric: row for row in system.scores} for system in shown]
     rows, said = [], []
     for metric in by_system[0]:
         name, _, m = metric.partition("@")
         title, better, what = ABOUT[name]
         rows.append((f"{title}{f' @{m}' if m else ''} {better}".rstrip(), [cell(s.get(metric)) for s in by_system], ""))
         said.append(f"<li>{escape(title)}: {escape(what)}.</li>")
-    head = ["variant", *(escape(system.name) for system in section.systems)]
+    head = ["variant", *(escape(system.name) for system in shown)]
     caption = (
         f"The variants that papers use, against the same {section.votes_scored} votes an utterance. They are here for "
-        "comparison with published figures and decide nothing: most are not proper, and what stands @m depends on m."
+        "comparison with published figures and decide nothing: most are not proper, and what stands @m depends on m. "
+        "Of the human curve its end is shown; shuffles and that end are of a seeded 100,000 utterances where there are "
+        f"more.{left}"
     )
     about = f'<p>With q the prediction and y the shares of the votes:</p><ul class="note">{"".join(said)}</ul>'
     return f"<h3>Other variants</h3>{table(caption, head, rows)}{about}"

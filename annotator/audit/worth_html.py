@@ -93,8 +93,11 @@ def worth_table(result: AuditResult) -> str:
             cells = _three(panel.effective_votes.rows, where, part)
             size = next(r.utterances for r in panel.effective_votes.rows if (r.where, r.part) == (where, part))
             rows.append((f"{PARTS[where]}: {part}", [str(size), *cells], ""))
-    reasons = dict.fromkeys(r.reason for panel in result.panels for r in panel.effective_votes.rows if r.reason)
-    note = "".join(f" Dash: not identifiable, {escape(reason)}." for reason in reasons)
+    every = [r for panel in result.panels for r in panel.effective_votes.rows]
+    reasons = dict.fromkeys(r.reason for r in every if r.reason)
+    if any(r.groups < 2 and r.where != "overall" for r in every):
+        reasons["fewer than two speakers"] = None
+    note = f" Dash: not identifiable, {escape('; '.join(reasons))}." if reasons else ""
     caption = (
         "Human votes that the panel's calibrated prediction is worth, by the score that is matched. “At least”: better "
         f"than all of the human curve; “…”: the interval reaches beyond its end.{note}"
@@ -107,7 +110,10 @@ def _utterances(panel: PanelResult) -> str:
 
 
 def _three(rows: list[Worth], where: str, part: str) -> list[str]:
+    """The worth by each score; a part of one speaker's utterances tells of that speaker, and shows none."""
     found = {r.score.split("@")[0]: r for r in rows if (r.where, r.part) == (where, part)}
+    if where != "overall" and all(r.groups < 2 for r in found.values()):
+        return ["–"] * len(SCORES)
     return [escape(worth_figure(found[score])) if score in found else "" for score in SCORES]
 
 
@@ -120,7 +126,7 @@ def vote_table(result: AuditResult) -> str:
         cells += [f"{found.margin:.3f}", VERDICTS[found.non_inferior], VERDICTS[found.equivalent]]
         cells.append("–" if own is None else cell(own.independent_listeners, 1))
         rows.append((panel.name, cells, ""))
-    head = ["panel", "synthetic vote", "human vote", "no vote", "synthetic − human", "margin", "not inferior"]
+    head = ["panel", "vote of the panel", "human vote", "no vote", "panel − human", "margin", "not inferior"]
     head += ["equivalent", "independent listeners"]
     caption = (
         "One vote as the only witness of an utterance: log score, nats, of what it predicts of the votes that are "

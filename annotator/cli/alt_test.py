@@ -27,8 +27,13 @@ def alt_test(
     ] = 0.1,
     q: Annotated[float, typer.Option("--q", help="False discovery rate over raters (Benjamini-Yekutieli).")] = 0.05,
     min_instances: Annotated[
-        int, typer.Option(help="Least instances for a rater to be tested; 30 are advised, below is Wilcoxon's test.")
-    ] = 30,
+        int | None,
+        typer.Option(
+            help="Least instances for a rater to be tested: 30, as advised, or where no rater has as many, 5. Below 30 "
+            "the test is Wilcoxon's.",
+            show_default=False,
+        ),
+    ] = None,
     speakers: Annotated[
         Path | None, typer.Option(help="JSON file {item: speaker}; adds a p that clusters items by speaker.")
     ] = None,

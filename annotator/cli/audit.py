@@ -21,7 +21,12 @@ def audit(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Write the report there (.html), and its figures beside it (.json)."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write the report there (.html), and its figures beside it (.json, .parquet), with every utterance's "
+            "scores (.utterances.parquet).",
+        ),
     ] = None,
     votes_scored: Annotated[
         int | None,
@@ -33,6 +38,14 @@ def audit(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the draws of votes.")] = 0,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
+    margin: Annotated[
+        float,
+        typer.Option(help="Margin of non-inferiority, a share of what one more human vote adds to a constant."),
+    ] = 0.1,
+    epsilon: Annotated[
+        float,
+        typer.Option(help="Of the alternative annotator test: .1 where crowds voted, .15 skilled raters, .2 experts."),
+    ] = 0.1,
     require: Annotated[
         str | None,
         typer.Option(
@@ -41,6 +54,7 @@ def audit(
             "'effective_votes.low>=1'; exit code 3 where one is missed.",
         ),
     ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a report that is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Measure how far synthetic listeners may be trusted, against held-out human votes.
@@ -51,18 +65,27 @@ def audit(
 
     Example: serann audit demo RUN -o report.html
     """
-    from ...data.corpus import open_corpus
     from ..audit import audit as run_audit
-    from ..audit import gate, open_panel, report_path, write_report
+    from ..audit import check_report, gate, open_audited, open_panel, write_report
     from .console import note, plain_signs, print_json, progress
 
     requirements = [] if require is None else gate.parse_requirements(require)
     if output is not None:
-        report_path(output)
-    opened = open_corpus(corpus)
+        check_report(output, overwrite=overwrite)
+    opened = open_audited(corpus)
     sources = [open_panel(path) for path in panels]
     with progress("audit") as step:
-        result = run_audit(opened, sources, m=votes_scored, draws=draws, seed=seed, level=level, progress=step)
+        result = run_audit(
+            opened,
+            sources,
+            m=votes_scored,
+            draws=draws,
+            seed=seed,
+            level=level,
+            margin=margin,
+            epsilon=epsilon,
+            progress=step,
+        )
     result = gate.gated(result, requirements)
     if output is not None:
         write_report(result, output, opened)

@@ -56,7 +56,7 @@ def fusion(
     """
     from ...data.corpus import open_corpus
     from ...data.errors import OptionError
-    from ..audit.panels import open_panel
+    from ..audit import open_panel
     from ..benchmark.fusion import benchmark_fusion
     from .console import note, print_json
 
