@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from serann.annotator.fusion import STRATEGIES, gather
+from serann.annotator.fusion.ballots import Ballots
 from serann.annotator.fusion.crowd import ballots
-from serann.annotator.fusion.evidence import Ballots
 from serann.annotator.runs import open_run
 from serann.data.errors import CorpusError, OptionError
 from simulated import simulated_corpus, simulated_run

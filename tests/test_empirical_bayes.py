@@ -12,15 +12,9 @@ from scipy.optimize import approx_fprime
 from scipy.special import gammaln
 from scipy.stats import dirichlet_multinomial
 from serann.annotator.fusion import calibrated_prior, fit_empirical_bayes, posterior
-from serann.annotator.fusion.calibrated_prior import (
-    _objective,
-    _Votes,
-    _weak_priors,
-    calibrated,
-    confusion_map,
-    log_score,
-)
+from serann.annotator.fusion.calibrated_prior import confusion_map, log_score
 from serann.annotator.fusion.empirical_bayes import cross_fit, cross_fitted_log_scores, empirical_bayes
+from serann.annotator.fusion.prior_likelihood import Votes, calibrated, objective, weak_priors
 from serann.data.divergences import jsd_bits
 from serann.data.errors import CorpusError, OptionError
 from serann.data.folds import group_folds
@@ -59,15 +53,66 @@ def test_log_score_is_the_dirichlet_multinomial_without_its_coefficient():
 
 def test_the_objective_is_the_likelihood_and_its_gradient_is_right():
     counts, q, _ = drawn_votes(0, rows=50)
-    votes, log_m = _Votes.of(counts), np.log(q @ confusion_map(counts, q))
-    x = np.array([0.7, -0.3, 0.2, -0.5, 0.1, 0.4])
-    value, gradient = _objective(x, votes, log_m, True)
-    prior = np.exp(x[0]) * calibrated(log_m, np.exp(x[1]), x[2:])
+    other = np.random.default_rng(1).dirichlet(np.ones(4), 50)
+    said = np.ones((50, 2), bool)
+    said[::3, 1] = False  # the second proxy lacks some
+    votes = Votes.of(counts, said)
+    log_m = [np.log(q @ confusion_map(counts, q)), np.log(other)]
+    x = np.array([[0.7, -0.3, 0.2, -0.5, 0.1, 0.4], [-0.2, 0.4, 0.0, 0.3, -0.2, 0.1]])
+    value, gradient = objective(x.reshape(-1), votes, log_m, True)
+    parts = [np.exp(y[0]) * calibrated(m, np.exp(y[1]), y[2:]) for m, y in zip(log_m, x, strict=True)]
+    prior = parts[0] + parts[1] * said[:, 1:]
     likelihood = (log_score(counts, prior) * counts.sum(axis=1)).sum()
-    assert value == pytest.approx((_weak_priors(x)[0] - likelihood) / counts.sum(), rel=1e-12)
-    numeric = approx_fprime(x, lambda y: _objective(y, votes, log_m, True)[0], 1e-7)
+    assert value == pytest.approx((weak_priors(x)[0] - likelihood) / counts.sum(), rel=1e-12)
+    numeric = approx_fprime(x.reshape(-1), lambda y: objective(y, votes, log_m, True)[0], 1e-7)
     np.testing.assert_allclose(gradient, numeric, atol=1e-6)
-    assert _objective(x, votes, log_m, False)[1][0] == 0
+    assert not objective(x.reshape(-1), votes, log_m, False)[1].reshape(2, -1)[:, 0].any()
+
+
+def two_proxies(rows: int, seed: int = 0) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Votes whose distributions are a sum of what two proxies say, each of which knows its half."""
+    rng = np.random.default_rng(seed)
+    q = tuple(rng.dirichlet(np.full(4, 0.5), rows) for _ in range(2))
+    p = np.array([rng.dirichlet(row) for row in np.maximum(4 * q[0] + 2 * q[1], 1e-3)])
+    return np.array([rng.multinomial(3, row) for row in p]).astype(float), q, p
+
+
+def test_several_proxies_are_a_sum_of_priors():
+    counts, q, p = two_proxies(6000)
+    fit = fit_empirical_bayes(counts, q)
+    assert fit.converged
+    assert [proxy.strength for proxy in fit.proxies] == pytest.approx([4, 2], rel=0.15)
+    first, second = fit.proxies
+    np.testing.assert_allclose(
+        fit.prior(q), first.strength * first.calibrate(q[0]) + second.strength * second.calibrate(q[1])
+    )
+
+    def error(prior: np.ndarray) -> float:
+        return float(((posterior(counts, prior).p - p) ** 2).sum(axis=1).mean())
+
+    mean = (q[0] + q[1]) / 2
+    others = [fit_empirical_bayes(counts, one).prior(one) for one in (*q, mean)]
+    assert error(fit.prior(q)) < 0.97 * min(error(prior) for prior in others)
+    turned = fit_empirical_bayes(counts, q[::-1])
+    np.testing.assert_allclose(turned.prior(q[::-1]), fit.prior(q), rtol=0.02, atol=2e-3)
+
+
+def test_a_proxy_that_lacks_an_utterance_adds_nothing_there():
+    counts, q, _ = two_proxies(800)
+    part = q[1].copy()
+    part[::2] = np.nan
+    fit = fit_empirical_bayes(counts, (q[0], part))
+    prior = fit.prior((q[0], part))
+    np.testing.assert_allclose(prior[::2].sum(axis=1), fit.proxies[0].strength)
+    np.testing.assert_allclose(prior[1::2].sum(axis=1), fit.strength)
+    assert np.isnan(fit.prior((part, part))[::2]).all()
+    fixed = fit_empirical_bayes(counts, (q[0], part), strength=3.0)
+    assert [proxy.strength for proxy in fixed.proxies] == pytest.approx([1.5, 1.5])
+    # a proxy that says nothing at all changes nothing but the share of the strength it might have had
+    none = fit_empirical_bayes(counts, (q[0], np.full_like(part, np.nan)))
+    alone = fit_empirical_bayes(counts, q[0])
+    silent = none.prior((q[0], np.full_like(part, np.nan)))
+    np.testing.assert_allclose(silent, alone.prior(q[0]), rtol=0.02)
 
 
 def test_confusion_map_rows_are_how_humans_voted_where_the_proxy_said_so():
@@ -93,7 +138,7 @@ def test_a_known_strength_and_calibration_are_found_again():
     fit = fit_empirical_bayes(counts, q)
     assert fit.converged
     assert fit.strength == pytest.approx(3.0, rel=0.1)
-    np.testing.assert_allclose(fit.confusion.sum(axis=1), 1)
+    np.testing.assert_allclose(fit.proxies[0].confusion.sum(axis=1), 1)
     exact = calibrated(np.log(q), 0.8, np.array([0.6, -0.2, -0.2, -0.2]))
     fused = posterior(counts, fit.prior(q)).p
     best = posterior(counts, 3.0 * exact).p
@@ -131,7 +176,7 @@ def test_single_votes_do_not_identify_the_strength():
         fit_empirical_bayes(single, q)
     fit = fit_empirical_bayes(single, q, strength=2.0)
     assert fit.strength == pytest.approx(2.0, rel=1e-12)
-    assert fit.temperature < 1  # the calibration is identifiable: the votes are surer than the proxy
+    assert fit.proxies[0].temperature < 1  # the calibration is identifiable: the votes are surer than the proxy
 
 
 def test_a_label_nobody_chose_keeps_a_chance():
@@ -251,11 +296,11 @@ def mean_score(score, p: np.ndarray, heldout: np.ndarray) -> float:
 def test_fewer_votes_sharpen_the_temperature_as_heavier_pseudo_votes_do(monkeypatch):
     """Why the folds' temperatures lie below that of all speakers: the confusion map's pseudo-votes blur a small fit."""
     counts, q, _ = drawn_votes(3, rows=500, strength=20.0, most=2)
-    whole = fit_empirical_bayes(counts, q).temperature
+    whole = fit_empirical_bayes(counts, q).proxies[0].temperature
     kept = [np.random.default_rng(i).permutation(len(q))[:250] for i in range(12)]
-    halves = np.mean([fit_empirical_bayes(counts[k], q[k]).temperature for k in kept])
+    halves = np.mean([fit_empirical_bayes(counts[k], q[k]).proxies[0].temperature for k in kept])
     for name in ("MARGINAL_VOTES", "DIAGONAL_VOTES"):
         monkeypatch.setattr(calibrated_prior, name, 2 * getattr(calibrated_prior, name))
-    heavier = fit_empirical_bayes(counts, q).temperature
+    heavier = fit_empirical_bayes(counts, q).proxies[0].temperature
     assert halves < whole - 0.01
     assert heavier == pytest.approx(halves, abs=0.02)

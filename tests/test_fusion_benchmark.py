@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 import typer
 from serann.annotator.benchmark.fusion import benchmark_fusion, deal, in_order
-from serann.annotator.benchmark.fusion_proxies import lined_up, stressed
+from serann.annotator.benchmark.fusion_proxies import stressed
 from serann.annotator.benchmark.fusion_table import Sums, scores_of, strata_of
 from serann.annotator.cli.benchmark import fusion
-from serann.annotator.fusion.evidence import Ballots
+from serann.annotator.fusion.ballots import Ballots
+from serann.annotator.fusion.proxy import line_up
 from serann.annotator.runs import open_run
 from serann.data.corpus import open_corpus
 from serann.data.errors import CorpusError, LabelError, OptionError, RunError
 from serann.data.labels import LABEL_SETS
 from serann.data.votes import frequencies
-from simulated import simulated_corpus, simulated_run
+from simulated import RATERS, simulated_corpus, simulated_run
 from simulated_fusion import LABELS, simulated_evidence
 from typer.testing import CliRunner
 
@@ -27,7 +28,8 @@ def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("benchmark")
     corpus, truth = simulated_corpus(place / "corpus", utterances=160, votes=9)
     simulated_run(place / "run", corpus, truth)
-    simulated_corpus(place / "panel", utterances=160, truth=truth, seed=7, name="panel")
+    others = {f"other {name}": guessing for name, guessing in RATERS.items()}
+    simulated_corpus(place / "panel", utterances=160, truth=truth, seed=7, name="panel", raters=others)
     return place
 
 
@@ -53,11 +55,11 @@ def test_one_json_document_with_a_row_a_stratum(place):
 
 def test_a_human_panel_is_a_proxy_and_a_corpus_is_not_its_own(place):
     corpus, panel = open_corpus(place / "corpus"), open_corpus(place / "panel")
-    proxy = lined_up(panel, corpus, "panel")
+    proxy = line_up(panel, corpus, "panel")
     assert not proxy.exact
     np.testing.assert_allclose(proxy.p, frequencies(proxy.drawn))
     with pytest.raises(RunError, match=r"holds the very votes of .*: a corpus cannot be its own proxy"):
-        lined_up(corpus, corpus, "corpus")
+        line_up(corpus, corpus, "corpus")
 
 
 def test_mistakes_are_sentences(place, tmp_path):
@@ -72,7 +74,7 @@ def test_mistakes_are_sentences(place, tmp_path):
         benchmark_fusion(corpus, [run], seen=(30,))
     other, _ = simulated_corpus(tmp_path / "four", labels=LABEL_SETS["iemocap4"], utterances=12)
     with pytest.raises(LabelError, match="a proxy needs the corpus's labels"):
-        lined_up(other, corpus, "four")
+        line_up(other, corpus, "four")
 
 
 def test_votes_are_dealt_by_utterance_and_nested():
@@ -158,7 +160,7 @@ def test_the_figures_that_must_hold_on_real_votes(tmp_path):
             assert abs(deaf["jsd_bits_difference"]) < 0.002
     for (proxy, _, strategy, _), row in rows.items():
         if strategy == "auto" and "," in proxy:
-            assert row["sq_unbiased_difference"] <= 0.005
+            assert row["high"] < 0.005, (proxy, row["stratum"])  # overall, by gender, seen label and ambiguity third
     # pooled votes (sq, log, JSD) as first measured, on two other draws, by which all sq moved together by about .003
     for proxy, k, sq, log, jsd in (("av", 2, 0.177, -3.52, 0.260), ("face", 5, 0.149, -2.72, 0.259)):
         pooled = rows[proxy, k, "pool", "all"]

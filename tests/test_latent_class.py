@@ -69,7 +69,7 @@ def test_a_vote_left_out_is_predicted_as_if_it_had_never_been_cast():
 def test_the_same_for_the_calibrated_prior():
     evidence, _ = simulated_evidence(rows=300)
     q = evidence.runs[0].p
-    proxies = Proxies((q,), (False,), q)
+    proxies = Proxies((q,), (False,), (q,))
     fit: FittedPrior = fit_prior(evidence.seen, proxies, 0)
     prior = fit.fit.prior(q)
     n, a = evidence.seen, prior

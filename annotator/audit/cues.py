@@ -21,9 +21,10 @@ import numpy as np
 
 from ...data.bootstrap import Interval, by_group, group_codes
 from ...data.corpus import Corpus
+from ...data.jackknife import jackknife_of
 from ..runs import Run
 from .answers import count, figure
-from .by_speaker import holm, jackknife_of
+from .by_speaker import holm
 from .design import CUES, answers, design
 from .html_table import cell, table
 from .information import Factor, crossing_with, factors, weights_alone

@@ -19,11 +19,12 @@ from scipy import stats
 
 from ...data.bootstrap import Interval
 from ...data.corpus import Corpus
+from ...data.jackknife import jackknife_of
 from ...data.metrics import plurality
 from ...data.proper_scores import sq_unbiased
 from ...data.scoring import THIRDS
 from .answers import count, figure
-from .by_speaker import Speakers, holm, jackknife_of, speakers_of
+from .by_speaker import Speakers, holm, speakers_of
 from .factors import Factor, factors_of, names_of
 from .html_table import cell, table
 from .panels import Panel

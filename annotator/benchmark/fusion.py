@@ -18,10 +18,12 @@ import numpy as np
 from ...data.corpus import Corpus
 from ...data.errors import CorpusError, OptionError, SerannError
 from ...data.seeds import uniforms
-from ..fusion.evidence import Ballots, Evidence, RunEvidence, read_ballots
+from ..fusion.ballots import Ballots, read_ballots
+from ..fusion.evidence import Evidence
+from ..fusion.proxy import RunEvidence, line_up
 from ..fusion.strategies import STRATEGIES
 from ..runs import Run
-from .fusion_proxies import lined_up, of_rows, stressed
+from .fusion_proxies import of_rows, stressed
 from .fusion_table import LEAST_CHANCE, SCORES, Sums, scores_of, strata_of
 
 BASE = "human-mixture"
@@ -58,7 +60,7 @@ def benchmark_fusion(
     names = _check(seen, heldout, seeds, strategies)
     cast = read_ballots(corpus.votes, corpus.ids, corpus.labels, source="human")
     number = np.bincount(cast.row, minlength=len(corpus.ids))
-    given = [lined_up(source, corpus, _name(source, proxies)) for source in proxies]
+    given = [line_up(source, corpus, _name(source, proxies)) for source in proxies]
     said = np.all([np.isfinite(proxy.p).all(axis=1) for proxy in given], axis=0) if given else number > 0
     rows = np.flatnonzero((number >= heldout + max(seen)) & said)
     _require_enough(corpus, rows, number, heldout + max(seen))

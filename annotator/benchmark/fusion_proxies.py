@@ -13,47 +13,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...data.corpus import Corpus, corpus_fingerprint
-from ...data.errors import LabelError, RunError
-from ...data.labels import LabelSet
 from ...data.seeds import rng_from
-from ...data.votes import count_votes, frequencies
-from ..fusion.evidence import Ballots, RunEvidence, line_up, read_ballots
-from ..runs import Run
-
-
-def lined_up(source: Run | Corpus, corpus: Corpus, name: str) -> RunEvidence:
-    """A run, or another human panel's corpus, over the corpus's utterances; NaN (no votes) where it says nothing.
-
-    Raises LabelError for other labels, RunError for a run of another corpus, one without common utterances, and for
-    the corpus's own votes.
-    """
-    if isinstance(source, Run):
-        return replace(line_up(source, corpus), name=name)
-    if corpus_fingerprint(source) == corpus_fingerprint(corpus):
-        raise RunError(
-            f"{source.path} holds the very votes of {corpus.path}: a corpus cannot be its own proxy; give a run, or a "
-            "corpus with other people's votes on the same utterances"
-        )
-    columns = label_columns(source.labels, corpus.labels, name)
-    counts = count_votes(source.votes, corpus.ids, source.labels)[:, columns]
-    if not counts.any():
-        raise RunError(f"{name} shares no utterance with {corpus.path}: was it made from another corpus?")
-    return RunEvidence(name, frequencies(counts), counts, False, lambda: _panel_ballots(source, corpus))
-
-
-def label_columns(theirs: LabelSet, ours: LabelSet, name: str) -> list[int]:
-    """Where each of our labels stands in theirs; LabelError unless both have the same labels."""
-    if set(theirs) != set(ours):
-        raise LabelError(
-            f"{name} has the labels {', '.join(theirs)}, the corpus {', '.join(ours)}; a proxy needs the corpus's "
-            "labels: import both with the same label set"
-        )
-    return [theirs.index(label) for label in ours]
-
-
-def _panel_ballots(source: Corpus, corpus: Corpus) -> Ballots:
-    return read_ballots(source.votes, corpus.ids, corpus.labels, source="human")
+from ..fusion.ballots import Ballots
+from ..fusion.proxy import RunEvidence
 
 
 def of_rows(proxy: RunEvidence, rows: np.ndarray) -> RunEvidence:
@@ -67,7 +29,7 @@ def of_rows(proxy: RunEvidence, rows: np.ndarray) -> RunEvidence:
         there = place[cast.row] >= 0
         return Ballots(place[cast.row[there]], cast.rater[there], cast.label[there])
 
-    return RunEvidence(proxy.name, proxy.p[rows], proxy.drawn[rows], proxy.exact, ballots)
+    return replace(proxy, p=proxy.p[rows], drawn=proxy.drawn[rows], ballots=ballots)
 
 
 def stressed(proxy: RunEvidence, genders: np.ndarray, seed: int) -> dict[str, RunEvidence]:

@@ -1,19 +1,30 @@
 """`serann fuse`: human and synthetic votes into one distribution an utterance."""
 
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from .fuse_report import print_report
 
 
 def fuse(
     corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="A divided corpus.", show_default=False)],
     runs: Annotated[
-        list[Path] | None, typer.Argument(metavar="RUN...", help="Runs of annotate over it.", show_default=False)
+        list[Path] | None,
+        typer.Argument(
+            metavar="RUN_OR_CORPUS...",
+            help="Runs of annotate over it, or corpora with other people's votes on the same utterances.",
+            show_default=False,
+        ),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FUSED", help="Where to write.", show_default=False)
-    ] = ...,  # type: ignore[assignment]
+        Path | None, typer.Option("--output", "-o", metavar="FUSED", help="Where to write.", show_default=False)
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the report and write nothing; dime-aug is only planned.")
+    ] = False,
     strategy: Annotated[
         str,
         typer.Option(
@@ -38,6 +49,9 @@ def fuse(
     true_neighbours: Annotated[
         bool, typer.Option("--true-neighbours", help="dime-aug paper: k neighbours besides the utterance itself.")
     ] = False,
+    max_seconds: Annotated[
+        float, typer.Option(help="dime-aug: leave out parents that last longer; what training hears.")
+    ] = 30.0,
     next_votes: Annotated[
         int | None,
         typer.Option(
@@ -53,6 +67,7 @@ def fuse(
         float | None, typer.Option(help="opinion-pool: the proxy's weight, 0 to 1; learnt where not given.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of folds and draws.")] = 0,
+    sounds: Annotated[bool, typer.Option(help="Put sounds to listen to into the report.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -62,52 +77,89 @@ def fuse(
     by speaker. auto takes the proxy model that predicts the seen votes best,
     where it beats human-mixture (smoothing without a proxy), and says where.
     pool counts every vote alike, as in the source paper. dime-aug blends, then adds train utterances for the rarer
-    labels. --next writes a folder: next.csv, Label Studio tasks, weights.
+    labels. FUSED/report.html says what moved, with intervals, and lets you
+    listen. --next writes a folder: next.csv, Label Studio tasks, weights.
 
     Example: serann fuse divided run --strategy dime-aug --rho 0.3 -o fused
     """
-    from contextlib import nullcontext
-
     from ...data.corpus import open_corpus
-    from ..fusion import fuse as run_fusion
-    from ..runs import open_run
-    from .console import note, print_json, progress
+    from ..fusion.proxy import open_proxy
 
-    opened = open_corpus(corpus)
+    of_blend = {"strength": strength, "opinion": opinion, "weight": weight, "seed": seed}
+    of_dime = {"blend": blend, "dime": dime, "rho": rho, "beta": beta, "concatenate": concatenate}
+    of_dime |= {"neighbours": neighbours, "true_neighbours": true_neighbours, "max_seconds": max_seconds}
+    _check_output(output, dry_run, next_votes)
+    opened, proxies = open_corpus(corpus), [open_proxy(path) for path in runs or []]
     if next_votes is not None:
-        options = {"strategy": strategy, "out": output, "seed": seed, "overwrite": overwrite}
-        options |= {"strength": strength, "opinion": opinion, "weight": weight}
-        _list_next(opened, [open_run(run) for run in runs or []], next_votes, options, as_json)
-        return
-    with progress("fuse") if strategy == "dime-aug" else nullcontext() as step:
-        fused = run_fusion(
-            opened,
-            [open_run(run) for run in runs or []],
-            strategy=strategy,
-            out=output,
-            blend=blend,
-            dime=dime,
-            rho=rho,
-            beta=beta,
-            concatenate=concatenate,
-            neighbours=neighbours,
-            true_neighbours=true_neighbours,
-            strength=strength,
-            opinion=opinion,
-            weight=weight,
-            seed=seed,
-            overwrite=overwrite,
-            progress=step,
-        )
-    if as_json:
-        print_json({"fused": str(fused.path), "fingerprint": fused.fingerprint, **fused.info.model_dump()})
+        written = {"out": output, "overwrite": overwrite}
+        _list_next(opened, proxies, next_votes, {"strategy": strategy, **of_blend, **written}, as_json)
+    elif dry_run:
+        _preview(opened, proxies, {"strategy": strategy, **of_blend, **of_dime}, as_json)
     else:
-        _print_report(fused)
-    for warning in fused.info.warnings:
+        written = {"out": output, "overwrite": overwrite, "sounds": sounds}
+        _fuse(opened, proxies, {"strategy": strategy, **of_blend, **of_dime, **written}, as_json)
+
+
+def _check_output(output: Path | None, dry_run: bool, next_votes: int | None) -> None:
+    from ...data.errors import OptionError
+
+    if dry_run and next_votes is not None:
+        raise OptionError("--dry-run shows the report of a fusion, and --next fuses nothing; leave one of them out")
+    if output is None and not dry_run:
+        raise OptionError("nowhere to write: name a folder with -o FUSED, or look without writing with --dry-run")
+
+
+def _preview(corpus, proxies, options: dict[str, Any], as_json: bool) -> None:
+    from ..fusion import preview
+    from .console import note, print_json
+
+    with _progress(options["strategy"]) as step:
+        info, report = preview(corpus, proxies, progress=step, **options)
+    if as_json:
+        print_json({"fused": None, "dry_run": True, **info.model_dump(), "report": report.to_json()})
+    else:
+        note(f"dry run: nothing is written; fused by {_how(info)}")
+        print_report(info, report.to_json())
+    _end(info)
+
+
+def _fuse(corpus, proxies, options: dict[str, Any], as_json: bool) -> None:
+    from ...data.files import read_json
+    from ..fusion import fuse as run_fusion
+    from .console import note, print_json
+
+    with _progress(options["strategy"]) as step:
+        fused = run_fusion(corpus, proxies, progress=step, **options)
+    figures = read_json(fused.path / "report.json", what="a fusion's figures")
+    if as_json:
+        named = {"fused": str(fused.path), "fingerprint": fused.fingerprint}
+        print_json({**named, **fused.info.model_dump(), "report": figures})
+    else:
+        note(f"{fused.path}: fused by {_how(fused.info)}")
+        print_report(fused.info, figures)
+        print(f"report: {fused.path / 'report.html'}")
+    _end(fused.info)
+
+
+def _progress(strategy: str):
+    from .console import progress
+
+    return progress("fuse") if strategy == "dime-aug" else nullcontext()
+
+
+def _how(info) -> str:
+    return f"{info.strategy} after {info.blend}" if info.blend else info.strategy
+
+
+def _end(info) -> None:
+    """Warnings and failures on stderr; exit code 1 where a sound failed."""
+    from .console import note
+
+    for warning in info.warnings:
         note(f"warning: {warning}")
-    for failure in fused.info.failures:
+    for failure in info.failures:
         note(f"failed: {failure['utterance_id']}: {failure['reason']}")
-    if fused.info.failures:
+    if info.failures:
         raise typer.Exit(1)
 
 
@@ -123,73 +175,3 @@ def _list_next(corpus, runs, n: int, options: dict, as_json: bool) -> None:
         print("next.csv lists them with their weights; tasks.json and config.xml are for Label Studio")
     for warning in done.warnings:
         note(f"warning: {warning}")
-
-
-SHARE_COLUMNS = {
-    "seen_votes": "seen votes",
-    "fused": "fused",
-    "dominant": "dominant",
-    "augmented": "fused, augmented",
-    "augmented_dominant": "dominant, augmented",
-}
-
-# The lower temperatures of folds were measured: with 600 train utterances .938 on all, .927 on 80 % of them, and .928
-# on all with the pseudo-votes of the confusion map raised by 1 / .8.
-ABOUT_PARAMETERS = """\
-strength: how many human votes the panel counts for; temperature: above 1 flattens the panel, below 1 sharpens it.
-The value is that of all train speakers. A fold is fitted without its own speakers, so on fewer votes, where the fit's
-pseudo-votes and weak priors (strength 4, temperature 1) weigh more: the folds' values may all lie to one side of it."""
-
-
-def _print_report(fused) -> None:
-    from .console import note, print_table
-
-    info = fused.info
-    how = f"{info.strategy} after {info.blend}" if info.blend else info.strategy
-    note(f"{fused.path}: fused by {how}")
-    print_table("Utterances", ["what", "number"], [[k.replace("_", " "), v] for k, v in info.counts.items()])
-    parameters = _parameter_rows(info.parameters)
-    if parameters:
-        print_table("\nParameters", ["parameter", "value", "folds, lowest", "folds, highest"], parameters)
-        if any(name == "temperature" for name, *_ in parameters):
-            print(ABOUT_PARAMETERS)
-    gains = info.parameters.get("blend", info.parameters).get("gain_in_log_score_per_seen_vote", {})
-    if gains:
-        print_table(
-            "\nGain of the proxy model over the human mixture, log score a seen vote, 95 % by speaker",
-            ["stratum", "gain", "low", "high", "utterances", "proxy taken"],
-            [
-                [name, *(gain[key] for key in ("gain", "low", "high", "utterances", "proxy_taken"))]
-                for name, gain in gains.items()
-                if gain["speakers"]
-            ],
-        )
-    columns = [name for name in SHARE_COLUMNS if name in info.shares]
-    print_table(
-        "\nShares in the train split",
-        ["label", *(SHARE_COLUMNS[name] for name in columns)],
-        [[label, *(info.shares[name][label] for name in columns)] for label in fused.corpus.labels],
-    )
-    masses = [info.parameters.get("dime-aug", {}).get(name) for name in ("mass", "target", "reached")]
-    if all(masses):
-        print_table(
-            "\nExpected utterances of a label in the train split: the sum of p",
-            ["label", "before", "target", "after"],
-            [[label, *(mass[label] for mass in masses)] for label in fused.corpus.labels],
-        )
-
-
-def _parameter_rows(parameters: dict) -> list[list]:
-    """Rows of (name, value over all train speakers, lowest and highest of the folds) for `print_table`."""
-    rows = []
-    for name, value in {**parameters.get("blend", {}), **parameters.get("dime-aug", {}), **parameters}.items():
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            rows.append([name.replace("_", " "), value, None, None])
-    inner = parameters.get("blend", parameters)
-    if "folds" in inner:
-        for name in ("strength", "temperature"):
-            values = [fold[name] for fold in inner["folds"]]
-            rows.append([name, inner["all_train_speakers"][name], min(values), max(values)])
-    for name, score in inner.get("cross_fitted_log_score_per_seen_vote", {}).items():
-        rows.append([f"log score a seen vote, cross-fitted: {name}", score, None, None])
-    return rows

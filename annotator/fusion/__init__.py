@@ -2,7 +2,7 @@
 
 from .calibrated_prior import EmpiricalBayes, Posterior, fit_empirical_bayes, posterior
 from .evidence import Blend, Evidence, gather
-from .fuse import fuse
+from .fuse import fuse, preview
 from .strategies import AUGMENTATIONS, STRATEGIES, blend
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "fuse",
     "gather",
     "posterior",
+    "preview",
 ]

@@ -26,18 +26,25 @@ KEPT_SOUNDS = 8
 
 
 def write_sounds(
-    corpus: Corpus, items: Sequence[NewUtterance], directory: Path, *, report: Callable[[], None] | None = None
+    corpus: Corpus,
+    items: Sequence[NewUtterance],
+    directory: Path,
+    *,
+    max_seconds: float = 30.0,
+    report: Callable[[], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Make and write every new utterance's sound as 16-bit FLAC under `directory`/audio; return their rows."""
+    """Make and write every new utterance's sound as 16-bit FLAC under `directory`/audio; return their rows. Parents
+    last at most `max_seconds`."""
     if items:
         (directory / "audio").mkdir(exist_ok=True)
     columns = {name: corpus.column(name) for name in ("speaker", "gender", "language", "transcript")}
-    sound_of = lru_cache(KEPT_SOUNDS)(lambda i: utterance_audio(corpus, i))
+    sound_of = lru_cache(KEPT_SOUNDS)(lambda i: utterance_audio(corpus, i, max_seconds=max_seconds))
     rows = []
     for item in items:
         sound = new_sound(item, sound_of)
         audio = f"audio/{item.utterance_id}.flac"
-        _write_flac(directory / audio, sound)
+        # Written by Python: on a full disk libsndfile's own writer ends in an error that does not say so.
+        (directory / audio).write_bytes(flac(sound))
         rows.append(
             _row(corpus, item, columns)
             | {
@@ -62,13 +69,13 @@ def new_sound(item: NewUtterance, sound_of: Callable[[int], np.ndarray]) -> np.n
     return perturb(np.concatenate(parts), item.perturbation, rng, load_librosa("its perturbations"))
 
 
-def _write_flac(path: Path, sound: np.ndarray) -> None:
+def flac(sound: np.ndarray) -> bytes:
+    """The sound [T] at 16 kHz as a 16-bit FLAC file."""
     import soundfile
 
     buffer = io.BytesIO()
     soundfile.write(buffer, sound, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    # Written by Python: on a full disk libsndfile's own writer ends in an error that does not say so.
-    path.write_bytes(buffer.getbuffer())
+    return buffer.getvalue()
 
 
 def _row(corpus: Corpus, item: NewUtterance, columns: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def auto(evidence: Evidence) -> Blend:
         blend = human_mixture(evidence)
         return blend._replace(warnings=("no run was given: auto is human-mixture", *blend.warnings))
     cross = CrossFit(evidence, power_fits() | final_fits() | {PRIOR: fit_prior})
-    strata = cut(evidence, cross.proxies.q)
+    strata = cut(evidence, evidence.proxy())
     chosen = np.full(len(evidence.ids), None, dtype=object)
     chosen[evidence.voted] = BASE
     decisions = {int(f): decide(cross, strata, int(f)) for f in np.unique(cross.fold)}
@@ -117,12 +117,11 @@ def decide(cross: CrossFit, strata: Strata, fold: int) -> Decision:
     ours, base = cross.scores(best), cross.scores(BASE)
     gain, loss = (np.nan_to_num((a - b) * cross.counts) for a, b in zip(ours, base, strict=True))
     keep = cross.sample & (cross.fold != fold) & covered
-    groups = cross.evidence.groups()
 
     def measure(name: str, keep: np.ndarray) -> Gain:
         votes = strata.of_vote[strata.names.index(name)]
         weight = (cross.counts * votes).sum(axis=1)
-        return Gain(*(interval_of((d * votes).sum(axis=1), weight, groups, keep) for d in (gain, loss)))
+        return Gain(*(interval_of((d * votes).sum(axis=1), weight, cross.groups, keep) for d in (gain, loss)))
 
     grouped = [name for name in strata.names if name.startswith(GROUP)]
     found = {name: measure(name, keep) for name in grouped}

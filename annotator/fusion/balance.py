@@ -32,11 +32,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import minimize
 
-from ...data.audio import sound_seconds, utterance_audio
 from ...data.corpus import Corpus
 from ...data.errors import AudioError, CorpusError, OptionError
 from ...data.seeds import rng_from, seed_from
-from .dime_aug import NewUtterance, Plan, Progress, load_librosa
+from .dime_aug import NewUtterance, Plan, Progress, load_librosa, parent_sound, turn_seconds
 from .perturb import draw_perturbation
 
 FORMULA = (
@@ -48,8 +47,6 @@ CEILING = 4.0
 MOST = 10
 # Expected mass (utterances) by which a label may miss its target before that is told.
 SHORT_BY = 1.0
-# A joined turn may be as long as a sound may be.
-LONGEST_SECONDS = 30.0
 
 
 class Takes(NamedTuple):
@@ -129,10 +126,12 @@ def plan(
     rho: float = 0.3,
     beta: float | None = None,
     concatenate: bool = False,
+    max_seconds: float = 30.0,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Plan:
-    """Choose parents and perturbations for distributions `p` [U, K] (NaN where undefined).
+    """Choose parents and perturbations for distributions `p` [U, K] (NaN where undefined), no sound being longer than
+    `max_seconds`, parent or joined.
 
     The sounds of the chosen parents are read once; one that cannot be read is listed among the failures and the takes
     are chosen anew without it. A label that does not reach its target is a warning.
@@ -142,10 +141,10 @@ def plan(
     rows = candidates(corpus, p)
     masses = p[rows].sum(axis=0)
     target = target_masses(masses, rho=rho, beta=beta)
-    takes, failures, read = readable_takes(corpus, p, rows, target - masses, seed, progress)
+    takes, failures, read = readable_takes(corpus, p, rows, target - masses, max_seconds, seed, progress)
     items = new_takes(corpus, p, rows, takes, seed)
     if concatenate:
-        items = joined(corpus, items, seed)
+        items = joined(corpus, items, max_seconds, seed)
     sizes = np.bincount(p[rows].argmax(axis=1), minlength=p.shape[1])
     reached = masses + mass_of(items, p)
     return Plan(
@@ -170,7 +169,13 @@ def candidates(corpus: Corpus, p: np.ndarray) -> np.ndarray:
 
 
 def readable_takes(
-    corpus: Corpus, p: np.ndarray, rows: np.ndarray, deficit: np.ndarray, seed: int, progress: Progress | None
+    corpus: Corpus,
+    p: np.ndarray,
+    rows: np.ndarray,
+    deficit: np.ndarray,
+    max_seconds: float,
+    seed: int,
+    progress: Progress | None,
 ) -> tuple[np.ndarray, list[dict[str, str]], int]:
     """Whole takes of each of `rows`, of sounds that can be read; the failures; and how many sounds were read."""
     usable = np.ones(len(rows), dtype=bool)
@@ -187,7 +192,7 @@ def readable_takes(
         for k in new:
             known.add(k)
             try:
-                utterance_audio(corpus, int(rows[k]))
+                parent_sound(corpus, int(rows[k]), max_seconds=max_seconds)
             except (AudioError, CorpusError) as error:
                 usable[k] = False
                 failures.append({"utterance_id": corpus.ids[rows[k]], "reason": str(error)})
@@ -211,12 +216,12 @@ def new_takes(corpus: Corpus, p: np.ndarray, rows: np.ndarray, takes: np.ndarray
     return items
 
 
-def joined(corpus: Corpus, items: Sequence[NewUtterance], seed: int) -> list[NewUtterance]:
-    """Each take followed by another planned parent of its speaker, where there is one and both fit into 30 s; alpha is
-    the second's share of the length."""
+def joined(corpus: Corpus, items: Sequence[NewUtterance], max_seconds: float, seed: int) -> list[NewUtterance]:
+    """Each take followed by another planned parent of its speaker, where there is one and both fit into `max_seconds`;
+    alpha is the second's share of the length."""
     speakers = corpus.column("speaker")
     parents = sorted({item.first for item in items}, key=lambda i: corpus.ids[i])
-    seconds = {i: _seconds(corpus, i) for i in parents}
+    seconds = {i: turn_seconds(corpus, i, longest=max_seconds) for i in parents}
     by_speaker: dict[object, list[int]] = {}
     for i in parents:
         if speakers[i] is not None:
@@ -228,7 +233,7 @@ def joined(corpus: Corpus, items: Sequence[NewUtterance], seed: int) -> list[New
         fits = [
             j
             for j in by_speaker.get(speakers[item.first], [])
-            if j != item.first and (own + seconds[j]) * 1.06 <= LONGEST_SECONDS
+            if j != item.first and (own + seconds[j]) * 1.06 <= max_seconds
         ]
         if fits:
             j = fits[int(rng_from(seed, "dime-aug", "join", item.utterance_id).integers(len(fits)))]
@@ -242,13 +247,6 @@ def mass_of(items: Sequence[NewUtterance], p: np.ndarray) -> np.ndarray:
     first, second = (np.array([getattr(item, side) for item in items], dtype=int) for side in ("first", "second"))
     alpha = np.array([item.alpha for item in items])[:, None]
     return (p[first] + alpha * (p[second] - p[first])).sum(axis=0)
-
-
-def _seconds(corpus: Corpus, i: int) -> float:
-    start, end, duration = (corpus.utterances[name][i].as_py() for name in ("start", "end", "duration"))
-    if start is not None and end is not None:
-        return float(end - start)
-    return float(duration or sound_seconds(corpus.audio_path(i)) or LONGEST_SECONDS)
 
 
 def _short(corpus: Corpus, masses: np.ndarray, target: np.ndarray, reached: np.ndarray, unread: int) -> tuple[str, ...]:

@@ -1,23 +1,24 @@
-"""A calibrated proxy as a Dirichlet prior: its fit by maximum likelihood, and the posterior it gives with human votes.
+"""Calibrated proxies as a Dirichlet prior: its fit by maximum likelihood, and the posterior it gives with human votes.
 
 Pure functions on arrays; what is cross-fitted, and for whom, is `empirical_bayes.py`.
 
-    m_u = q_u C                       C row-stochastic [K, K]: how humans vote where the proxy says a label
-    g_u = softmax(log m_u / tau + b)
-    n_u ~ Dirichlet-multinomial(N_u, alpha g_u)
+    m_ju = q_ju C_j                       C row-stochastic [K, K]: how humans vote where proxy j says a label
+    g_ju = softmax(log m_ju / tau_j + b_j)
+    n_u ~ Dirichlet-multinomial(N_u, sum_j alpha_j g_ju)       over the proxies that say something of u
 
-C maximises the likelihood of every vote under q_u C, by EM from C = row-normalised(sum_u q_u^T n_u). That start alone
-blurs: a soft q spreads its votes over rows, so even a perfect proxy would not give the identity (CREMA-D, two seen
-votes a clip: squared error .0621 with the start, .0603 after EM; log score -1.196 and -1.188). Every row of C begins
-with pseudo-votes, K spread as the human votes are and five for the proxy's own label.
+C maximises the likelihood of every vote under q_u C, by EM from C = row-normalised(sum_u q_u^T n_u), proxy by proxy.
+That start alone blurs: a soft q spreads its votes over rows, so even a perfect proxy would not give the identity
+(CREMA-D, two seen votes a clip: squared error .0621 with the start, .0603 after EM; log score -1.196 and -1.188). Every
+row of C begins with pseudo-votes, K spread as the human votes are and five for the proxy's own label.
 
-alpha, tau and b then maximise the likelihood (L-BFGS), with weak priors that only a small corpus notices: ln alpha ~
-N(ln 4, 1), ln tau ~ N(0, 1/2), b ~ N(0, 1), standard deviations second. With 60 clips of CREMA-D to fit on (two seen
-votes, audio-visual votes as proxy, other speakers scored) pseudo-votes and priors lower the squared error from .096 to
-.075, with 150 from .075 to .069, where the likelihood alone lets alpha run off; from 600 clips on nothing changes.
+alpha, tau and b of all J proxies then maximise the likelihood together (L-BFGS, `prior_likelihood`), with weak priors
+that only a small corpus notices: ln J alpha_j ~ N(ln 4, 1), ln tau ~ N(0, 1/2), b ~ N(0, 1), standard deviations
+second. With 60 clips of CREMA-D to fit on (two seen votes, audio-visual votes as proxy, other speakers scored)
+pseudo-votes and priors lower the squared error from .096 to .075, with 150 from .075 to .069, where the likelihood
+alone lets alpha run off; from 600 clips on nothing changes.
 
-Sources: the Dirichlet-multinomial and its digamma gradient, Minka, "Estimating a Dirichlet distribution" (2000);
-temperature with class bias as a calibration, Alexandari et al. (ICML 2020); the confusion map before it is ours.
+Sources: temperature with class bias as a calibration, Alexandari et al. (ICML 2020); a sum of priors is what votes of
+several kinds of pseudo-raters add up to; the confusion map before it is ours.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import digamma, gammaln
+from scipy.special import gammaln
 
 from ...data.errors import OptionError
+from .latent_mixture import Arrays, as_tuple, spoke
+from .prior_likelihood import LOG_STRENGTH, Votes, calibrated, objective
 
 # Pseudo-votes of a row of the confusion map: this many a label, spread as the human votes are, so that a label nobody
 # chose keeps a chance; and these on the diagonal, for a proxy is presumed to mean what it says.
@@ -40,30 +43,49 @@ LOWEST_SHARE = 1e-6
 STRENGTHS = (1e-2, 1e4)
 TEMPERATURES = (0.05, 50.0)
 BIASES = (-10.0, 10.0)
-# Mean and standard deviation of the weak priors: ln alpha, ln tau, b.
-LOG_STRENGTH = (np.log(4.0), 1.0)
-LOG_TEMPERATURE = (0.0, 0.5)
-BIAS = (0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
-class EmpiricalBayes:
-    """Fitted parameters: `confusion` [K, K] (row-stochastic), `strength` alpha, `temperature` tau, `bias` b [K]."""
+class CalibratedProxy:
+    """One proxy's `confusion` [K, K] (row-stochastic), `strength` alpha, `temperature` tau and `bias` b [K]."""
 
     confusion: np.ndarray
     strength: float
     temperature: float
     bias: np.ndarray
-    rows: int
-    converged: bool
 
     def calibrate(self, q: np.ndarray) -> np.ndarray:
         """g(q) [U, K]; a row of q with a NaN gives a row of NaN."""
         return calibrated(np.log(np.asarray(q, float) @ self.confusion), self.temperature, self.bias)
 
-    def prior(self, q: np.ndarray) -> np.ndarray:
-        """The Dirichlet prior alpha g(q) [U, K]."""
-        return self.strength * self.calibrate(q)
+
+@dataclass(frozen=True, slots=True)
+class EmpiricalBayes:
+    """Fitted proxies, the `rows` they were fitted to, and whether the maximum was reached."""
+
+    proxies: tuple[CalibratedProxy, ...]
+    rows: int
+    converged: bool
+
+    @property
+    def strength(self) -> float:
+        """How many votes the proxies count for together, where all say something."""
+        return float(sum(proxy.strength for proxy in self.proxies))
+
+    def prior(self, q: Arrays) -> np.ndarray:
+        """The Dirichlet prior sum_j alpha_j g_j(q_j) [U, K] of each proxy's distributions [U, K], those that are not
+        NaN; NaN where all are."""
+        said = [(one, spoke(rows), rows) for one, rows in zip(self.proxies, as_tuple(q), strict=True)]
+        total = np.zeros(said[0][2].shape)
+        for one, spoken, rows in said:
+            total[spoken] += one.strength * one.calibrate(rows[spoken])
+        total[~np.any([spoken for _, spoken, _ in said], axis=0)] = np.nan
+        return total
+
+    def calibrate(self, q: Arrays) -> np.ndarray:
+        """The prior's mean [U, K]: what is expected of people where none was heard."""
+        prior = self.prior(q)
+        return prior / prior.sum(axis=1, keepdims=True)
 
 
 class Posterior(NamedTuple):
@@ -87,15 +109,16 @@ def posterior(counts: np.ndarray, prior: np.ndarray) -> Posterior:
 
 
 def fit_empirical_bayes(
-    counts: np.ndarray, q: np.ndarray, *, strength: float | None = None, most_iterations: int = 200
+    counts: np.ndarray, q: Arrays, *, strength: float | None = None, most_iterations: int = 200
 ) -> EmpiricalBayes:
-    """Fit calibration and strength to human votes `counts` [U, K] and proxy distributions `q` [U, K].
+    """Fit calibration and strength to human votes `counts` [U, K] and the distributions `q` of one proxy or several,
+    [U, K] each.
 
-    Rows without votes or with a NaN are left out. With `strength` given, alpha is fixed to it. Raises OptionError
-    where no row is left, and where every row has a single vote and no strength is given: the likelihood of single
-    votes does not contain alpha.
+    Rows without votes, or with a NaN of every proxy, are left out. With `strength` given, the proxies share it evenly
+    and it is not fitted. Raises OptionError where no row is left, and where every row has a single vote and no strength
+    is given: the likelihood of single votes does not contain alpha.
     """
-    counts, q = usable_rows(counts, q)
+    counts, listed, said = usable_rows(counts, as_tuple(q))
     if not len(counts):
         raise OptionError("no utterance has both seen human votes and a proxy distribution, so nothing can be fitted")
     if strength is None and counts.sum(axis=1).max() <= 1:
@@ -104,33 +127,36 @@ def fit_empirical_bayes(
             "likelihood of single votes does not depend on it; keep two or more seen votes (serann corpus "
             "holdout --seen 2) or state the strength yourself (--strength 2)"
         )
-    confusion = confusion_map(counts, q)
-    votes = _Votes.of(counts)
-    log_m = np.log(q @ confusion)
+    maps = [confusion_map(counts[spoken], rows[spoken]) for rows, spoken in zip(listed, said.T, strict=True)]
+    log_m = [np.log(rows @ confusion) for rows, confusion in zip(listed, maps, strict=True)]
     best = minimize(
-        _objective,
-        _start(len(confusion), strength),
-        args=(votes, log_m, strength is None),
+        objective,
+        _start(len(listed), counts.shape[1], strength),
+        args=(Votes.of(counts, said), log_m, strength is None),
         jac=True,
         method="L-BFGS-B",
-        bounds=_bounds(len(confusion), strength),
+        bounds=_bounds(len(listed), counts.shape[1], strength),
         options={"maxiter": most_iterations, "ftol": 1e-10, "gtol": 1e-6},
     )
+    fitted = best.x.reshape(len(listed), -1)
     return EmpiricalBayes(
-        confusion=confusion,
-        strength=float(np.exp(best.x[0])),
-        temperature=float(np.exp(best.x[1])),
-        bias=best.x[2:] - best.x[2:].mean(),
+        proxies=tuple(
+            CalibratedProxy(confusion, float(np.exp(x[0])), float(np.exp(x[1])), x[2:] - x[2:].mean())
+            for confusion, x in zip(maps, fitted, strict=True)
+        ),
         rows=len(counts),
         converged=bool(best.success),
     )
 
 
-def usable_rows(counts: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows with at least one vote and a proxy distribution."""
-    counts, q = np.asarray(counts, float), np.asarray(q, float)
-    keep = np.isfinite(q).all(axis=1) & (np.nan_to_num(counts).sum(axis=1) > 0)
-    return counts[keep], q[keep]
+def usable_rows(counts: np.ndarray, q: tuple[np.ndarray, ...]) -> tuple[np.ndarray, tuple[np.ndarray, ...], np.ndarray]:
+    """The rows with at least one vote and a proxy that says something: votes, distributions, and who said, [U, J]."""
+    counts = np.asarray(counts, float)
+    said = np.column_stack([np.isfinite(rows).all(axis=1) for rows in q])
+    keep = said.any(axis=1) & (np.nan_to_num(counts).sum(axis=1) > 0)
+    even = 1 / counts.shape[1]  # stands in where a proxy says nothing, and is not read
+    listed = tuple(np.where(spoken[:, None], rows, even)[keep] for rows, spoken in zip(q, said.T, strict=True))
+    return counts[keep], listed, said[keep]
 
 
 def confusion_map(counts: np.ndarray, q: np.ndarray, *, steps: int = EM_STEPS) -> np.ndarray:
@@ -140,7 +166,7 @@ def confusion_map(counts: np.ndarray, q: np.ndarray, *, steps: int = EM_STEPS) -
     of those votes, plus the pseudo-votes, row-normalised. Started at the votes counted by q, sum_u q_u^T n_u.
     """
     labels = q.shape[1]
-    marginal = np.maximum(counts.sum(axis=0) / counts.sum(), LOWEST_SHARE)
+    marginal = np.maximum(counts.sum(axis=0) / (counts.sum() or 1.0), LOWEST_SHARE)
     pseudo = MARGINAL_VOTES * labels * marginal / marginal.sum() + DIAGONAL_VOTES * np.eye(labels)
     joint = q.T @ counts + pseudo
     confusion = joint / joint.sum(axis=1, keepdims=True)
@@ -148,14 +174,6 @@ def confusion_map(counts: np.ndarray, q: np.ndarray, *, steps: int = EM_STEPS) -
         joint = confusion * (q.T @ (counts / (q @ confusion))) + pseudo
         confusion = joint / joint.sum(axis=1, keepdims=True)
     return confusion
-
-
-def calibrated(log_m: np.ndarray, temperature: float, bias: np.ndarray) -> np.ndarray:
-    """softmax(log m / tau + b), row by row."""
-    z = log_m / temperature + bias
-    z -= z.max(axis=1, keepdims=True)
-    np.exp(z, out=z)
-    return z / z.sum(axis=1, keepdims=True)
 
 
 def log_score(counts: np.ndarray, prior: np.ndarray) -> np.ndarray:
@@ -169,65 +187,13 @@ def log_score(counts: np.ndarray, prior: np.ndarray) -> np.ndarray:
     return np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0)
 
 
-class _Votes(NamedTuple):
-    """Counts in the form the likelihood reads: the labels that were chosen, and how often each N_u occurs."""
-
-    row: np.ndarray
-    label: np.ndarray
-    value: np.ndarray
-    sizes: np.ndarray
-    size_counts: np.ndarray
-    total: float
-
-    @classmethod
-    def of(cls, counts: np.ndarray) -> _Votes:
-        row, label = np.nonzero(counts)
-        sizes, size_counts = np.unique(counts.sum(axis=1), return_counts=True)
-        return cls(row, label, counts[row, label], sizes, size_counts, float(counts.sum()))
+def _start(proxies: int, labels: int, strength: float | None) -> np.ndarray:
+    start = np.zeros((proxies, labels + 2))
+    start[:, 0] = (LOG_STRENGTH[0] if strength is None else np.log(strength)) - np.log(proxies)
+    return start.reshape(-1)
 
 
-def _start(k: int, strength: float | None) -> np.ndarray:
-    start = np.zeros(k + 2)
-    start[0] = LOG_STRENGTH[0] if strength is None else np.log(strength)
-    return start
-
-
-def _bounds(k: int, strength: float | None) -> list[tuple[float, float]]:
-    low, high = STRENGTHS if strength is None else (strength, strength)
-    return [(np.log(low), np.log(high)), (np.log(TEMPERATURES[0]), np.log(TEMPERATURES[1])), *[BIASES] * k]
-
-
-def _objective(x: np.ndarray, votes: _Votes, log_m: np.ndarray, free: bool) -> tuple[float, np.ndarray]:
-    """Negative log-posterior a vote and its gradient in (ln alpha, ln tau, b); alpha stays where it is unless `free`.
-
-    With a = alpha g and d_uk = psi(n_uk + a_uk) - psi(a_uk) (0 where nobody chose k):
-    dL/d ln alpha = sum_uk a_uk d_uk + alpha sum_u (psi(alpha) - psi(N_u + alpha)),
-    dL/dz_uk = a_uk (d_uk - sum_j g_uj d_uj), z = ln m / tau + b, dL/db = sum_u dL/dz_u,
-    dL/d ln tau = -sum_uk dL/dz_uk ln m_uk / tau.
-    """
-    alpha, tau = np.exp(x[:2])
-    g = calibrated(log_m, tau, x[2:])
-    a = alpha * g[votes.row, votes.label]
-    a = np.maximum(a, np.finfo(float).tiny)
-    likelihood = (gammaln(votes.value + a) - gammaln(a)).sum()
-    likelihood += (votes.size_counts * (gammaln(alpha) - gammaln(votes.sizes + alpha))).sum()
-    ad = a * (digamma(votes.value + a) - digamma(a))
-    weight = np.bincount(votes.row, ad, minlength=len(g))
-    g *= -weight[:, None]
-    g[votes.row, votes.label] += ad
-    gradient = np.empty_like(x)
-    gradient[0] = ad.sum() + alpha * (votes.size_counts * (digamma(alpha) - digamma(votes.sizes + alpha))).sum()
-    gradient[1] = -float(np.vdot(g, log_m)) / tau
-    gradient[2:] = g.sum(axis=0)
-    penalty, slope = _weak_priors(x)
-    gradient -= slope
-    gradient[0] *= free
-    return (penalty - float(likelihood)) / votes.total, gradient / -votes.total
-
-
-def _weak_priors(x: np.ndarray) -> tuple[float, np.ndarray]:
-    """Half the squared standardised distance of every parameter from its prior mean, and its gradient."""
-    means = np.array([LOG_STRENGTH[0], LOG_TEMPERATURE[0], *[BIAS[0]] * (len(x) - 2)])
-    deviations = np.array([LOG_STRENGTH[1], LOG_TEMPERATURE[1], *[BIAS[1]] * (len(x) - 2)])
-    z = (x - means) / deviations
-    return 0.5 * float(z @ z), z / deviations
+def _bounds(proxies: int, labels: int, strength: float | None) -> list[tuple[float, float]]:
+    low, high = STRENGTHS if strength is None else (strength / proxies, strength / proxies)
+    one = [(np.log(low), np.log(high)), (np.log(TEMPERATURES[0]), np.log(TEMPERATURES[1])), *[BIASES] * labels]
+    return one * proxies

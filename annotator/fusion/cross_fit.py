@@ -6,7 +6,9 @@ size (stated in the parameters), and applied to all. Utterances outside train ge
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -46,15 +48,28 @@ class CrossFit:
             self._models[name, fold] = self.fits[name](self.counts[rows], self.proxies.rows(rows), self.evidence.seed)
         return self._models[name, fold]
 
+    def fit(self, wanted: Iterable[tuple[str, int]]) -> None:
+        """Fit several models, (name, fold) each, side by side: numpy lets go of Python's lock while it computes."""
+        missing = [key for key in dict.fromkeys(wanted) if key not in self._models]
+        if len(missing) > 1:
+            with ThreadPoolExecutor(min(len(missing), os.cpu_count() or 1)) as pool:
+                list(pool.map(lambda key: self.model(*key), missing))
+
     @cached_property
     def folds(self) -> list[int]:
         """The folds of the train speakers."""
         return sorted({int(f) for f in self.fold if f >= 0})
 
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """Codes [U] of the speakers."""
+        return self.evidence.groups()
+
     def scores(self, name: str) -> LeftOut:
         """How a model predicts the seen votes, each from the utterance's others and by a fit that did not see its
         speaker; NaN where there is no such vote and outside the sample."""
         if name not in self._scores:
+            self.fit((name, f) for f in self.folds)
             found = LeftOut(np.full(self.counts.shape, np.nan), np.full(self.counts.shape, np.nan))
             for f in self.folds:
                 rows = self.sample & (self.fold == f)
@@ -74,12 +89,15 @@ class CrossFit:
     def posterior(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Expected distributions [U, K] and effective votes [U] by the model named in `chosen` [U] (None: NaN)."""
         p, effective = np.full(self.counts.shape, np.nan), np.full(len(chosen), np.nan)
-        for f in np.unique(self.fold):
-            for name in {n for n in chosen[self.fold == f] if n is not None}:
-                rows = (self.fold == f) & (chosen == name)
-                p[rows], effective[rows] = self.model(name, int(f)).posterior(
-                    self.counts[rows], self.proxies.rows(rows)
-                )
+        wanted = [
+            (name, int(f))
+            for f in np.unique(self.fold)
+            for name in sorted({n for n in chosen[self.fold == f] if n is not None})
+        ]
+        self.fit(wanted)
+        for name, f in wanted:
+            rows = (self.fold == f) & (chosen == name)
+            p[rows], effective[rows] = self.model(name, f).posterior(self.counts[rows], self.proxies.rows(rows))
         return p, effective
 
     def described(self, names: Iterable[str]) -> dict[str, Any]:
@@ -105,9 +123,9 @@ def subsample(evidence: Evidence, *, most: int | None = None) -> np.ndarray:
 
 
 def interval_of(gain: np.ndarray, votes: np.ndarray, groups: np.ndarray, keep: np.ndarray) -> Interval:
-    """Gain a vote over the kept rows, by_group over `groups` [U] (codes): the rows of a group are summed first."""
-    names, code = np.unique(groups[keep], return_inverse=True)
-    totals = np.stack([np.bincount(code, column[keep], minlength=len(names)) for column in (gain, votes)], axis=1)
+    """Gain a vote over the kept rows, by_group over `groups` [U] (codes from 0): a group's rows are summed first."""
+    code = groups[keep]
+    totals = np.stack([np.bincount(code, column[keep]) for column in (gain, votes)], axis=1)
     totals = totals[totals[:, 1] > 0]
     if not len(totals):
         return Interval(np.nan, np.nan, np.nan, "none: no votes", 0)

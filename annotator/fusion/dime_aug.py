@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...data.audio import utterance_audio
+from ...data.audio import ROUNDING, sound_seconds, utterance_audio
 from ...data.corpus import Corpus
 from ...data.errors import AudioError, CorpusError, OptionError
 from ...data.labels import LabelSet
@@ -97,13 +97,15 @@ def plan(
     rho: float = 0.3,
     neighbours: int = 3,
     true_neighbours: bool = False,
+    max_seconds: float = 30.0,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Plan:
     """Choose parents and alpha of every new utterance for distributions `p` [U, K] (NaN where undefined).
 
-    Sounds are read and described only in the classes that are to grow. A sound that cannot be read is left out as a
-    parent and listed among the failures; a class with a single readable utterance cannot grow and is a warning.
+    Sounds are read and described only in the classes that are to grow. A sound that cannot be read, or is longer than
+    `max_seconds`, is left out as a parent and listed among the failures; a class with a single readable utterance
+    cannot grow and is a warning.
     """
     check_options(rho=rho, neighbours=neighbours, true_neighbours=true_neighbours)
     librosa = load_librosa()
@@ -113,7 +115,7 @@ def plan(
     report = counter(progress, int(sizes[needed > 0].sum()) + int(needed.sum()))
     items, failures, warnings = [], [], []
     for label in np.flatnonzero(needed):
-        features, failed = describe(corpus, groups[label], librosa, report)
+        features, failed = describe(corpus, groups[label], librosa, report, max_seconds=max_seconds)
         failures += failed
         members = np.array([i for i in groups[label] if i in features], dtype=int)
         if len(members) < 2:
@@ -149,19 +151,40 @@ def new_counts(sizes: np.ndarray, rho: float) -> np.ndarray:
 
 
 def describe(
-    corpus: Corpus, rows: Sequence[int], librosa, report: Callable[[], None]
+    corpus: Corpus, rows: Sequence[int], librosa, report: Callable[[], None], *, max_seconds: float = 30.0
 ) -> tuple[dict[int, np.ndarray], list[dict[str, str]]]:
     """Features [82] of every row whose sound can be read, and the failures of the others."""
     transcripts = corpus.utterances["transcript"]
     features, failures = {}, []
     for i in rows:
         try:
-            samples = utterance_audio(corpus, i)
+            samples = parent_sound(corpus, i, max_seconds=max_seconds)
             features[i] = np.concatenate([audio_features(samples, librosa), text_features(transcripts[i].as_py())])
         except (AudioError, CorpusError) as error:
             failures.append({"utterance_id": corpus.ids[i], "reason": str(error)})
         report()
     return features, failures
+
+
+def parent_sound(corpus: Corpus, i: int, *, max_seconds: float) -> np.ndarray:
+    """The sound [T] of utterance i, 16 kHz; AudioError where it cannot be read or lasts more than `max_seconds`."""
+    start, end = (corpus.utterances[name][i].as_py() for name in ("start", "end"))
+    whole = start is None and end is None and corpus.utterances["audio"][i].is_valid
+    seconds = (sound_seconds(corpus.audio_path(i)) or 0.0) if whole else float((end or 0.0) - (start or 0.0))
+    if seconds > max_seconds + ROUNDING:
+        raise AudioError(
+            f"{corpus.audio_path(i)} lasts {seconds:.1f} s, and a parent at most {max_seconds:g} s; where training "
+            "hears more, say so (--max-seconds)"
+        )
+    return utterance_audio(corpus, i, max_seconds=max_seconds)
+
+
+def turn_seconds(corpus: Corpus, i: int, *, longest: float = 30.0) -> float:
+    """How long utterance i is, by its times, its stated duration or its file; `longest` where nothing tells."""
+    start, end, duration = (corpus.utterances[name][i].as_py() for name in ("start", "end", "duration"))
+    if start is not None and end is not None:
+        return float(end - start)
+    return float(duration or sound_seconds(corpus.audio_path(i)) or longest)
 
 
 def draw(

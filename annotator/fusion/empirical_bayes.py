@@ -1,14 +1,15 @@
 """`empirical-bayes`: the calibrated proxy is the prior, the seen human votes are the evidence.
 
-    n_u ~ Dirichlet-multinomial(N_u, alpha g(q_u))
-    p_u = (n_u + alpha g(q_u)) / (N_u + alpha)              with N_u + alpha effective votes
+    n_u ~ Dirichlet-multinomial(N_u, a_u),   a_u = sum_j alpha_j g_j(q_ju)
+    p_u = (n_u + a_u) / (N_u + A_u)          with N_u + A_u effective votes, A_u = sum_k a_uk
 
-q_u is the proxy's distribution (the runs' exact panel means), n_u the seen human votes, g a calibration fitted to them:
-a row-stochastic confusion map, then temperature and class bias, softmax(log(q C) / tau + b). alpha, tau and b maximise
-the likelihood, with weak priors for small corpora (`calibrated_prior.py`). They are cross-fitted over five folds of
-train speakers: an utterance's parameters never saw its speaker. Utterances outside train get the parameters of all
-train speakers, and, having no seen vote, p_u = g(q_u). An utterance with votes and no q_u falls back to the
-class-marginal prior, the Dirichlet-multinomial without a proxy; one with neither is undefined.
+q_ju is what run j says of u (its exact panel mean), n_u the seen human votes, g a calibration fitted to them: a
+row-stochastic confusion map, then temperature and class bias, softmax(log(q C) / tau + b). Several runs are a sum of
+priors, each with a calibration and a strength of its own; one that lacks an utterance adds nothing there. alpha, tau
+and b maximise the likelihood, with weak priors for small corpora (`calibrated_prior.py`). They are cross-fitted over
+five folds of train speakers: an utterance's parameters never saw its speaker. Utterances outside train get the
+parameters of all train speakers, and, having no seen vote, p_u = a_u / A_u. An utterance with votes that no run covers
+falls back to the class-marginal prior, the Dirichlet-multinomial without a proxy; one with neither is undefined.
 
 The prior's strength alpha does not say how good the proxy is: a shuffled proxy calibrates to the class marginal and
 still gets a strength. The cross-fitted log score of the seen votes, beside that of the class-marginal prior, does.
@@ -26,8 +27,12 @@ from ...data.dirichlet import fit_dirichlet_multinomial
 from ...data.labels import LabelSet
 from .calibrated_prior import EmpiricalBayes, fit_empirical_bayes, log_score, posterior
 from .evidence import Blend, Evidence, require_runs, require_votes, source_column
+from .latent_mixture import Arrays, as_tuple
 
-FORMULA = "p_u = (n_u + alpha g(q_u)) / (N_u + alpha), g = softmax(log(q_u C) / tau + b), cross-fitted by speaker"
+FORMULA = (
+    "p_u = (n_u + sum_j alpha_j g_j(q_ju)) / (N_u + sum_j alpha_j), g = softmax(log(q C) / tau + b), cross-fitted by "
+    "speaker"
+)
 FOLDS = 5
 # A prior this many times heavier than the votes of an utterance leaves them without a say; the report tells.
 HEAVY = 10
@@ -46,9 +51,9 @@ def empirical_bayes(evidence: Evidence) -> Blend:
     """Fuse the seen votes with the calibrated proxy. OptionError where every utterance has a single seen vote."""
     require_runs(evidence, "empirical-bayes")
     require_votes(evidence, "empirical-bayes")
-    q = evidence.proxy()
+    q = evidence.shares()
     priors = cross_fit(evidence.seen, q, evidence.train, evidence.folds(folds=FOLDS), strength=evidence.strength)
-    covered = np.asarray(np.isfinite(q).all(axis=1))
+    covered = evidence.proxies().covered
     prior = np.where(covered[:, None], priors.proxy, priors.marginal)
     prior[~covered & ~evidence.voted] = np.nan
     p, effective = posterior(evidence.seen, prior)
@@ -65,20 +70,24 @@ def empirical_bayes(evidence: Evidence) -> Blend:
 
 
 def cross_fit(
-    counts: np.ndarray, q: np.ndarray, train: np.ndarray, fold: np.ndarray, *, strength: float | None = None
+    counts: np.ndarray, q: Arrays, train: np.ndarray, fold: np.ndarray, *, strength: float | None = None
 ) -> Priors:
     """Priors [U, K]: a fold's rows from all other folds' train rows, rows outside train (fold -1) from all of train."""
     proxy, marginal = np.full(counts.shape, np.nan), np.full(counts.shape, np.nan)
-    fits = []
+    fits, listed = [], as_tuple(q)
+
+    def of(rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        return tuple(array[rows] for array in listed)
+
     for f in np.unique(fold):
         rows = fold == f
         known = train & ~rows
-        fit = fit_empirical_bayes(counts[known], q[known], strength=strength)
-        proxy[rows] = fit.prior(q[rows])
+        fit = fit_empirical_bayes(counts[known], of(known), strength=strength)
+        proxy[rows] = fit.prior(of(rows))
         marginal[rows] = marginal_prior(counts[known], strength=strength)
         fits.append((int(f), fit))
     outside = [fit for f, fit in fits if f < 0]
-    whole = outside[0] if outside else fit_empirical_bayes(counts[train], q[train], strength=strength)
+    whole = outside[0] if outside else fit_empirical_bayes(counts[train], of(train), strength=strength)
     return Priors(proxy, marginal, [(f, fit) for f, fit in fits if f >= 0], whole)
 
 
@@ -103,25 +112,29 @@ def cross_fitted_log_scores(counts: np.ndarray, priors: Priors, rows: np.ndarray
 
 
 def _parameters(priors: Priors, scores: dict[str, float], evidence: Evidence) -> dict[str, Any]:
-    folds = [{"fold": f, **_described(fit, evidence.labels)} for f, fit in priors.folds]
+    names = [run.name for run in evidence.runs]
+    folds = [{"fold": f, **_described(fit, evidence.labels, names)} for f, fit in priors.folds]
     return {
         "strength_fixed": evidence.strength is not None,
-        "all_train_speakers": _described(priors.whole, evidence.labels),
+        "all_train_speakers": _described(priors.whole, evidence.labels, names),
         "folds": folds,
         "cross_fitted_log_score_per_seen_vote": scores,
-        "runs": [run.name for run in evidence.runs],
+        "runs": names,
     }
 
 
-def _described(fit: EmpiricalBayes, labels: LabelSet) -> dict[str, Any]:
-    return {
-        "strength": fit.strength,
-        "temperature": fit.temperature,
-        "bias": dict(zip(labels, fit.bias.tolist(), strict=True)),
-        "confusion": fit.confusion.tolist(),
-        "utterances": fit.rows,
-        "converged": fit.converged,
-    }
+def _described(fit: EmpiricalBayes, labels: LabelSet, runs: list[str]) -> dict[str, Any]:
+    proxies = [
+        {
+            "run": run,
+            "strength": proxy.strength,
+            "temperature": proxy.temperature,
+            "bias": dict(zip(labels, proxy.bias.tolist(), strict=True)),
+            "confusion": proxy.confusion.tolist(),
+        }
+        for run, proxy in zip(runs, fit.proxies, strict=True)
+    ]
+    return {"strength": fit.strength, "proxies": proxies, "utterances": fit.rows, "converged": fit.converged}
 
 
 def _warnings(priors: Priors, scores: dict[str, float], evidence: Evidence, covered: np.ndarray) -> tuple[str, ...]:

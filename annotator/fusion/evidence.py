@@ -6,25 +6,20 @@ corpus whose votes were never divided is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute
 
 from ...data.corpus import Corpus, require_division
-from ...data.errors import CorpusError, LabelError, OptionError, RunError
+from ...data.errors import CorpusError, OptionError
 from ...data.folds import group_folds
 from ...data.labels import LabelSet
-from ...data.tables import distribution_array
 from ...data.votes import count_votes
-from ..runs import Run, panel_distribution, synthetic_counts
+from .ballots import Ballots, human_ballots
 from .fitted import Proxies
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
+from .proxy import RunEvidence, Source, line_up_all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +62,14 @@ class Evidence:
             cover += present
         return np.divide(total, cover[:, None], out=np.full(total.shape, np.nan), where=cover[:, None] > 0)
 
+    def shares(self) -> tuple[np.ndarray, ...]:
+        """Each run's distributions [U, K]; NaN where it says nothing."""
+        return tuple(run.p for run in self.runs)
+
     def proxies(self) -> Proxies:
-        """The runs as evidence: exact distributions where there are any, else votes, and their mean distribution."""
+        """The runs as evidence: exact distributions where there are any, else votes; and all as distributions."""
         answers = tuple(run.p if run.exact else run.drawn for run in self.runs)
-        return Proxies(answers, tuple(not run.exact for run in self.runs), self.proxy())
+        return Proxies(answers, tuple(not run.exact for run in self.runs), self.shares())
 
     def groups(self) -> np.ndarray:
         """Codes [U] of the speakers; an utterance whose speaker is unknown stands for itself."""
@@ -98,29 +97,6 @@ class Evidence:
         return fold
 
 
-@dataclass(frozen=True, slots=True)
-class RunEvidence:
-    """One run lined up with the corpus: distributions and drawn votes, [U, K] each.
-
-    `exact`: p are the listeners' probabilities; else they are only the shares of the votes. `ballots`: each
-    listener's single answer, read when a strategy asks for it.
-    """
-
-    name: str
-    p: np.ndarray
-    drawn: np.ndarray
-    exact: bool = True
-    ballots: Callable[[], Ballots] | None = None
-
-
-class Ballots(NamedTuple):
-    """Votes with their rater: `row` [N] (place in the corpus), `rater` [N] (name, None: anonymous), `label` [N]."""
-
-    row: np.ndarray
-    rater: np.ndarray
-    label: np.ndarray
-
-
 class Blend(NamedTuple):
     """What a strategy returns: `p` [U, K] and `effective_votes` [U] (NaN where undefined), `source` [U] (what the row
     was made of, None where undefined), the formula, the parameters, and what the user should know."""
@@ -143,17 +119,18 @@ def source_column(*named: tuple[str, np.ndarray]) -> np.ndarray:
 
 def gather(
     corpus: Corpus,
-    runs: Sequence[Run],
+    runs: Sequence[Source],
     *,
     seed: int = 0,
     strength: float | None = None,
     opinion: str = "linear",
     weight: float | None = None,
 ) -> Evidence:
-    """Collect the evidence of a divided corpus and its runs.
+    """Collect the evidence of a divided corpus and its proxies: runs, or other human panels brought as corpora.
 
     Raises CorpusError for an undivided corpus, LabelError for a run over other labels, RunError for a run over another
-    corpus or that holds none of this one's utterances, OptionError for a corpus that holds augmented utterances.
+    corpus or that holds none of this one's utterances and for a panel with this corpus's votes, OptionError for a
+    corpus that holds augmented utterances.
     """
     require_division(corpus)
     refuse_augmented(corpus)
@@ -167,64 +144,13 @@ def gather(
         seen=seen,
         train=train,
         speakers=corpus.column("speaker"),
-        runs=tuple(line_up(run, corpus) for run in runs),
+        runs=line_up_all(runs, corpus),
         seed=seed,
         strength=strength,
         genders=corpus.column("gender"),
         ballots=human_ballots(corpus, train),
         opinion=opinion,
         weight=weight,
-    )
-
-
-def human_ballots(corpus: Corpus, train: np.ndarray) -> Ballots:
-    """Who cast the seen votes of train utterances, in the rows of the votes table; abstentions are no ballots."""
-    return read_ballots(corpus.votes, corpus.ids, corpus.labels, source="human", part="seen", keep=train)
-
-
-def read_ballots(
-    votes: pa.Table,
-    ids: Sequence[str],
-    labels: LabelSet,
-    *,
-    source: str,
-    part: str | None = None,
-    keep: np.ndarray | None = None,
-) -> Ballots:
-    """Primary votes of a table as ballots; `keep` [U] restricts to some utterances."""
-    chosen = pc.and_(pc.equal(votes["source"], source), pc.equal(votes["rank"], "primary"))
-    chosen = pc.and_(chosen, pc.is_valid(votes["label"]))
-    if part is not None:
-        chosen = pc.and_(chosen, pc.fill_null(pc.equal(votes["part"], part), False))
-    table = votes.filter(chosen)
-    row = pc.fill_null(pc.index_in(table["utterance_id"], value_set=pa.array(list(ids), pa.string())), -1)
-    row = row.to_numpy(zero_copy_only=False).astype(int)
-    label = pc.index_in(table["label"], value_set=pa.array(labels.labels)).to_numpy(zero_copy_only=False)
-    known = row >= 0 if keep is None else (row >= 0) & keep[row]
-    rater = np.array(table["rater_id"].to_pylist(), dtype=object)
-    return Ballots(row[known], rater[known], label[known].astype(int))
-
-
-def run_ballots(run: Run, corpus: Corpus) -> Ballots:
-    """One answer a rater and utterance: the plurality of the mean p of its listeners (those of one rater differ in
-    temperature alone), or of its votes where texts were sampled; a tie is no answer."""
-    rater = dict(zip(run.listeners["listener"].to_pylist(), run.listeners["rater"].to_pylist(), strict=True))
-    if run.info.get("identity", {}).get("mode") == "sample" or not run.scores.num_rows:
-        cast = read_ballots(run.votes, corpus.ids, corpus.labels, source="synthetic")
-        row, who, mass = cast.row, cast.rater, np.eye(len(corpus.labels))[cast.label]
-    else:
-        row = pc.index_in(run.scores["utterance_id"], value_set=pa.array(list(corpus.ids), pa.string()))
-        row = pc.fill_null(row, -1).to_numpy(zero_copy_only=False).astype(int)
-        who, mass = np.array(run.scores["listener"].to_pylist(), dtype=object), distribution_array(run.scores["p"])
-        row, who, mass = row[row >= 0], who[row >= 0], mass[row >= 0]
-    names, code = np.unique([str(rater.get(name, name)) for name in who], return_inverse=True)
-    place, at = np.unique(row * len(names) + code.reshape(-1), return_inverse=True)
-    total = np.zeros((len(place), len(corpus.labels)))
-    np.add.at(total, at.reshape(-1), mass)
-    best = total.max(axis=1, keepdims=True)
-    clear = (total == best).sum(axis=1) == 1
-    return Ballots(
-        place[clear] // len(names), names[place[clear] % len(names)].astype(object), total[clear].argmax(axis=1)
     )
 
 
@@ -237,40 +163,6 @@ def refuse_augmented(corpus: Corpus) -> None:
         raise OptionError(
             f"{corpus.path} holds {bred} augmented utterances already; fuse the corpus that it was made from"
         )
-
-
-def line_up(run: Run, corpus: Corpus) -> RunEvidence:
-    """Line a run's distributions and votes up with the corpus's utterances.
-
-    A run names the corpus it was made over; equal ids in another corpus are other sounds, so such a run is refused.
-    """
-    if tuple(run.labels) != tuple(corpus.labels):
-        raise LabelError(
-            f"{run.path}: its labels are {', '.join(run.labels)}; the corpus's are {', '.join(corpus.labels)}; "
-            "annotate the corpus with its own labels, in its own order"
-        )
-    control = run.info.get("identity", {}).get("control")
-    if control is not None:
-        raise RunError(
-            f"{run.path} was made with --control {control}: its model did not hear the utterances, so its votes are "
-            "for 'serann audit' alone; fuse the run it belongs to"
-        )
-    made_from = run.info.get("identity", {}).get("corpus", corpus.name)
-    if made_from != corpus.name:
-        raise RunError(
-            f"{run.path} is a run over the corpus '{made_from}', not over '{corpus.name}' ({corpus.path}); "
-            "utterances of the same id may be other sounds there: give a run of this corpus"
-        )
-    p = panel_distribution(run, corpus.ids)
-    p /= p.sum(axis=1, keepdims=True)  # stored as float32, so a row's sum is off by a few 1e-8
-    drawn = np.nan_to_num(synthetic_counts(run, corpus.ids))
-    if not (~np.isnan(p).any(axis=1) | (drawn.sum(axis=1) > 0)).any():
-        raise RunError(
-            f"{run.path}: holds none of the {len(corpus.ids)} utterances of {corpus.path}: it is a run of another "
-            f"corpus; make one with 'serann annotate {corpus.path} --model … -o RUN'"
-        )
-    exact = run.info.get("identity", {}).get("mode", "exact") != "sample"
-    return RunEvidence(run.name, p, drawn, exact, lambda: run_ballots(run, corpus))
 
 
 def remarks(evidence: Evidence) -> list[str]:
@@ -290,12 +182,17 @@ def remarks(evidence: Evidence) -> list[str]:
     if silent and evidence.voted.any():
         found.append(f"no seen human vote names {', '.join(silent)}")
     for run in evidence.runs:
-        missing = int(np.isnan(run.p).any(axis=1).sum())
-        if missing:
-            found.append(f"run {run.name} covers {len(evidence.ids) - missing} of {len(evidence.ids)} utterances")
-    if len(evidence.runs) > 1:
-        found.append(f"runs whose distributions are averaged with equal weight: {len(evidence.runs)}")
+        covered = int((~np.isnan(run.p).any(axis=1)).sum())
+        if covered < len(evidence.ids):
+            found.append(f"{run.kind} {run.name} covers {covered} of {len(evidence.ids)} utterances")
     return found
+
+
+def averaged(evidence: Evidence) -> tuple[str, ...]:
+    """What a strategy says that reads several runs as their mean."""
+    if len(evidence.runs) < 2:
+        return ()
+    return (f"runs whose distributions are averaged with equal weight: {len(evidence.runs)}",)
 
 
 def require_votes(evidence: Evidence, strategy: str) -> None:

@@ -26,21 +26,23 @@ STARTS = 4
 
 
 class Proxies(NamedTuple):
-    """What the runs say of some utterances: `answers`, one array [U, K] a run, `counts`: whether it holds votes or
-    probabilities, and the runs' mean distribution `q` [U, K]. NaN (or no votes) where a run says nothing."""
+    """What the runs say of some utterances, one array [U, K] a run: `answers`, votes (`counts`) or probabilities, and
+    the same as distributions, `shares`. NaN (or no votes) where a run says nothing."""
 
     answers: tuple[np.ndarray, ...]
     counts: tuple[bool, ...]
-    q: np.ndarray
+    shares: tuple[np.ndarray, ...]
 
     def rows(self, keep: np.ndarray) -> Proxies:
         """The same of some utterances."""
-        return Proxies(tuple(array[keep] for array in self.answers), self.counts, self.q[keep])
+        return Proxies(
+            tuple(array[keep] for array in self.answers), self.counts, tuple(array[keep] for array in self.shares)
+        )
 
     @property
     def covered(self) -> np.ndarray:
         """Mask [U] of the utterances that some run says something of."""
-        return np.any([spoke(array) for array in self.answers], axis=0) if self.answers else np.zeros(len(self.q), bool)
+        return np.any([spoke(array) for array in self.answers], axis=0)
 
 
 class LeftOut(NamedTuple):
@@ -112,15 +114,19 @@ class FittedPrior:
         self.fit = fit
 
     def posterior(self, counts: np.ndarray, proxies: Proxies) -> tuple[np.ndarray, np.ndarray]:
-        found = posterior(counts, self.fit.prior(proxies.q))
+        found = posterior(counts, self.fit.prior(proxies.shares))
         return found.p, found.effective_votes
 
     def left_out(self, counts: np.ndarray, proxies: Proxies) -> LeftOut:
         row, label, rest = without_one(counts)
-        return LeftOut.of(counts.shape, row, label, posterior(rest, self.fit.prior(proxies.q)[row]).p)
+        return LeftOut.of(counts.shape, row, label, posterior(rest, self.fit.prior(proxies.shares)[row]).p)
 
     def described(self) -> dict[str, object]:
-        return {"strength": self.fit.strength, "temperature": self.fit.temperature, "bias": self.fit.bias.tolist()}
+        proxies = [
+            {"strength": proxy.strength, "temperature": proxy.temperature, "bias": proxy.bias.tolist()}
+            for proxy in self.fit.proxies
+        ]
+        return {"strength": self.fit.strength, "proxies": proxies}
 
 
 def fit_human_mixture(counts: np.ndarray, proxies: Proxies, seed: int) -> FittedMixture:
@@ -139,4 +145,4 @@ def fit_latent_class(
 
 def fit_prior(counts: np.ndarray, proxies: Proxies, seed: int, *, strength: float | None = None) -> FittedPrior:
     """The calibrated prior of `calibrated_prior`."""
-    return FittedPrior(fit_empirical_bayes(counts, proxies.q, strength=strength))
+    return FittedPrior(fit_empirical_bayes(counts, proxies.shares, strength=strength))

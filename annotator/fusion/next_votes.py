@@ -36,9 +36,9 @@ from ...data.errors import CorpusError, OptionError
 from ...data.exports.label_studio import address, interface
 from ...data.files import new_directory, refuse_existing, write_json
 from ...data.seeds import uniforms
-from ..runs import Run
 from .evidence import Blend, Evidence, gather, remarks
 from .fuse import refuse_inputs
+from .proxy import Source
 from .strategies import STRATEGIES
 
 EVEN = 0.1
@@ -147,7 +147,7 @@ def corpus_shares(p: np.ndarray, rows: np.ndarray, votes: np.ndarray, chance: np
 
 def list_next(
     corpus: Corpus,
-    runs: Sequence[Run],
+    runs: Sequence[Source],
     n: int,
     *,
     strategy: str,

@@ -22,7 +22,7 @@ from scipy.optimize import minimize_scalar
 from ...data.dirichlet import fit_dirichlet_multinomial, posterior_mean
 from ...data.errors import OptionError
 from .cross_fit import FOLDS, require_pairs, subsample
-from .evidence import Blend, Evidence, require_runs, require_votes, source_column
+from .evidence import Blend, Evidence, averaged, require_runs, require_votes, source_column
 from .latent_mixture import log_share, without_one
 
 FORMS = ("linear", "logarithmic")
@@ -77,7 +77,7 @@ def opinion_pool(evidence: Evidence) -> Blend:
             "weights_of_folds": [w for f, w in sorted(weights.items()) if f >= 0],
             "runs": [run.name for run in evidence.runs],
         },
-        warnings=_warnings(evidence, covered),
+        warnings=(*averaged(evidence), *_warnings(evidence, covered)),
     )
 
 

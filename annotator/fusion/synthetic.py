@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .evidence import Blend, Evidence, require_runs, source_column
+from .evidence import Blend, Evidence, averaged, require_runs, source_column
 
 FORMULA = "p_u = mean over runs of the panel's exact distribution q_u"
 
@@ -29,4 +29,5 @@ def synthetic(evidence: Evidence) -> Blend:
         source=source_column(("synthetic", np.asarray(np.isfinite(p).all(axis=1)))),
         formula=FORMULA,
         parameters={"runs": [run.name for run in evidence.runs]},
+        warnings=averaged(evidence),
     )

@@ -1,0 +1,241 @@
+"""How much people, proxy and smoothing weigh in a fusion: its fitted strengths and class weights, with intervals.
+
+Every model is fitted once for all train speakers (theta) and once without each of the G folds of speakers (theta_g), so
+a delete-a-group jackknife over speakers costs nothing more:
+
+    theta +- t(G - 1) sqrt((G - 1) / G sum_g (theta_g - theta)^2)
+
+on the scale where theta is nearest to normal: the logarithm for strengths, temperatures and numbers of votes, the
+plain number for weights and biases. Source: Kott, "The delete-a-group jackknife" (Journal of Official Statistics,
+2001). Deviations are taken from theta and not from the folds' mean: a fold's fit has fewer votes, so its weak priors
+weigh more and it lies to one side; that counts as error too. With G = 5, t(4) = 2.78. Simulated (strength 6, which
+varies by a fifth over sixty speakers of twenty utterances with three votes), 95 % intervals hold it in 111 of 120.
+
+A mixture's classes have no names and come in another order from every fit. What is told of them does not depend on
+it: the weight pi of all classes whose votes say one label most, how much mass they give it, and the votes they count
+for, A_z, as a geometric mean by pi; and the votes that the model adds to an utterance's own, over utterances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from ...data.bootstrap import Interval
+from ...data.seeds import rng_from
+from .cross_fit import CrossFit
+from .evidence import Blend, Evidence
+from .fitted import FittedMixture, fit_prior
+from .latent_class import final_fits, final_name, power_fits, power_name
+
+METHOD = "delete-a-group jackknife over {folds} folds of speakers, t({df}), from fits that exist already (Kott 2001)"
+# Utterances over which the votes that a model adds are averaged.
+MOST_ROWS = 20_000
+SCALES: dict[str, tuple[Callable, Callable]] = {"plain": (float, float), "log": (np.log, np.exp)}
+
+
+class Estimate(NamedTuple):
+    """A parameter: what it is of (a model, a run, a label), its value and interval, its value in each fold's fit, and
+    the reason where there is no interval."""
+
+    of: str
+    name: str
+    value: float
+    low: float
+    high: float
+    of_folds: list[float]
+    reason: str = ""
+
+
+class Kind(NamedTuple):
+    """The classes of a mixture whose votes say one label most: their weight (the share of utterances), the mass
+    they give the label, and how many votes they count for."""
+
+    label: str
+    weight: Interval
+    mass: Interval
+    votes: Interval
+
+
+class Strengths(NamedTuple):
+    """Parameters, the kinds of each mixture by its name, how intervals were made, and what to say where there is
+    nothing to estimate."""
+
+    estimates: list[Estimate]
+    kinds: dict[str, list[Kind]]
+    method: str
+    reason: str = ""
+
+
+def delete_a_group(whole: float, folds: Sequence[float], *, scale: str = "plain", level: float = 0.95) -> Interval:
+    """Interval of an estimate from those without each group; NaN bounds with fewer than two, or where one is undefined.
+
+    >>> delete_a_group(2.0, [1.0, 3.0], level=0.5).low  # 2 - t.ppf(.75, 1) * sqrt(1 / 2 * 2)
+    1.0
+    """
+    there, back = SCALES[scale]
+    size = len(folds)
+    if size < 2:
+        return Interval(whole, np.nan, np.nan, "none: fewer than two folds of speakers", size)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        theta, without = there(whole), np.array([there(value) for value in folds])
+    if not np.isfinite([theta, *without]).all():
+        return Interval(whole, np.nan, np.nan, "none: undefined without one of the folds", size)
+    error = np.sqrt((size - 1) / size * ((without - theta) ** 2).sum())
+    half = float(stats.t.ppf(0.5 + level / 2, size - 1)) * error
+    return Interval(whole, float(back(theta - half)), float(back(theta + half)), "delete-a-group jackknife", size)
+
+
+def strengths(evidence: Evidence, blend: Blend, strategy: str) -> Strengths:
+    """What was fitted by the strategy that gave the distributions."""
+    if strategy in RULES:
+        return Strengths([], {}, "", RULES[strategy])
+    return ESTIMATORS[strategy](evidence, blend)
+
+
+def _of_auto(evidence: Evidence, blend: Blend) -> Strengths:
+    model = blend.parameters.get("model")
+    if model is None:
+        return _of_mixtures(evidence, blend, ["human-mixture"])
+    if model.startswith("latent-class"):
+        return _of_mixtures(evidence, blend, [model, "human-mixture"])
+    mixture = _of_mixtures(evidence, blend, ["human-mixture"])
+    cross = CrossFit(evidence, {model: fit_prior})
+    whole, *folds = (cross.model(model, f).described() for f in (-1, *cross.folds))
+    return mixture._replace(estimates=[*_prior_estimates(whole, folds, evidence), *mixture.estimates])
+
+
+def _of_latent_class(evidence: Evidence, blend: Blend) -> Strengths:
+    power = float(blend.parameters["power"])
+    found = _of_mixtures(evidence, blend, [final_name(power_name(power)) if power else "human-mixture"])
+    folds = [float(value) for value in blend.parameters["powers_of_folds"]]
+    chosen = Estimate(
+        "latent-class", "power", power, np.nan, np.nan, folds, "chosen among a few values, not estimated: see the folds"
+    )
+    return found._replace(estimates=[chosen, *found.estimates])
+
+
+def _of_human_mixture(evidence: Evidence, blend: Blend) -> Strengths:
+    return _of_mixtures(evidence, blend, ["human-mixture"])
+
+
+def _of_mixtures(evidence: Evidence, blend: Blend, names: Sequence[str]) -> Strengths:
+    cross = CrossFit(evidence, power_fits() | final_fits())
+    estimates, kinds = [], {}
+    for name in names:
+        models = [cross.model(name, f) for f in (-1, *cross.folds)]
+        votes = [added_votes(cross, model, f) for model, f in zip(models, (-1, *cross.folds), strict=True)]
+        estimates.append(_estimate(name, "votes added to an utterance's own", votes, "log"))
+        kinds[name] = kinds_of(evidence.labels.labels, [m for m in models if isinstance(m, FittedMixture)])
+    return Strengths(estimates, kinds, _method(cross.folds))
+
+
+def added_votes(cross: CrossFit, model, fold: int) -> float:
+    """Mean over the fitted utterances outside a fold of effective votes beyond the utterance's own."""
+    rows = np.flatnonzero(cross.sample & (cross.fold != fold))
+    if len(rows) > MOST_ROWS:
+        rows = np.sort(rng_from("votes added", cross.evidence.seed).choice(rows, MOST_ROWS, replace=False))
+    _, effective = model.posterior(cross.counts[rows], cross.proxies.rows(rows))
+    return float((effective - cross.counts[rows].sum(axis=1)).mean())
+
+
+def kinds_of(labels: Sequence[str], fits: Sequence[FittedMixture]) -> list[Kind]:
+    """A kind a label that some class of the first fit (that of all speakers) says most, the commonest first."""
+    found = np.array([by_label(fit) for fit in fits])
+    order = [int(c) for c in np.argsort(-found[0, 0], kind="stable") if found[0, 0, c] > 0]
+    return [
+        Kind(
+            labels[c],
+            _clipped(delete_a_group(found[0, 0, c], found[1:, 0, c].tolist())),
+            _clipped(delete_a_group(found[0, 1, c], found[1:, 1, c].tolist())),
+            delete_a_group(found[0, 2, c], found[1:, 2, c].tolist(), scale="log"),
+        )
+        for c in order
+    ]
+
+
+def by_label(fit: FittedMixture) -> np.ndarray:
+    """Weight, mass and votes [3, K] of the classes by the label they say most, over the fit's starts; NaN mass and
+    votes of a label that no class says most."""
+    pi = np.concatenate([mixture.people.pi for mixture in fit.mixtures]) / len(fit.mixtures)
+    alpha = np.concatenate([mixture.people.alpha for mixture in fit.mixtures])
+    strength = alpha.sum(axis=1)
+    label, mean = alpha.argmax(axis=1), alpha / strength[:, None]
+    add = partial(np.bincount, label, minlength=alpha.shape[1])
+    weight = add(weights=pi)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mass = add(weights=pi * mean.max(axis=1)) / weight
+        votes = np.exp(add(weights=pi * np.log(strength)) / weight)
+    return np.stack([weight, mass, votes])
+
+
+def _of_empirical_bayes(evidence: Evidence, blend: Blend) -> Strengths:
+    whole, folds = blend.parameters["all_train_speakers"], blend.parameters["folds"]
+    estimates = _prior_estimates(whole, folds, evidence, fixed=blend.parameters["strength_fixed"])
+    return Strengths(estimates, {}, _method(folds))
+
+
+def _prior_estimates(whole: Any, folds: Any, evidence: Evidence, *, fixed: bool = False) -> list[Estimate]:
+    """Strength, temperature and bias of every proxy, and the strength of all together where there are several."""
+    found, several = [], len(whole["proxies"]) > 1
+    if several:
+        values = [fit["strength"] for fit in (whole, *folds)]
+        found.append(_estimate("all proxies", "strength, in votes", values, "log", fixed))
+    for j, run in enumerate(evidence.runs):
+        fits = [fit["proxies"][j] for fit in (whole, *folds)]
+        found.append(_estimate(run.name, "strength, in votes", [fit["strength"] for fit in fits], "log", fixed))
+        found.append(_estimate(run.name, "temperature", [fit["temperature"] for fit in fits], "log"))
+        for c, label in enumerate(evidence.labels):
+            biases = [fit["bias"][label] if isinstance(fit["bias"], dict) else fit["bias"][c] for fit in fits]
+            found.append(_estimate(run.name, f"bias for {label}", biases, "plain"))
+    return found
+
+
+def _of_opinion_pool(evidence: Evidence, blend: Blend) -> Strengths:
+    values = [blend.parameters["weight"], *blend.parameters["weights_of_folds"]]
+    fixed = blend.parameters["weight_fixed"]
+    weight = _estimate("the proxies together", "weight in the pool", values, "plain", fixed)
+    weight = weight._replace(low=max(0.0, weight.low), high=min(1.0, weight.high))
+    return Strengths([weight], {}, _method(values[1:]))
+
+
+def _estimate(of: str, name: str, values: Sequence[float], scale: str, fixed: bool = False) -> Estimate:
+    whole, *folds = (float(value) for value in values)
+    if fixed:
+        return Estimate(of, name, whole, np.nan, np.nan, [], "stated, not estimated")
+    found = delete_a_group(whole, folds, scale=scale)
+    reason = found.method.removeprefix("none: ") if np.isnan(found.low) else ""
+    return Estimate(of, name, whole, found.low, found.high, folds, reason)
+
+
+def _clipped(share: Interval) -> Interval:
+    return share if np.isnan(share.low) else share._replace(low=max(0.0, share.low), high=min(1.0, share.high))
+
+
+def _method(folds: Sequence[object]) -> str:
+    return METHOD.format(folds=len(folds), df=len(folds) - 1)
+
+
+# What is said of the strategies that fit nothing, or nothing that is refitted here.
+CROWD = (
+    "crowd-kit fits one model to all ballots; it is not fitted again without some speakers, so nothing has an interval"
+)
+RULES = {
+    "human": "nothing is fitted: the frequencies of the seen votes, as they are",
+    "synthetic": "nothing is fitted: the runs' mean, as it is",
+    "pool": "nothing is fitted: a synthetic vote counts as a human one, whatever it is worth",
+    "dawid-skene": CROWD,
+    "mace": CROWD,
+    "glad": CROWD,
+}
+ESTIMATORS: dict[str, Callable[[Evidence, Blend], Strengths]] = {
+    "auto": _of_auto,
+    "empirical-bayes": _of_empirical_bayes,
+    "latent-class": _of_latent_class,
+    "human-mixture": _of_human_mixture,
+    "opinion-pool": _of_opinion_pool,
+}
