@@ -8,6 +8,8 @@ utterances are few and bins many. Neither rewards information: a constant at the
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -33,6 +35,29 @@ def distribution_ece(q: ArrayLike, counts: ArrayLike, *, bins: int = 10) -> floa
     variation distance to the same shares. Rows without prediction or votes are skipped; NaN without any.
     """
     return _single(distribution_ece_totals, distribution_ece_of, q, counts, bins)
+
+
+class Bin(NamedTuple):
+    """A bin of the top label's probability: its bounds, utterances, mean confidence and agreement (NaN if empty)."""
+
+    low: float
+    high: float
+    utterances: int
+    confidence: float
+    agreement: float
+
+
+def reliability(q: ArrayLike, counts: ArrayLike, *, bins: int = 10) -> list[Bin]:
+    """The bins that `ece` sums over: sum_b n_b/n |confidence - agreement| is the error."""
+    credit = accuracy_rows(q, counts)
+    q = as_distribution(q)
+    kept = ~np.isnan(credit)
+    confidence = q[kept].max(axis=1)
+    of = _bin(confidence, bins)
+    size = np.bincount(of, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        means = [np.bincount(of, weights=x, minlength=bins) / size for x in (confidence, credit[kept])]
+    return [Bin(b / bins, (b + 1) / bins, int(size[b]), float(means[0][b]), float(means[1][b])) for b in range(bins)]
 
 
 def ece_totals(q: ArrayLike, counts: ArrayLike, *, bins: int, groups: np.ndarray, size: int) -> np.ndarray:

@@ -70,6 +70,26 @@ def jsd_root(p: ArrayLike, q: ArrayLike) -> np.ndarray:
     return np.sqrt(jsd_nats(p, q))
 
 
+def kl_nats(p: ArrayLike, q: ArrayLike) -> np.ndarray:
+    """Kullback-Leibler divergence of q from p in nats, sum_c p_c ln(p_c / q_c), 0 ln 0 = 0; p is the reference.
+
+    Infinite where q gives 0 to a label that p has: nothing is smoothed here. Against frequencies of few votes it is the
+    negated `log_score` less the frequencies' entropy, which moves with their number.
+
+    >>> kl_nats([[.5, .5], [.5, .5]], [[.25, .75], [1, 0]]).round(6)
+    array([0.143841,      inf])
+    """
+    return by_blocks(_kl_nats, p, q)
+
+
+def _kl_nats(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    p, q = _as_distribution(p), _as_distribution(q)
+    with np.errstate(divide="ignore"):
+        cross = np.where((p == 0) & ~np.isnan(q), 0.0, p * np.log(q))
+    # rounding leaves about -1e-17 for equal rows
+    return np.maximum(row_sums(_plogp(p) - cross), 0.0)
+
+
 def bhattacharyya(p: ArrayLike, q: ArrayLike) -> np.ndarray:
     """Bhattacharyya coefficient, sum_c sqrt(p_c q_c), in [0, 1]; 1 = equal.
 

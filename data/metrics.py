@@ -76,6 +76,34 @@ def accuracy(q: ArrayLike, counts: ArrayLike) -> float:
     return float(np.nanmean(credit)) if (~np.isnan(credit)).any() else float("nan")
 
 
+def among_best(q: ArrayLike, n: int) -> np.ndarray:
+    """Chance of each label, [U, K], to be among the n of a row with the most probability; ties are drawn at random.
+
+    For n = 1 it is `plurality`. Values within a relative 1e-9 are tied. NaN rows for rows with NaN.
+
+    >>> among_best([[0.5, 0.3, 0.1, 0.1]], 3)
+    array([[1. , 1. , 0.5, 0.5]])
+    """
+    return by_blocks(lambda q: _among_best(q, n), q)
+
+
+def _among_best(q: np.ndarray, n: int) -> np.ndarray:
+    # axis 1 is the label asked about, axis 2 those that it is compared with
+    above = q[:, None, :] * (1 - 1e-9) > q[:, :, None]
+    tied = (q[:, None, :] >= q[:, :, None] * (1 - 1e-9)) & ~above
+    places = n - above.sum(axis=2)
+    chance = np.clip(places / np.maximum(tied.sum(axis=2), 1), 0.0, 1.0)
+    return np.where(np.isnan(q).any(axis=1, keepdims=True), np.nan, chance)
+
+
+def n_best_rows(q: ArrayLike, counts: ArrayLike, n: int) -> np.ndarray:
+    """Credit of each row in [0, 1]: the chance that the human plurality is among the n best; for n = 1 `accuracy_rows`.
+
+    A plurality of t tied labels counts 1/t for each. NaN where either side is undefined.
+    """
+    return by_blocks(lambda q, counts: row_sums(_among_best(q, n) * _plurality(counts)), q, counts)
+
+
 def uar_of(confusion: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Unweighted average recall of summed confusions [..., K, K] over the class set (bool [K]).
 

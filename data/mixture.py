@@ -53,7 +53,7 @@ class DirichletMixture:
         """
         counts = np.nan_to_num(np.asarray(counts, dtype=np.float64))
         log_r = self.log_joint(counts) + extra
-        r = np.exp(log_r - logsumexp(log_r, axis=1, keepdims=True))
+        r = np.exp(log_r - np.asarray(logsumexp(log_r, axis=1, keepdims=True)))
         weight = r / (counts.sum(axis=1, keepdims=True) + self.alpha.sum(axis=1))
         return weight.sum(axis=1, keepdims=True) * counts + weight @ self.alpha
 

@@ -262,3 +262,34 @@ def _write_votes(
                 }
             )
     write_table(from_rows(rows, VOTES, labels=corpus.labels), path / "votes.parquet", VOTES, labels=corpus.labels)
+
+
+def simulated_reference(
+    *, utterances: int, speakers: int, votes: int = 8, labels: LabelSet = LABEL_SETS["demo6"], m: int = 4, seed: int = 0
+):
+    """A `trainer.held_out.HeldOut` in memory, without a corpus on disk, and the truth [U, K] behind its votes."""
+    from types import SimpleNamespace
+
+    from serann.data.bootstrap import group_codes
+    from serann.trainer.held_out import HeldOut
+
+    truth = simulated_truth(utterances, speakers, len(labels), seed)
+    rng = rng_from("reference", seed)
+    names = np.array([f"sp{u % speakers:03d}" for u in range(utterances)], dtype=object)
+    codes, groups = group_codes(names)
+    ref = HeldOut(
+        corpus=SimpleNamespace(labels=labels),  # pyright: ignore[reportArgumentType]
+        split="test",
+        rows=np.arange(utterances),
+        ids=[f"u{u:04d}" for u in range(utterances)],
+        counts=np.array([rng.multinomial(votes, p) for p in truth]).astype(float),
+        speakers=names,
+        genders=np.array(["female" if u % speakers % 2 else "male" for u in range(utterances)], dtype=object),
+        dimensions=("valence",),
+        ratings=(truth @ np.linspace(1, 5, len(labels)))[:, None],
+        m=m,
+        seed=seed,
+        codes=codes,
+        groups=groups,
+    )
+    return ref, truth

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 SIZES = {
     "hidden_size": 16,
     "num_hidden_layers": 1,
@@ -22,6 +24,36 @@ def encoder_config(family: str = "wavlm", norm: str = "group", **changes):
 
     fields = {**SIZES, "feat_extract_norm": norm, "do_stable_layer_norm": norm == "layer", **changes}
     return AutoConfig.for_model(family, **fields)
+
+
+def whisper_config(**changes):
+    """A Whisper configuration of three encoder layers with a window of 2 s."""
+    from transformers import WhisperConfig
+
+    fields = {
+        "d_model": 16,
+        "encoder_layers": 3,
+        "encoder_attention_heads": 2,
+        "encoder_ffn_dim": 32,
+        "decoder_layers": 1,
+        "decoder_attention_heads": 2,
+        "decoder_ffn_dim": 32,
+        "num_mel_bins": 16,
+        "max_source_positions": 100,
+        "vocab_size": 64,
+        "max_target_positions": 8,
+        "pad_token_id": 0,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "decoder_start_token_id": 0,
+    }
+    return WhisperConfig(**{**fields, **changes})
+
+
+def make_sounds(lengths=(8000, 5200, 1600), seed: int = 0) -> list[np.ndarray]:
+    """Noise of so many samples each."""
+    rng = np.random.default_rng(seed)
+    return [(0.1 * rng.standard_normal(n)).astype(np.float32) for n in lengths]
 
 
 def make_encoder_checkpoint(

@@ -7,15 +7,13 @@ from serann.data.errors import ModelError
 from serann.trainer.encoders import (
     MaskedGroupNorm,
     SpeechEncoder,
-    fresh_encoder,
-    load_encoder,
     mask_group_norms,
     pad,
-    small_config,
     unit_variance,
 )
 from serann.trainer.heads import EmotionModel, masked_mean
-from small_encoders import encoder_config, make_encoder_checkpoint
+from serann.trainer.loading import build_encoder, fresh_encoder, load_encoder, small_config
+from small_encoders import encoder_config, make_encoder_checkpoint, make_sounds, whisper_config
 from torch import nn
 
 LENGTHS = (8000, 5200, 1600)
@@ -187,3 +185,55 @@ def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path):
         ModelError, match=r"lacks 1 weights of its own configuration, encoder.layers.0.attention.q_proj"
     ):
         load_encoder(str(path.parent))
+
+
+def whisper_checkpoint(path, **changes):
+    from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
+
+    torch.manual_seed(0)
+    WhisperForConditionalGeneration(whisper_config(**changes)).save_pretrained(path)
+    WhisperFeatureExtractor(feature_size=16, chunk_length=2).save_pretrained(path)
+    return path
+
+
+def test_a_whisper_checkpoint_loads_and_hears_as_transformers_does(tmp_path):
+    from transformers import AutoFeatureExtractor, WhisperForConditionalGeneration
+
+    path = whisper_checkpoint(tmp_path / "whisper")
+    encoder = load_encoder(str(path)).eval()
+    theirs = WhisperForConditionalGeneration.from_pretrained(path).model.encoder.eval()
+    assert all(torch.equal(theirs.state_dict()[n], t) for n, t in encoder.model.state_dict().items())
+    sounds = make_sounds((20000, 5200, 401))
+    mel = AutoFeatureExtractor.from_pretrained(path)(sounds, sampling_rate=16000, return_tensors="pt").input_features
+    with torch.no_grad():
+        expected, frames = theirs(mel).last_hidden_state, encoder(*pad(sounds))
+    assert frames.mask.sum(1).tolist() == [63, 17, 2]  # ceil(n / 160) mel frames, halved upwards
+    for row, count in enumerate((63, 17, 2)):
+        torch.testing.assert_close(frames.states[row, :count], expected[row, :count], atol=1e-5, rtol=0)
+
+
+def test_a_sound_longer_than_whispers_window_is_heard_in_windows():
+    torch.manual_seed(0)
+    encoder = build_encoder(whisper_config().to_dict(), normalise=False).eval()
+    (sound,) = make_sounds((32000 + 5200,))
+    with torch.no_grad():
+        whole = encoder(*pad([sound, sound[:1600]]))
+        parts = [encoder(*pad([part])).states[0] for part in (sound[:32000], sound[32000:])]
+    assert whole.mask.sum(1).tolist() == [117, 5]
+    torch.testing.assert_close(whole.states[0], torch.cat(parts), atol=1e-5, rtol=0)
+    assert encoder.hidden(*pad([sound]))[0].states.shape == (1, 117, 16)
+
+
+def test_a_whisper_of_another_log_mel_or_without_weights_is_refused(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    path = whisper_checkpoint(tmp_path / "whisper")
+    weights = path / "model.safetensors"
+    tensors = load_file(weights)
+    del tensors["model.encoder.layers.0.fc1.weight"]
+    save_file(tensors, weights, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"lacks 1 weights of its own configuration, encoder.layers.0.fc1"):
+        load_encoder(str(path))
+    (path / "preprocessor_config.json").write_text('{"feature_size": 80, "hop_length": 160}')
+    with pytest.raises(ModelError, match=r"asks for feature_size 80 \(expected 16\); that is no Whisper log-mel"):
+        load_encoder(str(path))

@@ -8,7 +8,6 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 from serann.annotator.audit import baselines, failures
-from serann.annotator.audit.by_speaker import jackknife_of
 from serann.annotator.audit.factors import column_factor, factors_of, thirds_of
 from serann.annotator.audit.panels import line_up
 from serann.annotator.audit.reference import build_reference
@@ -16,6 +15,7 @@ from serann.annotator.audit.result import _plain
 from serann.annotator.audit.scorer import Scorer
 from serann.annotator.audit.speaker_contrasts import against_the_rest
 from serann.annotator.runs import open_run
+from serann.data.jackknife import jackknife_of
 from serann.data.proper_scores import log_score, sq_unbiased
 from serann.data.scoring import strata_thirds
 from simulated import shuffled, simulated_corpus, simulated_run

@@ -19,7 +19,7 @@ from serann.trainer.losses import (
     class_weights,
     concordance,
     concordance_loss,
-    joint_loss,
+    dimensional_loss,
     likelihood_and_concordance,
     soft_label_kl,
 )
@@ -89,15 +89,13 @@ def test_a_constant_prediction_has_a_finite_gradient():
     assert torch.isfinite(predicted.grad).all()
 
 
-def test_joint_loss_is_the_weighted_sum():
-    logits, targets = torch.zeros(3, 2), torch.tensor([[1.0, 0.0]] * 3)
-    predicted, rated = torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([[1.0], [2.0], [4.0]])
-    loss = joint_loss(logits, targets, predicted, rated, weight=0.3)
-    assert float(loss.categorical) == pytest.approx(math.log(2))
-    assert float(loss.dimensional) == pytest.approx(1 / 7)
-    assert float(loss.total) == pytest.approx(math.log(2) + 0.3 / 7)
-    alone = joint_loss(logits, targets, None, rated, weight=0.3)
-    assert float(alone.total) == pytest.approx(math.log(2))
+def test_the_loss_on_ratings_follows_its_kind_and_is_0_without_a_head():
+    mean, rated = torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([[1.0], [2.0], [4.0]])
+    one, s = torch.ones(1), torch.zeros(3, 1)
+    assert float(dimensional_loss("ccc", mean, None, rated, one)) == pytest.approx(1 - 6 / 7)
+    both = likelihood_and_concordance(mean, s, rated, one)
+    assert float(dimensional_loss("nll-ccc", mean, s, rated, one)) == pytest.approx(float(both))
+    assert float(dimensional_loss("ccc", None, None, rated, one)) == 0
 
 
 def batch(rows=6, labels=4, seed=0):

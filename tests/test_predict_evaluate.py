@@ -143,6 +143,21 @@ def test_class_balanced_scores_correct_the_prior_that_was_taught(place):
     assert sum(found["prior"]["implied"].values()) == pytest.approx(1)
 
 
+def test_the_taught_prior_is_moved_to_that_of_the_seen_votes(place):
+    corpus, info = open_corpus(place / "corpus"), read_model_info(place / "model")
+    found = evaluate(place / "prediction", corpus)
+    rows = np.flatnonzero(corpus.in_split("test"))
+    counts = count_votes(corpus.votes, corpus.ids, corpus.labels)[rows]
+    moved = read_prediction(place / "prediction").distributions[rows] * info.marginal / np.array(info.fused.shares)
+    moved /= moved.sum(axis=1, keepdims=True)
+    row = next(row for row in found.to_json()["prior_corrected"] if row["metric"] == "log_score")
+    assert row["correction"] == "to the seen votes' shares"
+    naive = [
+        np.mean([np.log(p[c]) for c in range(6) for _ in range(int(n[c]))]) for p, n in zip(moved, counts, strict=True)
+    ]
+    assert row["value"] == pytest.approx(np.mean(naive))
+
+
 def test_thirds_are_scored_by_votes_that_do_not_cut(place):
     corpus = open_corpus(place / "corpus")
     found = evaluate(place / "model", corpus, device="cpu")
@@ -312,6 +327,6 @@ def test_the_commands_print_one_document_and_exit_by_what_happened(place, tmp_pa
 
 
 def test_every_help_has_an_example_that_parses():
-    for name in ("train", "predict", "evaluate"):
+    for name in ("train", "predict", "evaluate", "compare"):
         text = run(name, "--help").stdout
         assert f"Example: serann {name} " in " ".join(text.split())

@@ -257,6 +257,8 @@ def test_it_learns(place, tmp_path):
     )  # fmt: skip
     history = metrics(out)
     assert history[-1]["categorical_loss"] < history[0]["categorical_loss"] - 0.05
+    parts = [row["categorical_loss"] + 0.3 * row["dimensional_loss"] for row in history]
+    assert [row["loss"] for row in history] == pytest.approx(parts)
 
 
 def command(place: Path, out: Path) -> list[str]:
@@ -300,7 +302,7 @@ def test_stopped_within_an_epoch_it_goes_on_within_it(place, tmp_path, monkeypat
     options = {**QUICK, "epochs": 2, "model": str(place / "encoder"), "batch_size": 3, "accumulate": 2}
     options["save_minutes"] = 0.0
     straight = train(place / "fused", out=tmp_path / "straight", **options)
-    learn, calls = loop._learn, []
+    learn, calls = loop.learn, []
 
     def stopped(*args):
         calls.append(args)
@@ -308,7 +310,7 @@ def test_stopped_within_an_epoch_it_goes_on_within_it(place, tmp_path, monkeypat
             raise KeyboardInterrupt
         return learn(*args)
 
-    monkeypatch.setattr(loop, "_learn", stopped)
+    monkeypatch.setattr(loop, "learn", stopped)
     with pytest.raises(KeyboardInterrupt):
         train(place / "fused", out=tmp_path / "stopped", **options)
     monkeypatch.undo()
@@ -491,3 +493,78 @@ def test_seeding_inside_own_generator_leaves_the_outer_one():
         seed_torch("anything")
         torch.rand(5)
     assert torch.equal(torch.rand(2), expected)
+
+
+def test_a_plan_measures_and_writes_nothing(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["train", str(place / "fused"), "--model", str(place / "encoder"), "--from-scratch", "--epochs", "3"]
+    result = CliRunner().invoke(app, [*words, "--batch-seconds", "3", "--device", "cpu", "--plan", "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    network = open_model(train(place / "fused", model=str(place / "encoder"), out=tmp_path / "m", **QUICK)).network
+    assert found["parameters"] == found["trained"] == sum(p.numel() for p in network.parameters())
+    assert (found["utterances"], found["development"]) == (36, 12)
+    assert found["steps"] == 3 * found["batches"]
+    assert 0 < found["seconds_an_epoch"] < found["seconds"]
+    assert found["memory_bytes"] > 1e8
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m"]
+    shown = CliRunner().invoke(app, [*words, "--frozen", "--plan"])
+    assert shown.exit_code == 0, shown.output
+    assert "disk, frozen features" in shown.stdout
+
+
+def test_what_is_missing_in_the_call_is_said():
+    for words, said in ((["train"], "FUSED is missing"), (["train", "fused"], "--output is missing")):
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code != 0
+        assert said in str(result.exception)
+
+
+def test_tensorboard_gets_the_figures_of_every_epoch(place, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = train(place / "fused", model=str(place / "encoder"), out=tmp_path / "m", tensorboard=True, **QUICK)
+    events = EventAccumulator(str(out / "tensorboard"))
+    events.Reload()
+    found = [event.value for event in events.Scalars("log_score")]
+    assert found == pytest.approx([row["log_score"] for row in metrics(out)], rel=1e-6)
+
+
+def test_a_sound_that_is_gone_at_a_later_epoch_is_listed_and_training_goes_on(place, tmp_path, monkeypatch):
+    fused = tmp_path / "fused"
+    shutil.copytree(place / "fused", fused)
+    corpus = open_corpus(fused)
+    audio = Path(corpus.path / str(corpus.utterances["audio"][0].as_py()))
+    own = tmp_path / "own.wav"
+    shutil.copy(audio, own)
+    table = pa.parquet.read_table(fused / "utterances.parquet")
+    paths = [str(own), *(str((corpus.path / path).resolve()) for path in table["audio"].to_pylist()[1:])]
+    at = table.schema.get_field_index("audio")
+    pa.parquet.write_table(table.set_column(at, table.schema.field(at), pa.array(paths)), fused / "utterances.parquet")
+    validated = loop.validate
+
+    def then_gone(*args, **options):
+        own.unlink(missing_ok=True)
+        return validated(*args, **options)
+
+    monkeypatch.setattr(loop, "validate", then_gone)
+    monkeypatch.setattr("serann.trainer.dataset.Sounds._room", 0, raising=False)
+    read = Sounds.read
+    monkeypatch.setattr(Sounds, "read", lambda self, row: (self._kept.clear(), read(self, row))[1])
+    out = train(fused, model=str(place / "encoder"), out=tmp_path / "m", **QUICK)
+    info = read_model_info(out)
+    assert info.finished
+    assert [failure["utterance_id"] for failure in info.failures] == [corpus.ids[0]]
+
+
+def test_a_label_that_nothing_teaches_is_a_warning(place, tmp_path):
+    fused = tmp_path / "fused"
+    corpus, _ = simulated_corpus(tmp_path / "c", utterances=40, speakers=10, audio=True)
+    rare = corpus.labels.labels[-1]
+    kept = [row for row in corpus.votes.to_pylist() if row["label"] != rare]
+    table = pa.parquet.read_table(corpus.path / "votes.parquet")
+    pa.parquet.write_table(pa.Table.from_pylist(kept, table.schema), corpus.path / "votes.parquet")
+    fuse(open_corpus(corpus.path), [], strategy="human", out=fused)
+    out = train(fused, model=str(place / "encoder"), out=tmp_path / "m", **{**QUICK, "epochs": 1})
+    assert any(f"no training utterance has any of the label {rare}" in words for words in read_model_info(out).warnings)

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from serann.annotator.audit import variants
 from serann.annotator.audit.baselines import fit_people, fitted_part, perfect
-from serann.annotator.audit.by_speaker import holm, jackknife_of
+from serann.annotator.audit.by_speaker import holm
 from serann.annotator.audit.reference import build_reference
 from serann.annotator.audit.result import _plain
 from serann.annotator.audit.scorer import Scorer
 from serann.data import divergences as d
 from serann.data.bootstrap import by_group
 from serann.data.calibration_errors import distribution_ece, ece
+from serann.data.jackknife import jackknife_of
 from serann.data.metrics import item_r2_rows, r2_by_class
 from serann.data.proper_scores import log_score
 from serann.data.scoring import ScoreRow

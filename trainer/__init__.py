@@ -1,15 +1,19 @@
 """Speech-emotion models trained on vote distributions: train, predict, evaluate."""
 
 from .checkpoint import ModelInfo, Trained, open_model, read_model_info
+from .compare import Comparison, compare
 from .evaluate import Evaluation, evaluate
 from .loop import train
-from .predict import Prediction, predict, read_prediction
+from .predict import predict
+from .prediction import Prediction, read_prediction
 
 __all__ = [
+    "Comparison",
     "Evaluation",
     "ModelInfo",
     "Prediction",
     "Trained",
+    "compare",
     "evaluate",
     "open_model",
     "predict",

@@ -19,8 +19,9 @@ from ..data.corpus import Division
 from ..data.errors import ModelError, OutputError, list_problems
 from ..data.files import atomic_file, finite, read_json, write_json
 from ..data.labels import LabelSet
-from .encoders import build_encoder
 from .heads import EmotionModel
+from .layers import choose
+from .loading import build_encoder
 from .options import TrainOptions
 
 FORMAT = 1
@@ -29,7 +30,8 @@ CONSTANT = "constant"
 
 class Architecture(BaseModel):
     """How to build the network before its weights are loaded; `encoder` is a transformers configuration, `layer` the
-    one whose states are read.
+    one whose states are read, and where `auto` chose it `saliency` every layer's, the embeddings' first, of
+    so many utterances.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,6 +39,8 @@ class Architecture(BaseModel):
     encoder: dict[str, Any]
     normalise: bool
     layer: str = "last"
+    saliency: list[float] | None = None
+    saliency_utterances: int = 0
     head: str = "linear"
     pooling: str = "mean"
     skip: bool = False
@@ -156,6 +160,7 @@ def build_network(info: ModelInfo) -> EmotionModel:
     """The network that model.json describes; its weights are random until some are loaded."""
     with torch.random.fork_rng():
         encoder = build_encoder(info.architecture.encoder, normalise=info.architecture.normalise)
+        encoder = choose(encoder, info.architecture.layer)
         return EmotionModel(
             encoder,
             labels=len(info.labels["labels"]),

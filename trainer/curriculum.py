@@ -2,7 +2,7 @@
 
 An utterance's ambiguity is the entropy of what it should be answered, H / ln K (Omidi and Hansen 2026). Where votes are
 few, the entropy of their frequencies is biased down and full of ties, so ours is its expectation under the votes'
-posterior, Dirichlet(a) with A = sum a (`expected_entropy`; Wolpert and Wolf 1995):
+posterior, Dirichlet(a) with A = sum a (`expected_entropy`; Wolpert and Wolf 1995); theirs is `ambiguity="target"`:
 
     E[H] = psi(A + 1) - sum_c a_c / A psi(a_c + 1)
 
@@ -25,11 +25,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import psi
 
+from ..data.divergences import normalised_entropy
 from ..data.errors import OptionError
 from ..data.seeds import uniforms
 
 if TYPE_CHECKING:
     from .options import TrainOptions
+    from .targets import Examples
 
 FILTERS = ("filter", "reverse-filter", "random-filter")
 WEIGHTS = ("weight", "reverse-weight")
@@ -108,6 +110,11 @@ def weights(curriculum: str, ambiguity: np.ndarray, exponent: float, *, least: f
     ease = ambiguity if curriculum == "reverse-weight" else 1 - ambiguity
     found = np.clip(np.clip(ease, 0, 1) ** exponent, least, 1)
     return found / found.mean()
+
+
+def ambiguity_of(options: TrainOptions, examples: Examples) -> np.ndarray:
+    """What a curriculum goes by [N]: the expected entropy given the votes, or the target's own, over ln K."""
+    return examples.ambiguity if options.ambiguity == "expected" else normalised_entropy(examples.targets)
 
 
 def lesson(

@@ -1,7 +1,7 @@
 """From sounds to batches: read, perturbed, and batched by equal seconds."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from ..data.audio import SAMPLE_RATE, utterance_audio
 from ..data.corpus import Corpus
 from ..data.errors import SerannError
 from ..data.seeds import rng_from
-from .encoders import pad
+from .encoders import pad, pad_states
 from .targets import Examples
 
 SPEED = 0.07
@@ -96,7 +96,7 @@ def perturb(waveform: np.ndarray, rng: np.random.Generator, *, shortest: int) ->
 
 class Batch(NamedTuple):
     """Utterances at `places` of the examples with their sounds; `failures` are those that could not be heard,
-    with reasons.
+    with reasons. `waveforms` are [B, N], or, of a frozen encoder, the states [S, B, T, H] that were made of them.
     """
 
     places: np.ndarray
@@ -105,11 +105,19 @@ class Batch(NamedTuple):
     failures: list[tuple[int, str]]
 
 
+class Readable(Protocol):
+    """What gives an utterance's sound, or what a frozen encoder made of it, or why there is none."""
+
+    shortest: int
+
+    def read(self, row: int) -> np.ndarray | str: ...
+
+
 class Listening(torch.utils.data.Dataset):
     """Example by example, its place and its sound, in one epoch: what a DataLoader's workers read."""
 
     def __init__(
-        self, examples: Examples, sounds: Sounds, change: Callable[[int, np.ndarray], np.ndarray] | None = None
+        self, examples: Examples, sounds: Readable, change: Callable[[int, np.ndarray], np.ndarray] | None = None
     ):
         self.examples, self.sounds, self.change = examples, sounds, change
 
@@ -140,9 +148,10 @@ def collate(items: Sequence[tuple[int, np.ndarray | str]]) -> Batch:
     """Stack what could be heard; a batch of nothing but failures has no rows."""
     heard = [(place, sound) for place, sound in items if not isinstance(sound, str)]
     failures = [(place, sound) for place, sound in items if isinstance(sound, str)]
-    waveforms, lengths = (
-        pad([sound for _, sound in heard]) if heard else (torch.zeros(0, 0), torch.zeros(0, dtype=torch.long))
-    )
+    waveforms, lengths = torch.zeros(0, 0), torch.zeros(0, dtype=torch.long)
+    if heard:
+        stack = pad if heard[0][1].ndim == 1 else pad_states
+        waveforms, lengths = stack([sound for _, sound in heard])
     return Batch(np.array([place for place, _ in heard], dtype=int), waveforms, lengths, failures)
 
 

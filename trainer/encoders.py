@@ -1,19 +1,13 @@
 """Speech encoders of transformers (WavLM, HuBERT, wav2vec 2.0) whose batches equal their single runs."""
 
 import warnings
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data.errors import ModelError
-from ..data.files import read_json
-
-ENCODERS = {"wavlm": "microsoft/wavlm-base-plus"}
-ARCHITECTURES = ("wavlm", "hubert", "wav2vec2")
 # LayerDrop takes layers away at random and SpecAugment masks frames (and raises below ten of them): both draw
 # from global generators.
 _TRAINING_SWITCHES = {"layerdrop": 0.0, "apply_spec_augment": False}
@@ -74,24 +68,50 @@ class SpeechEncoder(nn.Module):
 
     `normalise` scales each waveform to zero mean and unit variance over its valid samples first, as the
     checkpoint's feature extractor asks. The output of an utterance does not depend on what it is batched with
-    (to rounding).
+    (to rounding). Frames are the last layer's states, another's, or a weighted sum of all (`layers.choose`).
     """
+
+    layer_weights: nn.Parameter | None
 
     def __init__(self, model: nn.Module, *, normalise: bool):
         super().__init__()
         self.model = model
         self.normalise = normalise
+        self.register_parameter("layer_weights", None)
         for switch, value in _TRAINING_SWITCHES.items():
             setattr(self.config, switch, value)
         self._group_norms = mask_group_norms(model)
+        self._quieten()
+
+    def _quieten(self) -> None:
         # transformers asks for the gradient with respect to the waveform, for gradient checkpointing of its
         # convolutions. Nobody uses it, and it costs a sixth of a step of the small configuration.
-        convolutions: Any = model.feature_extractor
+        convolutions: Any = self.model.feature_extractor
         convolutions._requires_grad = False
 
     @property
     def config(self) -> Any:
         return self.model.config
+
+    @property
+    def transformer(self) -> Any:
+        """The part with the `layers`, and with the `layer_norm` before or after them."""
+        return self.model.encoder
+
+    @property
+    def convolutions(self) -> list[nn.Module]:
+        """The feature encoder, which hears the waveform."""
+        return [self.model.feature_extractor]  # pyright: ignore[reportReturnType]
+
+    @property
+    def normed_at_end(self) -> bool:
+        """Whether `transformer.layer_norm` follows the last layer; elsewhere it precedes the first."""
+        return bool(self.config.do_stable_layer_norm)
+
+    @property
+    def depth(self) -> int:
+        """Number of transformer layers that are computed."""
+        return len(self.transformer.layers)
 
     @property
     def width(self) -> int:
@@ -115,6 +135,46 @@ class SpeechEncoder(nn.Module):
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> Frames:
         """Encode waveforms [B, N] of `lengths` [B] valid samples (at least `shortest` each)."""
+        return self.combine(*self.read(waveforms, lengths))
+
+    def hidden(self, waveforms: Tensor, lengths: Tensor) -> list[Frames]:
+        """Frames of every computed layer: first the embeddings before the first layer, last what `last` gives."""
+        states, mask = self._all_layers(waveforms, lengths)
+        return [Frames(layer, mask) for layer in states]
+
+    def read(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """What `combine` makes frames of: states [S, B, T, H] of the layers that are read, one or all, and the mask."""
+        if self.layer_weights is None:
+            states, mask = self._last_layer(waveforms, lengths)
+            return states[None], mask
+        states, mask = self._all_layers(waveforms, lengths)
+        return torch.stack(states), mask
+
+    def combine(self, states: Tensor, mask: Tensor) -> Frames:
+        """Frames of the states [S, B, T, H] of the layers that are read: sum_s softmax(w)_s h_s, or the one."""
+        if self.layer_weights is None:
+            return Frames(states[0], mask)
+        shares = torch.softmax(self.layer_weights.float(), dim=0).to(states.dtype)
+        return Frames(torch.tensordot(shares, states, dims=1), mask)
+
+    def _all_layers(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+        inputs: list[Tensor] = []
+        hooks = [
+            layer.register_forward_pre_hook(lambda module, given: inputs.append(given[0]))
+            for layer in self.transformer.layers
+        ]
+        try:
+            last, mask = self._last_layer(waveforms, lengths)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [self._arrange(states, mask) for states in inputs] + [last], mask
+
+    def _arrange(self, states: Tensor, mask: Tensor) -> Tensor:
+        """A layer's states as `_last_layer` gives them."""
+        return states
+
+    def _last_layer(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         valid = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
         if self.normalise:
             waveforms = unit_variance(waveforms, valid)
@@ -125,7 +185,7 @@ class SpeechEncoder(nn.Module):
             warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
             states = self.model(waveforms, attention_mask=valid.long()).last_hidden_state
         frames = torch.arange(states.shape[1], device=states.device) < self.frame_counts(lengths)[:, None]
-        return Frames(states, frames)
+        return states, frames
 
 
 def unit_variance(waveforms: Tensor, valid: Tensor) -> Tensor:
@@ -138,150 +198,22 @@ def unit_variance(waveforms: Tensor, valid: Tensor) -> Tensor:
     return (waveforms - mean) * torch.rsqrt(variance + 1e-7) * valid
 
 
-def small_config() -> Any:
-    """A WavLM of 0.2 million parameters that learns from a few hundred short clips on a laptop, for the
-    demonstration.
-
-    Measured on simulated clips: a second layer, wider layers or a longer first kernel cost time and moved the
-    test score by no more than another seed does. Group norm in the first layer hardly beat the constant
-    (sq_unbiased .28 against .31, layer norm .18), and normalised waveforms lost as well (.21, else .17).
-    """
-    from transformers import WavLMConfig
-
-    return WavLMConfig(
-        hidden_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        intermediate_size=128,
-        feat_extract_norm="layer",
-        do_stable_layer_norm=True,
-        conv_dim=(128, 64, 64),
-        conv_kernel=(640, 4, 3),
-        conv_stride=(160, 2, 2),
-        conv_bias=True,
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=4,
-        num_buckets=32,
-        max_bucket_distance=100,
-        hidden_dropout=0.1,
-        activation_dropout=0.1,
-        attention_dropout=0.1,
-    )
-
-
-def fresh_encoder(model: str) -> SpeechEncoder:
-    """An encoder with random weights: of the small configuration for "wavlm", else of the configuration that
-    `model` names.
-
-    Draws from torch's global generator, as transformers' initialisation does: seed it around the call.
-    """
-    if model in ENCODERS:
-        return build_encoder(small_config().to_dict(), normalise=False)
-    config, normalise = _configuration(model)
-    return build_encoder(config.to_dict(), normalise=normalise)
-
-
-def build_encoder(config: Mapping[str, Any], *, normalise: bool) -> SpeechEncoder:
-    """An encoder of a stored configuration; its weights are random until a state is loaded."""
-    from transformers import AutoConfig, AutoModel
-
-    fields = {name: value for name, value in config.items() if name != "model_type"}
-    made = AutoConfig.for_model(config["model_type"], **fields)
-    return SpeechEncoder(AutoModel.from_config(made), normalise=normalise)
-
-
-def load_encoder(model: str) -> SpeechEncoder:
-    """The pretrained encoder that `model` names: "wavlm", a checkpoint directory, or a name on the hub.
-
-    Raises ModelError where it is absent, of another architecture, or holds other weights than its
-    configuration says.
-    """
-    from safetensors import SafetensorError
-    from transformers import AutoModel
-
-    config, normalise = _configuration(model)
-    try:
-        loaded, report = AutoModel.from_pretrained(
-            ENCODERS.get(model, model), config=config, output_loading_info=True, dtype=torch.float32
-        )
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise ModelError(f"{model}: its weights cannot be loaded: {_first_sentence(error)}") from error
-    missing = sorted(set(report["missing_keys"]) - {"masked_spec_embed"})
-    if missing:
-        raise ModelError(
-            f"{model}: the checkpoint lacks {len(missing)} weights of its own configuration, {missing[0]} among them; "
-            "it is incomplete or of another architecture"
-        )
-    return SpeechEncoder(loaded, normalise=normalise)
-
-
-def _configuration(model: str) -> tuple[Any, bool]:
-    """The configuration behind a name or directory, and whether its feature extractor normalises waveforms."""
-    from transformers import AutoConfig
-
-    name = ENCODERS.get(model, model)
-    if not Path(name).is_dir():
-        _ensure_cached(name)
-    elif not (Path(name) / "config.json").is_file():
-        raise ModelError(
-            f"{name}: no config.json in this directory; expected a transformers checkpoint of {_families()}"
-        )
-    try:
-        config = AutoConfig.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{name}: its configuration cannot be read: {_first_sentence(error)}") from error
-    if config.model_type not in ARCHITECTURES:
-        raise ModelError(f"{name}: it is a {config.model_type} model; expected one of {_families()}")
-    return config, _normalises(name, config)
-
-
-def _normalises(name: str, config: Any) -> bool:
-    """What preprocessor_config.json says; without one, what these families do: layer-norm configurations
-    normalise.
-    """
-    from transformers.utils.hub import cached_file
-
-    try:
-        found = cached_file(name, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False)
-    except OSError:
-        found = None
-    if found is None:
-        return config.feat_extract_norm == "layer"
-    return bool(read_json(found, what="feature extractor's configuration").get("do_normalize", True))
-
-
-def _ensure_cached(name: str) -> None:
-    """Raise ModelError unless `name` lies in the local cache or the hub answers for it (asked once: the hub's
-    own client retries).
-    """
-    from huggingface_hub import HfApi, try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
-
-    missing = f"{name} was not found on disk, and"
-    try:
-        if isinstance(try_to_load_from_cache(name, "config.json"), str):
-            return
-        HfApi().model_info(name, timeout=10)
-    except RepositoryNotFoundError as error:
-        raise ModelError(f"{missing} the hub knows no such model (or it is private): check the name") from error
-    except HFValidationError as error:
-        raise ModelError(f"{missing} it is no name of a model on the hub either: check the path") from error
-    except Exception as error:  # whatever the network stack raises, the user's answer is the same
-        raise ModelError(f"{missing} the hub could not be reached: {_first_sentence(error)}") from error
-
-
-def _families() -> str:
-    return ", ".join(ARCHITECTURES)
-
-
-def _first_sentence(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-
-
 def pad(waveforms: list[np.ndarray]) -> tuple[Tensor, Tensor]:
     """Stack waveforms to [B, N] with zeros behind the shorter ones; return them with their lengths [B]."""
     lengths = torch.tensor([len(w) for w in waveforms])
     padded = torch.zeros(len(waveforms), int(lengths.max()))
     for row, waveform in enumerate(waveforms):
         padded[row, : len(waveform)] = torch.from_numpy(np.asarray(waveform, dtype=np.float32))
+    return padded, lengths
+
+
+def pad_states(states: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Stack layers' states [S, T, H] to [S, B, T, H] float32 with zeros behind the shorter ones; return them with their
+    frame counts [B].
+    """
+    lengths = torch.tensor([found.shape[1] for found in states])
+    layers, _, width = states[0].shape
+    padded = torch.zeros(layers, len(states), int(lengths.max()), width)
+    for row, found in enumerate(states):
+        padded[:, row, : found.shape[1]] = torch.from_numpy(found)
     return padded, lengths

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..data.errors import AudioError, ModelError, SerannError
 from ..data.files import finite
+from .board import Board, require_tensorboard
 from .checkpoint import (
     clear_partial,
     load_state,
@@ -22,11 +23,13 @@ from .checkpoint import (
     write_metrics,
     write_model_info,
 )
-from .curriculum import lesson
-from .dataset import Batch, Listening, Perturbed, load_batches
+from .curriculum import ambiguity_of, lesson
+from .dataset import Batch, Listening, Perturbed, Sounds, load_batches
 from .device import own_generator, pick_device, seed_torch
+from .features import FrozenFeatures, answer
+from .freezing import learnt_state, set_trainable
 from .losses import CATEGORICAL, Loss, Target, dimensional_loss
-from .options import DEFAULTS, check_options
+from .options import check_options, with_defaults
 from .preparing import Training, open_existing, prepare
 from .schedule import set_rates
 from .validation import best_epoch, has_stalled, validate
@@ -47,6 +50,8 @@ def train(
     device: str = "auto",
     workers: int = 0,
     save_minutes: float = SAVE_MINUTES,
+    features: str | Path | None = None,
+    tensorboard: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
     **options: Any,
@@ -59,18 +64,23 @@ def train(
     out take DEFAULTS, and a frozen encoder hears sounds unperturbed. Killed and called again the same way it goes
     on after its last whole epoch, or what was saved every `save_minutes` since, and on a CPU ends in the same
     weights: nothing is drawn from a state that lives longer than a batch. Finished and called again the same way,
-    it returns `out` and does nothing. `progress(done, total)` counts batches.
+    it returns `out` and does nothing. `progress(done, total)` counts batches, first those that `auto` listens to, then
+    with those that a frozen encoder hears. What a frozen encoder heard lies in the folder `features`, for other
+    trainings too; by default inside `out`, until the training is finished.
 
     An utterance that cannot be heard is left out and listed in `failures` of model.json; `warnings` there says
     what makes its scores on other splits too good. Raises SerannError for a broken input, an output of another
     training (naming what differs), and a loss that is no number (naming the batch's utterances).
     """
-    given = {"perturb": not options.get("frozen", False), **options, "model": model, "from_scratch": from_scratch}
-    chosen = check_options({**DEFAULTS[from_scratch], **given})
+    chosen = check_options(with_defaults(model, from_scratch, options))
     pick_device(device)
+    if tensorboard:
+        require_tensorboard()
     fused, out = open_existing(fused_dir), Path(out)
     with own_generator():
-        training, found = prepare(fused, chosen, out, device=device, workers=workers, overwrite=overwrite)
+        training, found = prepare(
+            fused, chosen, out, device=device, workers=workers, overwrite=overwrite, progress=progress
+        )
         if found is not None:
             refuse_changes(found, training.info, out)
             if found.finished:
@@ -78,13 +88,42 @@ def train(
         else:
             write_model_info(out, training.info)
         begun = _resume(training)
+        training.board = Board(out) if tensorboard else None
         try:
+            progress = _hear_once(training, features, progress)
             _run_epochs(training, begun, progress, save_minutes=save_minutes)
         except SerannError:
-            if not training.history:  # nothing to go on from, so nothing is left behind
+            if not any(path.is_file() for path in (out / "checkpoint").rglob("*")):  # nothing to go on from
                 shutil.rmtree(out, ignore_errors=True)
             raise
     return _finish(training)
+
+
+def _hear_once(training: Training, folder: str | Path | None, progress: Progress | None) -> Progress | None:
+    """Let a frozen encoder hear every utterance once, and read from then on what it made of them; return what counts
+    the training's batches behind those.
+    """
+    options, accelerator, told = training.options, training.accelerator, progress or (lambda done, total: None)
+    if not options.frozen or not isinstance(training.sounds, Sounds):
+        return progress
+    features = FrozenFeatures(
+        training.out / "checkpoint" / "features" if folder is None else folder,
+        accelerator.unwrap_model(training.network).encoder,
+        training.sounds,
+        precision=options.precision,
+        batch_seconds=options.batch_seconds,
+    )
+    parts = (training.examples, training.validation)
+    first, then = len(features.batches(parts)), sum(len(training.batches(epoch)) for epoch in range(options.epochs))
+    features.extract(
+        parts,
+        device=accelerator.device,
+        workers=training.workers,
+        autocast=lambda: accelerator.autocast(),
+        progress=lambda done, of: told(done, of + then),
+    )
+    training.sounds = features
+    return lambda done, of: told(first + done, first + of)
 
 
 def _run_epochs(training: Training, begun: list[Row], progress: Progress | None, *, save_minutes: float) -> None:
@@ -110,11 +149,12 @@ def _train_epoch(
 ) -> list[Row]:
     """Descend once through the train split, after the batches that an earlier call has `begun`; a row each batch."""
     training.network.train()
+    set_trainable(training.accelerator.unwrap_model(training.network), training.options, epoch + 1)
     options, examples, rows = training.options, training.examples, list(begun)
     change = None
     if options.perturb:
         change = Perturbed(examples, options.seed, epoch, shortest=training.sounds.shortest)
-    weigh = lesson(options, examples.ambiguity, examples.ids(range(len(examples))), epoch=epoch + 1)
+    weigh = lesson(options, ambiguity_of(options, examples), examples.ids(range(len(examples))), epoch=epoch + 1)
     batches, saved = training.batches(epoch), time.monotonic()
     listening = Listening(examples, training.sounds, change)
     steps, taken = training.steps(options.epochs), training.steps(epoch)
@@ -129,9 +169,9 @@ def _train_epoch(
         rows.append((0, 0.0, 0.0, 0.0))
         if len(batch.places):
             seed_torch("dropout", options.seed, epoch, number)
-            rows[-1] = _learn(training, batch, epoch, weigh(batch.places))
+            rows[-1] = learn(training, batch, epoch, weigh(batch.places))
         if (number + 1) % options.accumulate == 0 or number + 1 == len(batches):
-            _step(training, batch, epoch)
+            descend(training, batch, epoch)
             if time.monotonic() - saved >= 60 * save_minutes and number + 1 < len(batches):
                 _save(training, rows)
                 saved = time.monotonic()
@@ -139,11 +179,11 @@ def _train_epoch(
     return rows
 
 
-def _learn(training: Training, batch: Batch, epoch: int, weights: np.ndarray) -> Row:
+def learn(training: Training, batch: Batch, epoch: int, weights: np.ndarray) -> Row:
     """Add a batch's gradient to what is accumulated."""
     options, examples, accelerator = training.options, training.examples, training.accelerator
     where = accelerator.device
-    output = training.network(batch.waveforms.to(where), batch.lengths.to(where))
+    output = answer(training.network, batch, where)
     target = Target(
         p=_tensor(examples.targets[batch.places], where),
         votes=_tensor(examples.votes[batch.places], where),
@@ -166,7 +206,7 @@ def _learn(training: Training, batch: Batch, epoch: int, weights: np.ndarray) ->
     return len(batch.places), total, first, second
 
 
-def _step(training: Training, batch: Batch, epoch: int) -> None:
+def descend(training: Training, batch: Batch, epoch: int) -> None:
     """Descend along the accumulated gradient, cut to the norm `clip`."""
     norm = training.accelerator.clip_grad_norm_(training.network.parameters(), training.options.clip)
     if training.options.precision != "fp16" and norm is not None and not math.isfinite(float(norm)):
@@ -201,6 +241,8 @@ def _record(training: Training, epoch: int, rows: Sequence[Row]) -> None:
     row |= scores
     training.failures |= failures
     training.history.append(row)
+    if training.board is not None:
+        training.board.write(row)
     if best_epoch(training.history, training.options.best_by) == epoch:
         save_weights(training.accelerator.unwrap_model(training.network), training.out / "weights.safetensors")
     write_metrics(training.out, training.history)
@@ -212,7 +254,7 @@ def _save(training: Training, begun: list[Row]) -> None:
     save_state(
         training.out,
         {
-            "network": training.accelerator.unwrap_model(training.network).state_dict(),
+            "network": learnt_state(training.accelerator.unwrap_model(training.network), training.options),
             "optimiser": training.optimiser.state_dict(),
             "history": training.history,
             "failures": training.failures,
@@ -227,7 +269,8 @@ def _resume(training: Training) -> list[Row]:
     state = load_state(training.out)
     if state is None:
         return []
-    training.accelerator.unwrap_model(training.network).load_state_dict(state["network"])
+    network = training.accelerator.unwrap_model(training.network)
+    network.load_state_dict(state["network"], strict=not training.options.frozen)
     training.optimiser.load_state_dict(state["optimiser"])
     training.history, training.failures = list(state["history"]), dict(state["failures"])
     return [tuple(row) for row in state["begun"]]

@@ -43,6 +43,7 @@ class TrainOptions(BaseModel):
     dimension_weights: dict[str, float] = Field(default_factory=dict)
     curriculum: Literal["none", "filter", "reverse-filter", "random-filter", "weight", "reverse-weight"] = "none"
     curriculum_over: Literal["batch", "epoch"] = "batch"
+    ambiguity: Literal["expected", "target"] = "expected"
     quantiles: str = "1:.5,2:.6,4:.8,8:.9,12:1"
     exponent: float = Field(default=2.0, ge=0)
     last_exponent: float = Field(default=0.0, ge=0)
@@ -96,6 +97,12 @@ def _impossible(options: TrainOptions) -> list[tuple[bool, str]]:
             f"dirichlet-multinomial learns from the votes themselves, not from targets {options.targets!r}",
         ),
     ]
+
+
+def with_defaults(model: str, from_scratch: bool, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a training with DEFAULTS for those left out; a frozen encoder hears sounds unperturbed."""
+    given = {"perturb": not options.get("frozen", False), **options, "model": model, "from_scratch": from_scratch}
+    return {**DEFAULTS[from_scratch], **given}
 
 
 def check_options(options: Mapping[str, Any]) -> TrainOptions:

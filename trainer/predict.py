@@ -1,58 +1,39 @@
-"""Prediction: what a trained model hears in a corpus or in sound files."""
+"""Prediction: what a trained model hears in a corpus or in sound files.
 
+A sound longer than `WINDOW` seconds is heard in equal windows of at most that, whose distributions, ratings and
+strengths are averaged: memory stays what a training's is, and no model is asked about lengths that it never met.
+"""
+
+import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..data.audio import SAMPLE_RATE, load_audio, utterance_audio
+from ..data.audio import SAMPLE_RATE, load_audio, utterance_audio, window_count
 from ..data.corpus import Corpus
-from ..data.errors import ModelError, OptionError, list_problems
-from ..data.files import new_directory, read_json, write_json
-from ..data.tables import DISTRIBUTIONS, FAILURES, RATINGS, distribution_array, from_rows, read_table, write_table
-from .checkpoint import ModelInfo, Trained, open_model, software
+from ..data.errors import OptionError, list_problems
+from ..data.files import new_directory
+from .checkpoint import ModelInfo, Trained, open_model
 from .dataset import heard
 from .device import pick_device
 from .encoders import pad
+from .heads import Output
+from .losses import LOG_EVIDENCE
+from .prediction import Prediction, write_prediction
 from .targets import from_unit
 
-FORMAT = 1
-# Sounds are read and sorted by length this many at a time: enough for full batches, little to hold in memory.
+# Seconds of a window: training refuses longer utterances.
+WINDOW = 30.0
+# Windows are read and sorted by length this many at a time: enough for full batches, little to hold in memory.
 CHUNK = 256
 Progress = Callable[[int, int], None]
 Reader = Callable[[], np.ndarray]
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What a model hears: distributions [U, K] and mean ratings [U, D] on the corpus's scale, in the order of
-    `ids`.
-
-    An utterance that could not be heard is a row of NaN, and has its reason in `failures`.
-    """
-
-    model: ModelInfo
-    ids: list[str]
-    distributions: np.ndarray
-    ratings: np.ndarray
-    failures: dict[str, str]
-    path: Path | None = None
-
-
-class PredictionInfo(BaseModel):
-    """What `prediction.json` holds: the model, whole, so that a prediction can be scored without it."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    format: int = FORMAT
-    model: ModelInfo
-    source: dict[str, Any]
-    counts: dict[str, int]
-    software: dict[str, str] = Field(default_factory=dict)
+# What is done to an utterance's sound before it is heard: (row of the corpus, waveform) to a waveform.
+Change = Callable[[int, np.ndarray], np.ndarray]
 
 
 def predict(
@@ -67,10 +48,11 @@ def predict(
 ) -> Prediction:
     """Let a trained model listen to a corpus, or to sound files, and write a prediction directory.
 
-    It holds distributions.parquet (`source` is the model's name), ratings.parquet for a model with a
-    dimensional head, failures.parquet with the utterances that could not be heard, and prediction.json. Files
-    are named by their path as given. Raises ModelError for a model that is absent or unfinished, OutputError
-    for an existing output without `overwrite`.
+    It holds distributions.parquet (`source` is the model's name; `effective_votes` for a model of loss
+    dirichlet-multinomial), ratings.parquet for a model with a dimensional head, failures.parquet with the utterances
+    that could not be heard, and prediction.json. Files are named by their path as given.
+
+    Raises ModelError for a model that is absent or unfinished, OutputError for an existing output without `overwrite`.
     """
     trained = open_model(model)
     with new_directory(out, what="prediction", overwrite=overwrite) as partial:
@@ -80,8 +62,8 @@ def predict(
         else:
             found = predict_files(trained, source, device=device, batch_seconds=batch_seconds, progress=progress)
             described = {"files": len(found.ids)}
-        _write(partial, found, described)
-    return Prediction(found.model, found.ids, found.distributions, found.ratings, found.failures, Path(out))
+        write_prediction(partial, found, described)
+    return replace(found, path=Path(out), source=described)
 
 
 def predict_corpus(
@@ -89,13 +71,19 @@ def predict_corpus(
     corpus: Corpus,
     *,
     rows: Sequence[int] | np.ndarray | None = None,
+    change: Change | None = None,
     device: str = "auto",
     batch_seconds: float = 120.0,
     progress: Progress | None = None,
 ) -> Prediction:
-    """Listen to a corpus's utterances, all or those at `rows`."""
+    """Listen to a corpus's utterances, all or those at `rows`, as they are or as `change` makes them."""
     chosen = range(len(corpus.ids)) if rows is None else [int(row) for row in rows]
-    readers = [lambda i=row: utterance_audio(corpus, i) for row in chosen]
+
+    def read(row: int) -> np.ndarray:
+        sound = utterance_audio(corpus, row, max_seconds=math.inf)
+        return sound if change is None else change(row, sound)
+
+    readers = [lambda row=row: read(row) for row in chosen]
     ids = [corpus.ids[row] for row in chosen]
     return listen(trained, ids, readers, device=device, batch_seconds=batch_seconds, progress=progress)
 
@@ -113,7 +101,7 @@ def predict_files(
     twice = sorted({name for name in ids if ids.count(name) > 1})
     if twice:
         raise OptionError(list_problems("sound files to predict", [f"{name} is named twice" for name in twice]))
-    readers = [lambda path=name: load_audio(path) for name in ids]
+    readers = [lambda path=name: load_audio(path, max_seconds=math.inf) for name in ids]
     return listen(trained, ids, readers, device=device, batch_seconds=batch_seconds, progress=progress)
 
 
@@ -131,105 +119,72 @@ def listen(
     """
     where, info = pick_device(device), trained.info
     network = trained.network.to(where)
-    distributions = np.full((len(ids), len(info.label_set)), np.nan)
-    ratings = np.full((len(ids), len(info.dimensions)), np.nan)
-    failures: dict[str, str] = {}
-    for first in range(0, len(ids), CHUNK):
-        sounds: dict[int, np.ndarray] = {}
-        for place in range(first, min(first + CHUNK, len(ids))):
-            sound = heard(readers[place], shortest=network.encoder.shortest)
-            if isinstance(sound, str):
-                failures[ids[place]] = sound
-            else:
-                sounds[place] = sound
-        for places in _batches(sounds, batch_seconds):
-            waveforms, lengths = pad([sounds[place] for place in places])
+    evidential = info.options.loss == "dirichlet-multinomial"
+    sums = np.zeros((len(ids), len(info.label_set) + len(info.dimensions) + 1))
+    heard_windows, failures = np.zeros(len(ids)), {}
+    for windows in _chunks(ids, readers, network.encoder.shortest, failures):
+        for batch in _batches(windows, batch_seconds):
+            waveforms, lengths = pad([sound for _, sound in batch])
             with torch.inference_mode():
-                output = network(waveforms.to(where), lengths.to(where))
-            distributions[places] = torch.softmax(output.logits.cpu().double(), dim=-1).numpy()
-            if output.ratings is not None and info.scale is not None:
-                ratings[places] = from_unit(output.ratings.cpu().double().numpy(), info.scale)
+                answers = _answers(network(waveforms.to(where), lengths.to(where)), info)
+            places = [place for place, _ in batch]
+            np.add.at(sums, places, answers)
+            np.add.at(heard_windows, places, 1)
             if progress is not None:
-                progress(int((~np.isnan(distributions[:, 0])).sum()) + len(failures), len(ids))
-    return Prediction(info, ids, distributions, ratings, failures)
+                progress(int((heard_windows > 0).sum()) + len(failures), len(ids))
+    means = np.divide(sums, heard_windows[:, None], out=np.full(sums.shape, np.nan), where=heard_windows[:, None] > 0)
+    distributions, ratings, strength = np.split(means, [len(info.label_set), -1], axis=1)
+    return Prediction(
+        info, ids, distributions, ratings, failures, effective_votes=strength[:, 0] if evidential else None
+    )
 
 
-def _batches(sounds: dict[int, np.ndarray], batch_seconds: float) -> Iterator[list[int]]:
-    """Places in batches of like-long sounds, each of at most `batch_seconds` with its padding."""
-    batch: list[int] = []
-    for place in sorted(sounds, key=lambda place: len(sounds[place])):
-        if batch and len(sounds[place]) * (len(batch) + 1) > batch_seconds * SAMPLE_RATE:
+def _answers(output: Output, info: ModelInfo) -> np.ndarray:
+    """What a batch is answered, [B, K + D + 1]: the distribution, ratings on the corpus's scale, and the strength
+    sum_c exp(z_c) in votes, the logits z held where the loss holds them.
+    """
+    logits = output.logits.cpu().double()
+    strength = torch.logsumexp(logits.clamp(-LOG_EVIDENCE, LOG_EVIDENCE), dim=-1, keepdim=True).exp()
+    parts = [torch.softmax(logits, dim=-1).numpy(), strength.numpy()]
+    if output.ratings is not None and info.scale is not None:
+        parts.insert(1, from_unit(output.ratings.cpu().double().numpy(), info.scale))
+    return np.concatenate(parts, axis=1)
+
+
+def _chunks(
+    ids: list[str], readers: Sequence[Reader], shortest: int, failures: dict[str, str]
+) -> Iterator[list[tuple[int, np.ndarray]]]:
+    """Windows of the sounds with their sound's place, at least `CHUNK` at a time; what cannot be heard is told in
+    `failures`.
+    """
+    windows: list[tuple[int, np.ndarray]] = []
+    for place, read in enumerate(readers):
+        sound = heard(read, shortest=shortest)
+        if isinstance(sound, str):
+            failures[ids[place]] = sound
+            continue
+        windows += [(place, window) for window in windows_of(sound)]
+        if len(windows) >= CHUNK:
+            yield windows
+            windows = []
+    if windows:
+        yield windows
+
+
+def windows_of(sound: np.ndarray) -> list[np.ndarray]:
+    """A sound [T] in equal windows of at most `WINDOW` seconds, to a sample; one of up to that length is itself."""
+    count = window_count(len(sound) / SAMPLE_RATE, WINDOW)
+    edges = [len(sound) * i // count for i in range(count + 1)]
+    return [sound[first:last] for first, last in itertools.pairwise(edges)]
+
+
+def _batches(windows: list[tuple[int, np.ndarray]], batch_seconds: float) -> Iterator[list[tuple[int, np.ndarray]]]:
+    """Windows in batches of like-long ones, each of at most `batch_seconds` with its padding."""
+    batch: list[tuple[int, np.ndarray]] = []
+    for window in sorted(windows, key=lambda window: len(window[1])):
+        if batch and len(window[1]) * (len(batch) + 1) > batch_seconds * SAMPLE_RATE:
             yield batch
             batch = []
-        batch.append(place)
+        batch.append(window)
     if batch:
         yield batch
-
-
-def _write(path: Path, found: Prediction, described: dict[str, Any]) -> None:
-    info, labels = found.model, found.model.label_set
-    provenance = {"model": info.name, "fused": info.fused.fingerprint, **described}
-    heard = [place for place, name in enumerate(found.ids) if name not in found.failures]
-    rows = [
-        {"utterance_id": found.ids[place], "p": found.distributions[place].tolist(), "source": info.name}
-        for place in heard
-    ]
-    table = from_rows(rows, DISTRIBUTIONS, labels=labels)
-    write_table(table, path / "distributions.parquet", DISTRIBUTIONS, labels=labels, provenance=provenance)
-    if info.dimensions and info.scale is not None:
-        rated = [
-            {
-                "utterance_id": found.ids[place],
-                "rater_id": info.name,
-                "source": "synthetic",
-                "dimension": dimension,
-                "value": float(found.ratings[place, d]),
-            }
-            for place in heard
-            for d, dimension in enumerate(info.dimensions)
-        ]
-        scaled = {**provenance, "scale": list(info.scale)}
-        write_table(from_rows(rated, RATINGS), path / "ratings.parquet", RATINGS, provenance=scaled)
-    failures = [{"utterance_id": name, "reason": reason, "attempts": 1} for name, reason in found.failures.items()]
-    write_table(from_rows(failures, FAILURES), path / "failures.parquet", FAILURES, provenance=provenance)
-    counts = {"utterances": len(found.ids), "predicted": len(heard), "failed": len(failures)}
-    written = PredictionInfo(model=info, source=described, counts=counts, software=software())
-    write_json(path / "prediction.json", written.model_dump(mode="json"))
-
-
-def is_prediction(path: str | Path) -> bool:
-    """Whether a directory holds a prediction (it may still be a broken one)."""
-    return (Path(path) / "prediction.json").is_file()
-
-
-def read_prediction(path: str | Path) -> Prediction:
-    """Read a prediction directory; ModelError or TableError where it is absent, broken, or of a newer format."""
-    path = Path(path)
-    if not is_prediction(path):
-        raise ModelError(f"no prediction at {path}: it has no prediction.json; make one with 'serann predict'")
-    found = read_json(path / "prediction.json", what="prediction's description")
-    newest = found.get("format", FORMAT)
-    if isinstance(newest, int) and newest > FORMAT:
-        raise ModelError(f"{path}: prediction format {newest} was written by a newer serann: upgrade")
-    try:
-        info = PredictionInfo.model_validate(found).model
-    except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise ModelError(list_problems(str(path / "prediction.json"), problems)) from None
-    table = read_table(path / "distributions.parquet", DISTRIBUTIONS, labels=info.label_set)
-    failed = read_table(path / "failures.parquet", FAILURES)
-    failures = dict(zip(failed["utterance_id"].to_pylist(), failed["reason"].to_pylist(), strict=True))
-    heard = table["utterance_id"].to_pylist()
-    ids = [*heard, *failures]
-    distributions = np.full((len(ids), len(info.label_set)), np.nan)
-    distributions[: len(heard)] = distribution_array(table["p"])
-    return Prediction(info, ids, distributions, _read_ratings(path, info, ids), failures, path)
-
-
-def _read_ratings(path: Path, info: ModelInfo, ids: list[str]) -> np.ndarray:
-    ratings = np.full((len(ids), len(info.dimensions)), np.nan)
-    if info.dimensions:
-        row_of = {name: row for row, name in enumerate(ids)}
-        for rated in read_table(path / "ratings.parquet", RATINGS).to_pylist():
-            ratings[row_of[rated["utterance_id"]], info.dimensions.index(rated["dimension"])] = rated["value"]
-    return ratings

@@ -11,12 +11,15 @@ import torch
 from ..data.errors import CorpusError, OptionError
 from ..data.fused import Fused, open_fused
 from .checkpoint import Architecture, ModelInfo, Source, claim, software
-from .dataset import Sounds, bucketed_batches
-from .device import make_accelerator, seed_torch
-from .encoders import fresh_encoder, load_encoder
+from .dataset import Readable, Sounds, bucketed_batches
+from .device import make_accelerator, pick_device, seed_torch
+from .encoders import SpeechEncoder
 from .heads import EmotionModel
+from .layers import choose
+from .loading import fresh_encoder, load_encoder
 from .losses import class_weights
 from .options import TrainOptions
+from .saliency import Choice, choose_layer
 from .schedule import make_optimiser
 from .targets import (
     Examples,
@@ -25,11 +28,14 @@ from .targets import (
     shared_speakers,
     taught_shares,
     training_examples,
+    untaught_labels,
     validation_examples,
 )
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+    from .board import Board
 
 
 @dataclass
@@ -40,7 +46,7 @@ class Training:
     info: ModelInfo
     examples: Examples
     validation: Examples
-    sounds: Sounds
+    sounds: Readable
     network: EmotionModel
     optimiser: torch.optim.Optimizer
     accelerator: "Accelerator"
@@ -48,6 +54,7 @@ class Training:
     class_weights: np.ndarray
     dimension_weights: np.ndarray
     workers: int = 0
+    board: "Board | None" = None
     history: list[dict[str, Any]] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
 
@@ -71,9 +78,17 @@ def open_existing(fused_dir: str | Path) -> Fused:
 
 
 def prepare(
-    fused: Fused, options: TrainOptions, out: Path, *, device: str, workers: int, overwrite: bool
+    fused: Fused,
+    options: TrainOptions,
+    out: Path,
+    *,
+    device: str,
+    workers: int,
+    overwrite: bool,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Training, ModelInfo | None]:
     """Build data, network and optimiser, then take the output; and what lies in the output already."""
+    there = claim(out, overwrite=False)
     dimensions = rated_dimensions(fused.corpus) if options.dimensional_weight > 0 else []
     if options.best_by == "ccc" and not dimensions:
         raise OptionError("--best-by ccc needs ratings of valence, arousal or dominance, and the train split has none")
@@ -83,8 +98,18 @@ def prepare(
     if options.loss == "dirichlet-multinomial" and not examples.votes.any():
         raise CorpusError(f"{fused.path}: the train split has no seen vote, which dirichlet-multinomial learns from")
     validation = validation_examples(fused.corpus, dimensions)
-    network = _network(options, labels=len(fused.corpus.labels), dimensions=dimensions)
-    info = _describe(fused, options, network, dimensions, examples, validation, out)
+    seed_torch("weights", options.seed)
+    encoder = fresh_encoder(options.model) if options.from_scratch else load_encoder(options.model)
+    sounds = Sounds(fused.corpus, shortest=encoder.shortest, **({"memory_seconds": 0.0} if options.frozen else {}))
+    choice = None
+    if options.layer == "auto":
+        choice = _chosen_before(None if overwrite else there, encoder) or choose_layer(
+            encoder, examples, sounds, seed=options.seed, batch_seconds=options.batch_seconds,
+            device=pick_device(device), progress=progress,
+        )  # fmt: skip
+    encoder = choose(encoder.cpu(), options.layer if choice is None else str(choice.layer))
+    network = _network(encoder, options, labels=len(fused.corpus.labels), dimensions=dimensions)
+    info = _describe(fused, options, network, choice, dimensions, examples, validation, out)
     found = claim(out, overwrite=overwrite)
     accelerator = make_accelerator(device, options.precision)
 
@@ -97,7 +122,6 @@ def prepare(
             epoch=epoch,
         )
 
-    sounds = Sounds(fused.corpus, shortest=network.encoder.shortest)
     network, optimiser = accelerator.prepare(network, make_optimiser(network, options))
     training = Training(
         out=out,
@@ -116,10 +140,20 @@ def prepare(
     return training, found
 
 
-def _network(options: TrainOptions, *, labels: int, dimensions: list[str]) -> EmotionModel:
-    seed_torch("weights", options.seed)
+def _chosen_before(there: ModelInfo | None, encoder: SpeechEncoder) -> Choice | None:
+    """What `auto` chose in the training that lies in the output: it is this one, and nothing is chosen twice, or will
+    be refused, and nothing needs to be chosen.
+    """
+    if there is None:
+        return None
+    built, scores = there.architecture, there.architecture.saliency
+    layer = 0 if scores is None else min(int(built.layer), encoder.depth)
+    return Choice(layer, scores or [], built.saliency_utterances)
+
+
+def _network(encoder: SpeechEncoder, options: TrainOptions, *, labels: int, dimensions: list[str]) -> EmotionModel:
     return EmotionModel(
-        fresh_encoder(options.model) if options.from_scratch else load_encoder(options.model),
+        encoder,
         labels=labels,
         dimensions=dimensions,
         dropout=options.dropout,
@@ -134,6 +168,7 @@ def _describe(
     fused: Fused,
     options: TrainOptions,
     network: EmotionModel,
+    choice: Choice | None,
     dimensions: list[str],
     examples: Examples,
     validation: Examples,
@@ -145,6 +180,9 @@ def _describe(
         architecture=Architecture(
             encoder=network.encoder.config.to_dict(),
             normalise=network.encoder.normalise,
+            layer=options.layer if choice is None else str(choice.layer),
+            saliency=None if choice is None else choice.scores,
+            saliency_utterances=0 if choice is None else choice.utterances,
             head=options.head,
             pooling=options.pooling,
             skip=options.skip,
@@ -166,6 +204,6 @@ def _describe(
         ),
         division=corpus.info.division,
         marginal=seen_marginal(fused).tolist(),
-        warnings=shared_speakers(corpus),
+        warnings=[*shared_speakers(corpus), *untaught_labels(examples)],
         software=software(),
     )

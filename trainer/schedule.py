@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from .curriculum import at_epoch, stages
+from .freezing import parameter_groups
 from .heads import EmotionModel
 from .options import TrainOptions
 
@@ -22,17 +23,10 @@ NEWBOB_LEAST, NEWBOB_FACTOR = 0.0025, 0.9
 
 
 def make_optimiser(network: EmotionModel, options: TrainOptions) -> torch.optim.AdamW:
-    """AdamW over the encoder's parameters at `learning_rate` and the heads' at `head_learning_rate`; a group's `base`
-    is its own rate, and `part` what it trains.
+    """AdamW over the parameters that learn (`freezing.parameter_groups`): a group's `base` is its own rate, and `part`
+    what it trains.
     """
-    heads = network.head_parameters()
-    ours = {id(parameter) for parameter in heads}
-    encoder = [parameter for parameter in network.parameters() if id(parameter) not in ours]
-    groups = [
-        {"params": encoder, "lr": options.learning_rate, "part": "encoder"},
-        {"params": heads, "lr": options.head_learning_rate, "part": "heads"},
-    ]
-    return torch.optim.AdamW([{**group, "base": group["lr"]} for group in groups], weight_decay=options.weight_decay)
+    return torch.optim.AdamW(parameter_groups(network, options), weight_decay=options.weight_decay)
 
 
 def set_rates(

@@ -115,6 +115,17 @@ def shared_speakers(corpus: Corpus) -> list[str]:
     return found
 
 
+def untaught_labels(examples: Examples) -> list[str]:
+    """A warning that names the labels no target has anything of; empty where there is none."""
+    none = [name for name, mass in zip(examples.corpus.labels, examples.targets.sum(axis=0), strict=True) if mass <= 0]
+    if not none:
+        return []
+    return [
+        f"no training utterance has any of the label {', '.join(none)}: a model can hardly answer it; import with a "
+        "label set that the votes fill, or fuse by a strategy that smooths (human-mixture)"
+    ]
+
+
 def rated_dimensions(corpus: Corpus) -> list[str]:
     """Which of valence, arousal and dominance the seen raters rated in the train split, in this order.
 

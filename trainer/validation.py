@@ -11,13 +11,15 @@ from ..data.errors import AudioError
 from ..data.metrics import accuracy, ccc, macro_f1, uar
 from ..data.proper_scores import log_score, sq_unbiased
 from .checkpoint import ModelInfo
-from .dataset import Listening, Sounds, bucketed_batches, load_batches
+from .dataset import Listening, Readable, bucketed_batches, load_batches
+from .features import answer
+from .heads import EmotionModel
 from .options import DIRECTION, TrainOptions
 from .targets import Examples
 
 
 def validate(
-    network: torch.nn.Module, examples: Examples, sounds: Sounds, info: ModelInfo, *, workers: int = 0
+    network: EmotionModel, examples: Examples, sounds: Readable, info: ModelInfo, *, workers: int = 0
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Score the network on human votes and ratings; return the scores, and why some utterances were not
     heard.
@@ -32,7 +34,7 @@ def validate(
         if not len(batch.places):
             continue
         with torch.no_grad():
-            output = network(batch.waveforms.to(where), batch.lengths.to(where))
+            output = answer(network, batch, where)
         q[batch.places] = torch.softmax(output.logits.cpu().double(), dim=-1).numpy()
         if output.ratings is not None:
             rated[batch.places] = output.ratings.cpu().double().numpy()

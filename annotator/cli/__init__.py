@@ -38,6 +38,7 @@ COMMANDS = (
     "train",
     "predict",
     "evaluate",
+    "compare",
     "models",
     "prompts",
     "panels",

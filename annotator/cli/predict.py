@@ -23,8 +23,10 @@ def predict(
     """Let a trained model listen to a corpus or to sound files.
 
     Writes a distribution over the labels for each utterance, and ratings where
-    the model gives them. An utterance that cannot be heard is listed, and the
-    exit code is then 1.
+    the model gives them; of a model trained with --loss dirichlet-multinomial
+    also how many votes it takes each distribution to be worth. Sounds of more
+    than 30 s are heard in equal windows, whose answers are averaged. An
+    utterance that cannot be heard is listed, and the exit code is then 1.
 
     Example: serann predict model demo -o prediction
     """
@@ -65,8 +67,14 @@ def _show(found) -> None:
     from .console import print_table
 
     labels = list(found.model.label_set)
+    strength = found.effective_votes
     rows = [
-        [name, *found.distributions[place].tolist(), *found.ratings[place].tolist()]
+        [
+            name,
+            *found.distributions[place].tolist(),
+            *([] if strength is None else [float(strength[place])]),
+            *found.ratings[place].tolist(),
+        ]
         for place, name in enumerate(found.ids)
         if name not in found.failures
     ]
@@ -74,4 +82,4 @@ def _show(found) -> None:
     title = f"{found.path}: {len(rows)} utterances" + (f", the first {len(shown)}" if len(rows) > len(shown) else "")
     scale = found.model.scale
     rated = [f"{dimension} ({scale[0]:g}-{scale[1]:g})" for dimension in found.model.dimensions]
-    print_table(title, ["utterance", *labels, *rated], shown)
+    print_table(title, ["utterance", *labels, *([] if strength is None else ["votes"]), *rated], shown)

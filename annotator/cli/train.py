@@ -1,53 +1,75 @@
-"""`serann train`: a speech encoder on fused vote distributions."""
+"""`serann train`: a speech encoder on vote distributions."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from . import train_options as given
+
 
 def train(
-    fused: Annotated[Path, typer.Argument(metavar="FUSED", help="A fused corpus.", show_default=False)],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="MODEL", help="The model directory.", show_default=False)
-    ],
-    model: Annotated[
-        str, typer.Option(help="wavlm (base-plus, from the hub), a checkpoint folder, or a hub id.")
-    ] = "wavlm",
-    from_scratch: Annotated[
-        bool, typer.Option("--from-scratch", help="Random weights; for wavlm, a small configuration.")
+    fused: given.Fused = None,
+    output: given.Output = None,
+    recipe: given.Recipe = None,
+    recipes: Annotated[bool, typer.Option("--recipes", help="List the recipes.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what it will take (parameters, memory, time, disk), and train nothing.")
     ] = False,
-    epochs: Annotated[
-        int | None, typer.Option(help="Epochs (default: 20 from scratch, else 10).", show_default=False)
-    ] = None,
-    batch_seconds: Annotated[
-        float | None, typer.Option(help="Seconds a batch, with padding (default: 30, else 120).", show_default=False)
-    ] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="The encoder's (default: 0.002, else 0.00001).", show_default=False)
-    ] = None,
-    head_learning_rate: Annotated[
-        float | None, typer.Option(help="The heads' (default: 0.002, else 0.0001).", show_default=False)
-    ] = None,
-    schedule: Annotated[str, typer.Option(help="cosine or constant, after a warm-up.")] = "cosine",
-    dimensional_weight: Annotated[
-        float, typer.Option(help="Weight of 1 - CCC on the ratings; 0 leaves their head out.")
-    ] = 0.3,
-    perturb: Annotated[bool, typer.Option(help="Vary speed, cut and noise of what is trained on.")] = True,
-    best_by: Annotated[
-        str, typer.Option(help="log_score, sq_unbiased, accuracy, uar, macro_f1 or ccc, on development.")
-    ] = "log_score",
-    patience: Annotated[
-        int | None, typer.Option(help="Stop after so many epochs without a better one.", show_default=False)
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of weights, batches and dropout.")] = 0,
+    model: given.Model = None,
+    from_scratch: given.FromScratch = None,
+    layer: given.Layer = None,
+    frozen: given.Frozen = None,
+    unfreeze: given.Unfreeze = None,
+    unfreeze_rates: given.UnfreezeRates = None,
+    layer_decay: given.LayerDecay = None,
+    head: given.Head = None,
+    pooling: given.Pooling = None,
+    skip: given.Skip = None,
+    dropout: given.Dropout = None,
+    targets: given.Targets = None,
+    merged_alpha: given.MergedAlpha = None,
+    loss: given.Loss = None,
+    dimensional_loss: given.DimensionalLoss = None,
+    dimensional_weight: given.DimensionalWeight = None,
+    dimension_weights: given.DimensionWeights = None,
+    curriculum: given.Curriculum = None,
+    curriculum_over: given.CurriculumOver = None,
+    ambiguity: given.Ambiguity = None,
+    quantiles: given.Quantiles = None,
+    exponent: given.Exponent = None,
+    last_exponent: given.LastExponent = None,
+    ramp: given.Ramp = None,
+    least_weight: given.LeastWeight = None,
+    epochs: given.Epochs = None,
+    batch_seconds: given.BatchSeconds = None,
+    batch_size: given.BatchSize = None,
+    accumulate: given.Accumulate = None,
+    learning_rate: given.LearningRate = None,
+    head_learning_rate: given.HeadLearningRate = None,
+    schedule: given.Schedule = None,
+    warm_up: given.WarmUp = None,
+    weight_decay: given.WeightDecay = None,
+    clip: given.Clip = None,
+    perturb: given.Perturb = None,
+    best_by: given.BestBy = None,
+    patience: given.Patience = None,
+    precision: given.Precision = None,
+    seed: given.Seed = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="no (32 bits), bf16 or fp16.")] = "no",
     workers: Annotated[int, typer.Option(help="Processes that read sounds ahead.")] = 0,
+    features: Annotated[
+        Path | None,
+        typer.Option(help="Keep a frozen encoder's frames in this folder, for other trainings.", show_default=False),
+    ] = None,
+    save_minutes: Annotated[float, typer.Option(help="Save a long epoch's work so often.")] = 10.0,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write each epoch's figures for TensorBoard, too.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing model.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Train a speech encoder on a fused corpus: soft-label KL, and 1 - CCC on the ratings.
+    """Train a speech encoder on a fused corpus's train split, from votes and ratings that may be seen.
 
     The best epoch on the development split's human votes is kept. The same
     command again goes on where it was stopped, to the same weights; a finished
@@ -56,36 +78,52 @@ def train(
 
     Example: serann train fused --model wavlm --from-scratch --epochs 2 -o model
     """
+    call = dict(locals())
+    if recipes:
+        return _list_recipes(as_json)
+    apart = ("fused", "output", "recipe", "recipes", "plan", "overwrite", "as_json", "save_minutes", "features")
+    asked = given.chosen(recipe, {name: value for name, value in call.items() if name not in (*apart, "tensorboard")})
+    if fused is None:
+        raise _missing("FUSED", "the fused corpus to learn from: serann train fused -o model")
+    if plan:
+        return _plan(fused, asked, as_json)
+    if output is None:
+        raise _missing("--output", "where the model goes: serann train fused -o model")
+    _train(fused, output, asked, features, save_minutes, tensorboard, overwrite, as_json)
+
+
+def _missing(what: str, why: str) -> Exception:
+    from ...data.errors import OptionError
+
+    return OptionError(f"{what} is missing: {why}")
+
+
+def _train(
+    fused: Path,
+    output: Path,
+    asked: dict[str, Any],
+    features: Path | None,
+    save_minutes: float,
+    tensorboard: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
     from ...data.files import read_json
     from ...trainer import read_model_info
     from ...trainer import train as run_training
     from .console import note, print_json, progress
 
     there = (output / "model.json").is_file() and not overwrite and read_model_info(output).finished
-    asked = {
-        "epochs": epochs,
-        "batch_seconds": batch_seconds,
-        "learning_rate": learning_rate,
-        "head_learning_rate": head_learning_rate,
-    }
     with progress("train") as step:
         path = run_training(
             fused,
-            model=model,
-            from_scratch=from_scratch,
             out=output,
-            schedule=schedule,
-            dimensional_weight=dimensional_weight,
-            perturb=perturb,
-            best_by=best_by,
-            patience=patience,
-            seed=seed,
-            device=device,
-            precision=precision,
-            workers=workers,
+            features=features,
+            save_minutes=save_minutes,
+            tensorboard=tensorboard,
             overwrite=overwrite,
             progress=step,
-            **{name: value for name, value in asked.items() if value is not None},
+            **asked,
         )
     info = read_model_info(path)
     if as_json:
@@ -102,11 +140,59 @@ def train(
         raise typer.Exit(1)
 
 
+def _list_recipes(as_json: bool) -> None:
+    from ...trainer.recipe import about_recipe, recipe_names
+    from .console import print_json, print_table
+
+    about = {name: about_recipe(name) for name in recipe_names()}
+    if as_json:
+        print_json(about)
+    else:
+        print_table("Recipes: serann train FUSED --recipe NAME -o MODEL", ["recipe", "what"], list(about.items()))
+
+
+def _plan(fused: Path, asked: dict[str, Any], as_json: bool) -> None:
+    from ...trainer.plan import plan
+    from .console import print_json, print_table, progress
+
+    with progress("plan") as step:
+        found = plan(fused, progress=step, **{name: value for name, value in asked.items() if name != "workers"})
+    if as_json:
+        return print_json(found.to_json())
+    gigabytes = {"memory, peak": found.memory_bytes, "disk, model": found.disk_bytes}
+    if found.feature_bytes:
+        gigabytes["disk, frozen features"] = found.feature_bytes
+    print_table(
+        f"Plan of a training on {found.device} ({found.measured_batches} batches measured)",
+        ["what", "how much"],
+        [
+            ["parameters", f"{found.parameters:,}"],
+            ["trained in the first epoch", f"{found.trained:,}"],
+            ["utterances", f"{found.utterances:,} ({found.hours:.2f} h), development {found.development:,}"],
+            ["batches an epoch", f"{found.batches:,}"],
+            ["steps", f"{found.steps:,} in {found.epochs} epochs"],
+            ["time an epoch", _clock(found.seconds_an_epoch)],
+            ["time at most", _clock(found.seconds)],
+            *([name, f"{size / 1e9:.2f} GB"] for name, size in gigabytes.items()),
+        ],
+    )
+
+
+def _clock(seconds: float) -> str:
+    return (
+        f"{seconds:.1f} s"
+        if seconds < 90
+        else f"{seconds / 60:.1f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
 # Means over the mini-batches of the epoch, while the weights moved: 1 - CCC of a few utterances is no split's CCC.
 TRAIN_ROWS = {
     "loss": "train loss (mean of mini-batches)",
-    "categorical_loss": "train categorical loss, KL (mini-batches)",
-    "dimensional_loss": "train dimensional loss, 1 - CCC (mini-batches)",
+    "categorical_loss": "train categorical loss, {loss} (mini-batches)",
+    "dimensional_loss": "train dimensional loss, {dimensional_loss} (mini-batches)",
 }
 
 
@@ -116,8 +202,11 @@ def _show(path: Path, info) -> None:
 
     epochs = len((path / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
     left_out = {"learning_rate"} if info.dimensions else {"learning_rate", "dimensional_loss"}
+    told = {**info.options.model_dump(), "loss": info.options.loss.upper()}
+    told["dimensional_loss"] = {"ccc": "1 - CCC", "nll-ccc": "likelihood and 1 - CCC"}[info.options.dimensional_loss]
+    names = {key: words.format(**told) for key, words in TRAIN_ROWS.items()}
     print_table(
         f"{path}: kept epoch {info.best_epoch} of {epochs}, best by {info.options.best_by} on the development split",
         ["figure", "value"],
-        [[TRAIN_ROWS.get(k, f"development {k}"), v] for k, v in info.best.items() if k not in left_out],
+        [[names.get(k, f"development {k}"), v] for k, v in info.best.items() if k not in left_out],
     )

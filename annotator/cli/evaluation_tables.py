@@ -1,0 +1,183 @@
+"""What `serann evaluate` and `serann compare` print."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ..audit.answers import figure
+from .console import print_table
+
+
+def cell(score: Any) -> str:
+    """A value with its interval in brackets, or with the reason why there is none; `score` is a row or its mapping."""
+    if score is None:
+        return "-"
+    found = score if isinstance(score, Mapping) else score._asdict()
+    shown = figure(found["value"], found["low"], found["high"])
+    if math.isfinite(found["value"]) and math.isnan(found["low"]) and "method" in found:
+        return f"{shown} ({found['method'].replace('none', 'no interval')})"
+    return shown
+
+
+def show(found: Any) -> None:
+    """Print an evaluation, table by table."""
+    _overall(found)
+    _by_ambiguity(found)
+    _by_class(found)
+    _by_speaker(found)
+    _genders(found)
+    _priors(found)
+    _noise(found)
+
+
+def _overall(found: Any) -> None:
+    rows = {(row.system, row.stratum, row.score.metric): row.score for row in found.rows}
+    model = found.model.name
+    overall = []
+    for metric in dict.fromkeys(row.score.metric for row in found.rows):
+        ours, constant = rows.get((model, "all", metric)), rows.get(("constant", "all", metric))
+        if ours is not None:
+            overall.append([metric, cell(ours), cell(constant), ours.utterances])
+    print_table(
+        f"{model} on {found.corpus}, {found.split}: {found.utterances} utterances of {found.speakers} speakers",
+        ["metric", "model [95 % over speakers]", "constant", "utterances"],
+        overall,
+    )
+    bins = len(found.calibration)
+    print(f"kl_nats is KL(votes || model); ece and distribution_ece have {bins} bins of equal width.")
+
+
+def _by_ambiguity(found: Any) -> None:
+    rows = {(row.system, row.stratum, row.score.metric): row.score for row in found.rows}
+    model = found.model.name
+    strata = [s for s in dict.fromkeys(row.stratum for row in found.rows) if s != "all"]
+    if not strata:
+        return
+    sizes = [rows[model, stratum, "sq_unbiased"].utterances for stratum in strata]
+    heads = [h for stratum, n in zip(strata, sizes, strict=True) for h in (f"{stratum} (n = {n})", "constant")]
+    by_third = []
+    for metric in dict.fromkeys(row.score.metric for row in found.rows):
+        cells = [rows.get((system, stratum, metric)) for stratum in strata for system in (model, "constant")]
+        if any(cells):
+            shown = zip(cells[::2], cells[1::2], strict=True)
+            by_third.append([metric, *(x for ours, flat in shown for x in (cell(ours), flat and flat.value))])
+    print_table(f"\nBy ambiguity ({found.votes_scored} votes scored, the others cut)", ["metric", *heads], by_third)
+    print(found.thirds)
+
+
+def _by_class(found: Any) -> None:
+    rows = [
+        [
+            row["label"],
+            f"{row['support']:.1f}",
+            f"{row['answered']:.1f}",
+            row["recall"],
+            row["precision"],
+            cell(row["f1"]),
+        ]
+        for row in found.classes["labels"]
+    ]
+    print_table("\nBy label", ["label", "support", "answered", "recall", "precision", "F1"], rows)
+    print("support and answered: utterances whose plurality it is, people's and the model's; a tie is shared.")
+
+
+def _by_speaker(found: Any) -> None:
+    own = found.speakers_own
+    rule = f"{own['least_support']} utterances or more of each of {own['least_classes']} labels or more"
+    if own["reason"]:
+        print(f"\nBy speaker: nothing, for {own['reason']} (--speaker-support chooses)")
+        return
+    rows = [[row["metric"], cell(row), cell(row["equal"]), cell(row["chance"])] for row in own["shares"]]
+    print_table(
+        f"\nBy speaker: share of the {own['speakers']} (of {own['named']}) speakers with {rule}",
+        ["whose own UAR is above", "share", "if all were heard equally well", "if answers were blind"],
+        rows,
+    )
+    spread = own["distribution"][0]
+    at = ", ".join(f"{name} {spread[name]:.3f}" for name in ("least", "q25", "median", "q75", "most"))
+    print(
+        f"own UAR over these speakers: {at}; standard deviation {spread['sd']:.3f}, and {spread['sd_if_equal']:.3f} if "
+        "all were heard equally well (binomial, central 95 % in brackets)."
+    )
+
+
+def _genders(found: Any) -> None:
+    gaps = found.genders
+    if gaps["reason"]:
+        print(f"\nWomen and men: no gap, for {gaps['reason']}")
+        return
+    sizes = gaps["speakers"]
+    rows = [[row["metric"], cell(row["female"]), cell(row["male"]), cell(row["gap"])] for row in gaps["gaps"]]
+    print_table(
+        f"\nWomen and men ({sizes['female']} and {sizes['male']} speakers; UAR and macro-F1 over the "
+        f"{len(gaps['classes'])} labels that both have)",
+        ["metric", "female", "male", "female less male"],
+        rows,
+    )
+
+
+def _priors(found: Any) -> None:
+    corrected = [
+        row for row in found.corrected if row["metric"].split("@")[0] not in ("bhattacharyya", "total_variation")
+    ]
+    rows = [
+        [row["metric"], f"{row['system']}, {_corrected(row)}", cell(row)]
+        for row in [*found.balanced["scores"], *corrected]
+    ]
+    print_table(
+        "\nAs if all labels were equally common (_balanced), and with the prior that was taught corrected",
+        ["metric", "system, prior corrected", "value"],
+        rows,
+    )
+
+
+def _corrected(row: Mapping[str, Any]) -> str:
+    return "as it is" if row["correction"] == "none" else row["correction"]
+
+
+def _noise(found: Any) -> None:
+    if not found.noise:
+        return
+    metrics = list(dict.fromkeys(row["metric"] for row in found.noise))
+    cells = {(row["noise"], row["snr"], row["metric"]): row for row in found.noise}
+    rows = [["none", "", *(figure(found.value(metric)) for metric in metrics)]]
+    for kind, snr in dict.fromkeys((row["noise"], row["snr"]) for row in found.noise):
+        rows.append([kind, f"{snr:g}", *(_marked(cells.get((kind, snr, metric))) for metric in metrics)])
+    print_table("\nUnder noise", ["noise", "SNR, dB", *metrics], rows)
+    print("*: differs from the same utterances without noise (95 % over speakers, paired).")
+
+
+def _marked(row: Mapping[str, Any] | None) -> str:
+    """A value, with a star where its change has an interval without 0."""
+    if row is None:
+        return "-"
+    change = row["change"]
+    return figure(row["value"]) + ("*" if change["low"] > 0 or change["high"] < 0 else "")
+
+
+def show_comparison(found: Any) -> None:
+    """Print a comparison: each system's scores, and its less those of the one compared with."""
+    against = {row.metric: row for row in found.scores[found.against]}
+    others = [name for name in found.systems if name != found.against]
+    heads = ["metric", found.against, *(h for name in others for h in (name, f"{name} less {found.against}"))]
+    rows = []
+    for metric, row in against.items():
+        line = [metric, cell(row)]
+        for name in others:
+            scores = {row.metric: row for row in found.scores[name]}
+            gaps = {row.metric: row for row in found.differences[name]}
+            line += [figure(scores[metric].value), cell(gaps.get(metric))]
+        rows.append(line)
+    print_table(
+        f"{found.corpus}, {found.split}: {found.utterances} utterances of {found.speakers} speakers that all "
+        f"{len(found.systems)} systems heard (95 % over speakers, differences paired)",
+        heads,
+        rows,
+    )
+    if found.left_out:
+        print(f"{found.left_out} utterances that some system could not hear, or did not predict, are left out.")
+    if any(row.metric.startswith("pauar") for row in found.scores[found.against]):
+        print(
+            f"pauar_50: share of speakers whose own UAR is above .50, over labels with {found.speaker_support} "
+            "utterances or more."
+        )

@@ -1,0 +1,68 @@
+"""The prior that a model was taught, and its distributions moved to another one.
+
+Class balancing (new utterances of rare labels, class weights in the loss) teaches other label shares than people's
+votes have, and then the distributions are off by just that. With weights w in the loss the answer to a sound is
+proportional to w_c p_c, so a model is taught `shares` of its targets times w, normalised. `prior_corrected` undoes it.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from ..data.class_balance import class_balanced, estimated_prior, expected_shares, prior_corrected
+from ..data.scoring import score_table
+from .checkpoint import CONSTANT, ModelInfo
+from .held_out import HeldOut
+from .losses import class_weights
+
+EQUAL, SEEN, NONE = "to equal shares", "to the seen votes' shares", "none"
+
+
+def taught_prior(info: ModelInfo) -> np.ndarray | None:
+    """Label shares [K] that a model's answers carry; None of a model that does not tell what it was trained on."""
+    if info.fused.shares is None:
+        return None
+    shares = np.array(info.fused.shares)
+    weighed = shares * class_weights(info.options.loss, shares * info.fused.utterances.get("train", 0))
+    return weighed / weighed.sum()
+
+
+def balanced_scores(systems: dict[str, np.ndarray], info: ModelInfo, ref: HeldOut) -> dict[str, Any]:
+    """Class-balanced scores of each system's distributions [U, K] as they are, and of the model's corrected from the
+    label shares it was taught to equal ones (where it knows them; a constant so corrected is uniform).
+
+    `prior` holds the shares taught, those of the test votes, and those that the model's answers alone imply.
+    """
+    labels, taught = info.label_set, taught_prior(info)
+    scored = {(name, NONE): q for name, q in systems.items()}
+    if taught is not None:
+        level = np.full(len(labels), 1 / len(labels))
+        scored[info.name, EQUAL] = prior_corrected(systems[info.name], taught, level)
+        scored[CONSTANT, EQUAL] = np.where(np.isnan(systems[CONSTANT]), np.nan, level)
+    priors = {"taught": taught, "test": expected_shares(ref.counts)}
+    if taught is not None:
+        priors["implied"] = estimated_prior(systems[info.name], taught)
+    return {
+        "prior": {
+            name: dict(zip(labels, shares.tolist(), strict=True))
+            for name, shares in priors.items()
+            if shares is not None
+        },
+        "scores": [
+            {"system": system, "correction": correction, **row._asdict()}
+            for (system, correction), q in scored.items()
+            for row in class_balanced(q, ref.counts, groups=ref.speakers, seed=ref.seed)
+        ],
+    }
+
+
+def corrected_scores(q: np.ndarray, info: ModelInfo, ref: HeldOut) -> list[dict[str, Any]]:
+    """The score table of the model's distributions q [U, K] moved from the prior that it was taught to that of the seen
+    votes (`marginal`), which needs no vote that is scored; empty where the former is unknown.
+    """
+    taught = taught_prior(info)
+    if taught is None:
+        return []
+    moved = prior_corrected(q, taught, np.array(info.marginal))
+    table = score_table(moved, ref.counts, labels=ref.labels, ids=ref.ids, groups=ref.speakers, m=ref.m, seed=ref.seed)
+    return [{"system": info.name, "correction": SEEN, **row._asdict()} for row in table]

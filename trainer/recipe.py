@@ -1,0 +1,55 @@
+"""Recipes: training options by name, in YAML files whose first line is the command that runs them."""
+
+from difflib import get_close_matches
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..data.errors import OptionError, list_problems
+from .options import TrainOptions
+
+FOLDER = Path(__file__).parent / "recipes"
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with serann, sorted."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def about_recipe(name: str) -> str:
+    """The first sentence of a recipe's own comment, after its command."""
+    lines = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[2:]
+    words = " ".join(line.removeprefix("#").strip() for line in takewhile(lambda line: line.startswith("#"), lines))
+    return words.partition(". ")[0]
+
+
+def read_recipe(name: str | Path) -> dict[str, Any]:
+    """The options of a recipe: one of `recipe_names`, or a file of your own.
+
+    Raises OptionError for a name that is none, a file that is no YAML mapping, and keys that are no options, all named.
+    """
+    path = FOLDER / f"{name}.yaml" if str(name) in recipe_names() else Path(name)
+    if not path.is_file():
+        raise OptionError(f"no recipe '{name}': no such file, and serann's own are {', '.join(recipe_names())}")
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise OptionError(f"recipe {path} cannot be read: {_first_line(error)}") from None
+    if not isinstance(found, dict):
+        raise OptionError(f"recipe {path}: expected lines of 'option: value', as in 'loss: kl'")
+    known = list(TrainOptions.model_fields)
+    unknown = [f"{key}: no such option{_meant(str(key), known)}" for key in found if key not in known]
+    if unknown:
+        raise OptionError(list_problems(f"recipe {path}", unknown))
+    return found
+
+
+def _meant(key: str, known: list[str]) -> str:
+    near = get_close_matches(key, known, n=1)
+    return f"; is {near[0]} meant?" if near else ""
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())
