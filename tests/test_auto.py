@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from serann.annotator.fusion import STRATEGIES, blend
-from serann.annotator.fusion.auto import BASE, cut, plurality, plurality_of_rest
-from serann.annotator.fusion.cross_fit import FOLDS, subsample
+from serann.annotator.fusion.auto import BASE, PRIOR, cut, decide, plurality, plurality_of_rest
+from serann.annotator.fusion.cross_fit import FOLDS, CrossFit, subsample
+from serann.annotator.fusion.fitted import fit_prior
+from serann.annotator.fusion.latent_class import final_fits, power_fits
 from serann.data.errors import CorpusError, OptionError
 from serann.data.proper_scores import sq_unbiased
 from simulated_fusion import simulated_evidence, with_proxy
@@ -97,6 +99,22 @@ def test_strata_by_hand():
     assert strata.names[-4:] == ("seen:neutral", "seen:happy", "seen:angry", "seen:sad")
     assert strata.of_row[:, 0].all()
     np.testing.assert_array_equal(strata.of_row[:, 3:6].sum(axis=1), 1)
+
+
+def test_what_is_decided_for_a_fold_is_decided_on_the_others_votes(good):
+    """Scores of one fold's votes are spoilt: the decision for that fold stands, those for the others do not."""
+    evidence, _, _ = good
+    cross = CrossFit(replace(evidence), power_fits() | final_fits() | {PRIOR: fit_prior})
+    strata = cut(evidence, evidence.proxy())
+    rest = np.moveaxis(plurality_of_rest(cross.sampled), 2, 0)
+    before = {f: decide(cross, strata, rest, f) for f in (2, 3, -1)}
+    here = cross.fold[cross.rows] == 2
+    for name in cross.fits:
+        cross.scores(name).log[here] -= 100.0 * (name != BASE)
+    after = {f: decide(cross, strata, rest, f) for f in (2, 3, -1)}
+    assert after[2] == before[2]
+    assert "all" in before[3].won & before[-1].won
+    assert "all" not in after[3].won | after[-1].won
 
 
 def test_the_subsample_is_seeded_and_of_the_stated_size():

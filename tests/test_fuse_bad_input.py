@@ -123,6 +123,42 @@ def test_a_class_of_one_utterance(tmp_path, serann):
     assert "warning: 'b' was to grow from an expected mass of 1.0 to 30.0 utterances and reaches 11.0" in err
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--weight", "0.5"], "--weight belongs to opinion-pool, and the strategy is auto, which would pass it over"),
+        (["--strength", "2", "--strategy", "pool"], "--strength belongs to empirical-bayes, and the strategy is pool"),
+        (["--opinion", "logarithmic"], "--opinion belongs to opinion-pool, and the strategy is auto"),
+        (["--rho", "0"], "--rho belongs to dime-aug, and the strategy is auto"),
+        (["--blend", "human", "--strategy", "human"], "--blend belongs to dime-aug, and the strategy is human"),
+        (
+            ["--strategy", "dime-aug", "--blend", "pool", "--strength", "2"],
+            "--strength belongs to empirical-bayes, and the strategy is pool",
+        ),
+        (["--weight", "0.5", "--next", "3"], "--weight belongs to opinion-pool, and the strategy is auto"),
+    ],
+)
+def test_options_of_another_strategy_are_not_passed_over(place, tmp_path, serann, words, sentence):
+    refused(serann("fuse", place / "corpus", place / "run", *words, "-o", tmp_path / "out"), sentence)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_over_a_few_utterances_of_one_speaker_is_no_reason_to_fail(tmp_path, serann):
+    """What `annotate --limit` leaves behind: no other speaker's votes tell what such a run means."""
+    corpus, truth = simulated_corpus(tmp_path / "corpus")
+    speaker = corpus.column("speaker")
+    first = speaker[np.flatnonzero(corpus.in_split("train"))[0]]
+    missing = [name for name, who in zip(corpus.ids, speaker, strict=True) if who != first]
+    run = simulated_run(tmp_path / "run", corpus, truth, missing=missing)
+    for strategy in ("auto", "latent-class", "empirical-bayes"):
+        code, _, err = serann("fuse", corpus.path, run, "--strategy", strategy, "-o", tmp_path / strategy)
+        assert code == 0, err
+        assert "of which nothing could be learnt outside a fold of speakers, is not used for" in err
+        fused = open_fused(tmp_path / strategy)
+        assert fused.defined[corpus.in_split("train")].all()
+        assert set(fused.source[fused.defined]) <= {"human-mixture", "class-marginal"}
+
+
 @pytest.mark.parametrize("rho", ["0", "-0.1", "1.01", "nan", "inf"])
 def test_rho_out_of_range(place, tmp_path, serann, rho):
     for dime in ("serann", "paper"):

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from serann.annotator.benchmark.fusion import benchmark_fusion, deal, in_order
+from serann.annotator.benchmark.fusion import CROWD, PROXYLESS, benchmark_fusion, deal, in_order
 from serann.annotator.benchmark.fusion_proxies import stressed
 from serann.annotator.benchmark.fusion_table import Sums, scores_of, strata_of
 from serann.annotator.cli.benchmark import fusion
 from serann.annotator.fusion.ballots import Ballots
 from serann.annotator.fusion.proxy import line_up
+from serann.annotator.fusion.strategies import STRATEGIES
 from serann.annotator.runs import open_run
 from serann.data.corpus import open_corpus
 from serann.data.errors import CorpusError, LabelError, OptionError, RunError
@@ -40,11 +41,17 @@ def test_one_json_document_with_a_row_a_stratum(place):
     shown = CliRunner().invoke(app, [*words, "--strategies", "auto,pool,opinion-pool"])
     assert shown.exit_code == 0, shown.output
     found = json.loads(shown.stdout)
-    assert set(found) == {"rows", "setting", "notes", "skipped"}
+    assert set(found) == {"rows", "differences", "setting", "notes", "skipped"}
     proxies = {"run", *(f"run, {name}" for name in ("shuffled", "mode-collapsed", "class-collapsed", "female only"))}
     assert {row["proxy"] for row in found["rows"]} == proxies
     keys = {"proxy", "seen", "strategy", "stratum", "sq_unbiased", "log_score", "jsd_bits", "low", "high"}
-    assert all(keys <= set(row) and row["seen"] == 3 for row in found["rows"])
+    assert all(keys == set(row) and row["seen"] == 3 for row in found["rows"])
+    for row, difference in zip(found["rows"], found["differences"], strict=True):
+        assert all(difference[key] == row[key] for key in ("proxy", "strategy", "stratum", "low", "high"))
+        base = next(
+            r for r in found["rows"] if (r["proxy"], r["stratum"]) == (row["proxy"], row["stratum"])
+        )  # human-mixture comes first
+        assert difference["sq_unbiased_difference"] == pytest.approx(row["sq_unbiased"] - base["sq_unbiased"])
     whole = {r["strategy"]: r for r in found["rows"] if r["proxy"] == "run" and r["stratum"] == "all"}
     assert {"human-mixture", "auto", "pool", "opinion-pool, linear", "opinion-pool, logarithmic"} <= set(whole)
     assert whole["human-mixture"]["low"] == whole["human-mixture"]["high"] == 0
@@ -75,6 +82,17 @@ def test_mistakes_are_sentences(place, tmp_path):
     other, _ = simulated_corpus(tmp_path / "four", labels=LABEL_SETS["iemocap4"], utterances=12)
     with pytest.raises(LabelError, match="a proxy needs the corpus's labels"):
         line_up(other, corpus, "four")
+
+
+def test_strategies_that_cannot_run_are_told(place, monkeypatch):
+    monkeypatch.setattr("serann.annotator.benchmark.fusion.has_crowd_kit", lambda: False)
+    monkeypatch.setattr(
+        "serann.annotator.benchmark.fusion.STRATEGIES", {n: STRATEGIES[n] for n in (*CROWD, *PROXYLESS)}
+    )
+    corpus, run = open_corpus(place / "corpus"), open_run(place / "run")
+    found = benchmark_fusion(corpus, [run], seen=(2,), seeds=1, stress=False)
+    assert found["skipped"] == dict.fromkeys(CROWD, "crowd-kit is not installed: pip install 'serann[crowd]'")
+    assert {row["strategy"] for row in found["rows"]} == {"human", "human-mixture"}
 
 
 def test_votes_are_dealt_by_utterance_and_nested():
@@ -143,7 +161,8 @@ def test_the_figures_that_must_hold_on_real_votes(tmp_path):
     voice, face, av = (open_corpus(tmp_path / name) for name in ("voice", "face", "av"))
     found = benchmark_fusion(voice, [av, face], strategies=["auto", "pool"], seeds=5)
     assert found["setting"]["utterances"] == 5903
-    rows = {(r["proxy"], r["seen"], r["strategy"], r["stratum"]): r for r in found["rows"]}
+    both = zip(found["rows"], found["differences"], strict=True)
+    rows = {(r["proxy"], r["seen"], r["strategy"], r["stratum"]): r | d for r, d in both}
     most = {
         "av": ((0.221, 0.060), (0.215, 0.053), (0.206, 0.043)),
         "face": ((0.239, 0.079), (0.228, 0.067), (0.214, 0.052)),

@@ -231,6 +231,26 @@ def test_the_page_is_one_offline_file_with_the_figures_of_the_json(place, tmp_pa
     assert "<audio" not in (quiet.path / "report.html").read_text(encoding="utf-8")
 
 
+def test_the_page_says_how_its_models_were_fitted_and_compared(place, tmp_path):
+    _, corpus, run = place
+    said = {
+        "human": "nothing was fitted",
+        "empirical-bayes": "a speaker's utterances were fused by parameters that never saw that speaker",
+        "dawid-skene": "one model was fitted to all train ballots, not cross-fitted",
+    }
+    for strategy, words in said.items():
+        fused = fuse(corpus, [run], strategy=strategy, out=tmp_path / strategy, sounds=False)
+        page = (fused.path / "report.html").read_text(encoding="utf-8")
+        assert f"Only seen votes of train speakers were used; {words}. " in page
+        scores = fused.info.parameters.get("cross_fitted_log_score_per_seen_vote", {})
+        assert ("Models compared" in page) == bool(scores)
+        for score in scores.values():
+            assert f"{score:.4f}".replace("-", "−") in page
+        outside = int((~corpus.in_split("train") & fused.defined).sum())
+        assert (f"{outside} utterances outside train: the proxies alone" in page) == (outside > 0)
+    assert outside == 0  # a crowd model says nothing there
+
+
 def test_new_utterances_are_heard_beside_their_parents(tmp_path):
     corpus = tone_corpus(tmp_path / "corpus")
     for dime, parents in (("serann", 1), ("paper", 2)):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from serann.annotator.cli import app
-from serann.annotator.fusion import Blend, Evidence
+from serann.annotator.fusion import STRATEGIES, Blend, Evidence, gather
 from serann.annotator.fusion.latent_mixture import fit_latent_mixture, softmax
 from serann.annotator.fusion.next_votes import choose_next, corpus_shares, draw_sample, expected_gain, list_next
 from serann.annotator.runs import open_run
@@ -155,6 +155,16 @@ def test_the_list_is_csv_and_label_studio_tasks(place, tmp_path):
     assert all(task["data"]["audio"].startswith("/data/local-files/?d=") for task in tasks)
     assert all(label in (tmp_path / "next" / "config.xml").read_text() for label in corpus.labels)
     about = json.loads((tmp_path / "next" / "next.json").read_text())
+    # what the folder holds is enough to estimate the corpus's shares from the new votes
+    p = np.array([[float(row[f"p_{label}"]) for label in corpus.labels] for row in rows])
+    weight = np.array([float(row["weight"]) for row in rows])
+    votes = np.eye(len(corpus.labels))[np.arange(20) % len(corpus.labels)]
+    estimate = (list(about["sum_of_p"].values()) + weight @ (votes - p)) / about["candidates"]
+    evidence = gather(corpus, [run], seed=3)
+    found = choose_next(evidence, STRATEGIES["empirical-bayes"](evidence), 20)
+    inside = np.flatnonzero(evidence.train)
+    witness = corpus_shares(found.p[inside], np.searchsorted(inside, found.rows), votes, found.chance[inside])
+    np.testing.assert_allclose(estimate, witness, atol=1e-3)
     assert (about["strategy"], about["candidates"]) == ("empirical-bayes", sum(s == "train" for s in split.values()))
     with pytest.raises(OutputError):
         list_next(corpus, [run], 20, strategy="empirical-bayes", out=tmp_path / "next")
@@ -162,6 +172,12 @@ def test_the_list_is_csv_and_label_studio_tasks(place, tmp_path):
         list_next(corpus, [run], 20, strategy="empirical-bayes", out=corpus.path, overwrite=True)
     list_next(corpus, [], 5, strategy="human-mixture", out=tmp_path / "next", overwrite=True)
     assert len((tmp_path / "next" / "next.csv").read_text().splitlines()) == 6
+
+
+def test_a_corpus_without_sounds_is_told_before_people_are_asked(tmp_path):
+    corpus, _ = simulated_corpus(tmp_path / "corpus", utterances=40)
+    done = list_next(corpus, [], 5, strategy="human-mixture", out=tmp_path / "next")
+    assert "listed utterances that name no sound, so that Label Studio has none to play: 5" in done.warnings
 
 
 def test_the_command_lists_and_fuses_nothing(place, tmp_path):

@@ -24,19 +24,21 @@ from ..fusion.proxy import RunEvidence, line_up
 from ..fusion.strategies import STRATEGIES
 from ..runs import Run
 from .fusion_proxies import of_rows, stressed
-from .fusion_table import LEAST_CHANCE, SCORES, Sums, scores_of, strata_of
+from .fusion_table import LEAST_CHANCE, SCORES, Sums, parted, scores_of, strata_of
 
 BASE = "human-mixture"
-CROWD = ("dawid-skene", "mace", "glad")
+CROWD: tuple[str, ...] = ("dawid-skene", "mace", "glad")
 # Strategies that look at no proxy give the same whatever the proxy.
 PROXYLESS = ("human", BASE)
 NOTES = (
     "low and high bound the difference in sq_unbiased from human-mixture (strategy minus human-mixture, below 0 is "
-    "better), log_low, log_high, jsd_low and jsd_high those in the other scores: 95 %, paired, over speakers",
+    "better): 95 %, paired, over speakers; 'differences' holds it, and those in the other scores, row by row",
     f"log_score is per vote and in nats; a chance below {LEAST_CHANCE:g} counts as that, for raw and pooled "
     "frequencies give zeros",
     "ambiguity is 1 - sum h(h-1) / (m(m-1)) of the votes that are not scored; its thirds are of equal size",
 )
+
+NO_CROWD_KIT = "crowd-kit is not installed: pip install 'serann[crowd]'"
 
 Say = Callable[[str], None]
 
@@ -52,10 +54,11 @@ def benchmark_fusion(
     stress: bool = True,
     say: Say = lambda _: None,
 ) -> dict[str, Any]:
-    """Fuse by every strategy and score: {"rows", "setting", "notes", "skipped"}, a row a proxy, number of seen votes,
-    strategy and stratum. Crowd strategies run on the proxies as given, with the first seed, where crowd-kit is there.
+    """Fuse by every strategy and score: {"rows", "differences", "setting", "notes", "skipped"}.
 
-    Raises OptionError for options out of range, CorpusError where no two speakers' utterances have enough votes.
+    A row a proxy, number of seen votes, strategy and stratum, with the keys KEYS; differences in the same order. Crowd
+    strategies run on the proxies as given, with the first seed, where crowd-kit is there. Raises OptionError for
+    options out of range, CorpusError where no two speakers' utterances have enough votes.
     """
     names = _check(seen, heldout, seeds, strategies)
     cast = read_ballots(corpus.votes, corpus.ids, corpus.labels, source="human")
@@ -64,7 +67,8 @@ def benchmark_fusion(
     said = np.all([np.isfinite(proxy.p).all(axis=1) for proxy in given], axis=0) if given else number > 0
     rows = np.flatnonzero((number >= heldout + max(seen)) & said)
     _require_enough(corpus, rows, number, heldout + max(seen))
-    table, skipped = [], {}
+    table: list[dict[str, Any]] = []
+    skipped: dict[str, str] = {} if strategies or has_crowd_kit() else dict.fromkeys(CROWD, NO_CROWD_KIT)
     experiment = _Experiment(corpus, rows, cast, heldout, seeds)
     for proxy in given:
         for k in seen:
@@ -85,7 +89,8 @@ def benchmark_fusion(
         "seeds": seeds,
         "scores": [*SCORES[:2], f"jsd_bits@{heldout}"],
     }
-    return {"rows": table, "setting": setting, "notes": list(NOTES), "skipped": skipped}
+    rows, differences = parted(table)
+    return {"rows": rows, "differences": differences, "setting": setting, "notes": list(NOTES), "skipped": skipped}
 
 
 class _Experiment:
@@ -167,6 +172,11 @@ def _blend(evidence: Evidence, strategy: str) -> np.ndarray:
     return STRATEGIES[name](replace(evidence, opinion=form or evidence.opinion)).p
 
 
+def has_crowd_kit() -> bool:
+    """Whether the crowd strategies can run."""
+    return find_spec("crowdkit") is not None
+
+
 def in_order(cast: Ballots) -> Ballots:
     """Ballots sorted by utterance, rater and label: the order of a file decides nothing."""
     rater = np.array(["" if r is None else f"={r}" for r in cast.rater])
@@ -208,8 +218,7 @@ def _check(seen: Sequence[int], heldout: int, seeds: int, strategies: Sequence[s
     unknown = [name for name in strategies or () if name not in STRATEGIES]
     if unknown:
         raise OptionError(f"unknown strategy '{unknown[0]}'; expected some of {', '.join(STRATEGIES)}")
-    crowd = find_spec("crowdkit") is not None
-    chosen = list(strategies) if strategies else [name for name in STRATEGIES if crowd or name not in CROWD]
+    chosen = list(strategies) if strategies else [n for n in STRATEGIES if has_crowd_kit() or n not in CROWD]
     chosen = [BASE, *(name for name in chosen if name != BASE)]
     return [
         form

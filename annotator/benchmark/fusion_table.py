@@ -18,6 +18,8 @@ from ...data.proper_scores import log_score, sq_unbiased, unbiased_ambiguity
 from ..fusion.auto import THIRDS, plurality
 
 SCORES = ("sq_unbiased", "log_score", "jsd_bits")
+PLACE = ("proxy", "seen", "strategy", "stratum")
+KEYS = (*PLACE, *SCORES, "low", "high")
 # A vote for a label that was given no chance costs ln of this, and not infinity: raw and pooled frequencies would have
 # no mean otherwise.
 LEAST_CHANCE = 1e-9
@@ -82,6 +84,13 @@ class Sums:
                 row[f"{name}_difference"] = gain.value
                 row[f"{prefix}low"], row[f"{prefix}high"] = _number(gain.low), _number(gain.high)
             yield row | {"utterances": round(float(whole[0]) / seeds, 1), "speakers": len(totals)}
+
+
+def parted(table: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of KEYS alone, and for each its place with all that is told of its difference from the human mixture."""
+    rows = [{key: row[key] for key in KEYS} for row in table]
+    differences = [{key: row[key] for key in row if key not in SCORES} for row in table]
+    return rows, differences
 
 
 def _number(value: float) -> float | None:

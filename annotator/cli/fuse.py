@@ -60,7 +60,7 @@ def fuse(
     ] = None,
     strength: Annotated[
         float | None,
-        typer.Option(help="empirical-bayes: how many human votes the proxy counts for; estimated where not given."),
+        typer.Option(help="empirical-bayes: how many human votes the runs count for together; estimated otherwise."),
     ] = None,
     opinion: Annotated[str, typer.Option(help="opinion-pool: linear or logarithmic.")] = "linear",
     weight: Annotated[
@@ -76,9 +76,11 @@ def fuse(
     Only seen votes of train speakers are used; parameters are cross-fitted
     by speaker. auto takes the proxy model that predicts the seen votes best,
     where it beats human-mixture (smoothing without a proxy), and says where.
-    pool counts every vote alike, as in the source paper. dime-aug blends, then adds train utterances for the rarer
-    labels. FUSED/report.html says what moved, with intervals, and lets you
-    listen. --next writes a folder: next.csv, Label Studio tasks, weights.
+    pool counts every vote alike, as in the source paper. dime-aug blends,
+    then adds train utterances for the rarer labels; nothing is scored on
+    them: evaluate weighs real test utterances instead. FUSED/report.html
+    says what moved, with intervals, and lets you listen. --next writes a
+    folder: next.csv, Label Studio tasks, weights.
 
     Example: serann fuse divided run --strategy dime-aug --rho 0.3 -o fused
     """

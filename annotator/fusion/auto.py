@@ -2,8 +2,8 @@
 
     score(model) = mean over seen votes v of log p_model(v | the utterance's other seen votes, its proxies)
 
-cross-fitted by speaker. The candidates are `empirical-bayes` and `latent-class` at each power; the best of them is set
-against `human-mixture`, vote by vote, in
+cross-fitted by speaker. The candidates are `empirical-bayes` and `latent-class` at each power (of several runs, with
+those that raise its score); the best of them is set against `human-mixture`, vote by vote, in
 
     everything;  each speaker group (gender);  each label of the seen votes;  each third of the proxy's ambiguity
 
@@ -12,7 +12,8 @@ and is taken for an utterance only if in all four of its strata the gain's paire
 bought with squared error, and a stratum too small to tell is not given away. Elsewhere the human mixture stands, and
 the report says where and how many. So a proxy that is deaf, that is right for women only, or wrong for one label, does
 no harm where it is deaf or wrong: speaker groups are looked at first, the other strata within the groups that won. What
-is decided for a fold's speakers is decided on the other folds'.
+is decided for a fold's speakers is decided on the other folds' votes (predicted by fits that this fold helped to make:
+its votes can move which model is taken, never the fit that predicts them).
 
 A vote's label stratum is the plurality of the utterance's *other* seen votes: the plurality of all would hold the vote
 that is scored, and favour whichever model is surer. Ambiguity is 1 - sum q^2 of the runs' mean distribution; its thirds
@@ -22,13 +23,14 @@ vote has no label stratum; where the proxy is not taken it has no distribution.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...data.bootstrap import Interval
-from .cross_fit import CrossFit, interval_of, require_pairs
+from .cross_fit import CrossFit, interval_of, require_pairs, untaught
 from .evidence import Blend, Evidence, require_votes, source_column
 from .fitted import fit_prior
 from .human_mixture import human_mixture
@@ -41,17 +43,17 @@ FORMULA = (
 BASE = "human-mixture"
 PRIOR = "empirical-bayes"
 GROUP = "gender:"
+FAMILY = re.compile("[a-z-]+")
 # What may be lost in squared error before a stratum falls back.
 MARGIN = 0.005
 THIRDS = ("low", "middle", "high")
 
 
 class Strata(NamedTuple):
-    """Which strata an utterance is in, `of_row` [U, S], and which of them hold its vote for k, `of_vote` [S][U, K]."""
+    """Which strata an utterance is in, `of_row` [U, S]; the last are the labels of its seen votes."""
 
     names: tuple[str, ...]
     of_row: np.ndarray
-    of_vote: tuple[np.ndarray, ...]
 
 
 class Gain(NamedTuple):
@@ -85,15 +87,17 @@ def auto(evidence: Evidence) -> Blend:
     if not evidence.runs:
         blend = human_mixture(evidence)
         return blend._replace(warnings=("no run was given: auto is human-mixture", *blend.warnings))
-    cross = CrossFit(evidence, power_fits() | final_fits() | {PRIOR: fit_prior})
+    runs = len(evidence.runs)
+    cross = CrossFit(evidence, power_fits(runs) | final_fits(runs) | {PRIOR: fit_prior})
     strata = cut(evidence, evidence.proxy())
     chosen = np.full(len(evidence.ids), None, dtype=object)
     chosen[evidence.voted] = BASE
-    decisions = {int(f): decide(cross, strata, int(f)) for f in np.unique(cross.fold)}
+    rest = np.ascontiguousarray(np.moveaxis(plurality_of_rest(cross.sampled), 2, 0))
+    decisions = {int(f): decide(cross, strata, rest, int(f)) for f in np.unique(cross.fold)}
     if -1 not in decisions:
-        decisions[-1] = decide(cross, strata, -1)
+        decisions[-1] = decide(cross, strata, rest, -1)
     for f, decision in decisions.items():
-        chosen[(cross.fold == f) & accepted(decision, strata) & cross.proxies.covered] = decision.model
+        chosen[(cross.fold == f) & accepted(decision, strata) & cross.covered] = decision.model
     p, effective = cross.posterior(chosen)
     taken = np.array([name not in (None, BASE) for name in chosen])
     return Blend(
@@ -105,29 +109,41 @@ def auto(evidence: Evidence) -> Blend:
         ),
         formula=FORMULA,
         parameters=_parameters(cross, strata, decisions, taken),
-        warnings=_warnings(evidence, cross, strata, decisions[-1], taken),
+        warnings=(
+            *_warnings(evidence, cross, strata, decisions[-1], taken),
+            *untaught(evidence, cross.given, cross.audible),
+        ),
     )
 
 
-def decide(cross: CrossFit, strata: Strata, fold: int) -> Decision:
-    """Choose the proxy model and measure its gain by stratum, on the speakers outside a fold (-1: on all)."""
-    covered = cross.proxies.covered
+def decide(cross: CrossFit, strata: Strata, rest: np.ndarray, fold: int) -> Decision:
+    """Choose the proxy model and measure its gain by stratum, on the speakers outside a fold (-1: on all); `rest`
+    [K, R, K] is `plurality_of_rest` of the sample's votes, label first."""
     latent = final_name(best_power(cross, without=fold, base=False))
-    best = max((latent, PRIOR), key=lambda name: cross.mean_score(name, without=fold, where=covered))
+    best = max((latent, PRIOR), key=lambda name: cross.mean_score(name, without=fold, where=cross.covered))
     ours, base = cross.scores(best), cross.scores(BASE)
-    gain, loss = (np.nan_to_num((a - b) * cross.counts) for a, b in zip(ours, base, strict=True))
-    keep = cross.sample & (cross.fold != fold) & covered
+    gain, loss = (np.nan_to_num((a - b) * cross.sampled) for a, b in zip(ours, base, strict=True))
+    groups, of_row = cross.groups[cross.rows], strata.of_row[cross.rows]
+    keep = (cross.fold[cross.rows] != fold) & cross.covered[cross.rows]
 
     def measure(name: str, keep: np.ndarray) -> Gain:
-        votes = strata.of_vote[strata.names.index(name)]
-        weight = (cross.counts * votes).sum(axis=1)
-        return Gain(*(interval_of((d * votes).sum(axis=1), weight, cross.groups, keep) for d in (gain, loss)))
+        held = votes_of(strata, name, of_row, rest)
+        d_log, d_brier, votes = ((array * held).sum(axis=1) for array in (gain, loss, cross.sampled))
+        return Gain(*(interval_of(d, votes, groups, keep) for d in (d_log, d_brier)))
 
     grouped = [name for name in strata.names if name.startswith(GROUP)]
     found = {name: measure(name, keep) for name in grouped}
     won = np.array([name in found and found[name].won for name in strata.names])
-    within = keep & (strata.of_row & won).any(axis=1) if won.any() else keep
+    within = keep & (of_row & won).any(axis=1) if won.any() else keep
     return Decision(best, {name: found[name] if name in found else measure(name, within) for name in strata.names})
+
+
+def votes_of(strata: Strata, name: str, of_row: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """Mask [R, K] or [R, 1] of the votes that a stratum holds: its utterances' (`of_row` [R, S]), or for a label those
+    beside which it has the most votes (`rest` [K, R, K])."""
+    i = strata.names.index(name)
+    of_label = i - (len(strata.names) - len(rest))
+    return of_row[:, i, None] if of_label < 0 else rest[of_label]
 
 
 def accepted(decision: Decision, strata: Strata) -> np.ndarray:
@@ -137,15 +153,10 @@ def accepted(decision: Decision, strata: Strata) -> np.ndarray:
 
 
 def cut(evidence: Evidence, q: np.ndarray) -> Strata:
-    """Strata of utterances and of their votes: all, speaker group, label of the (other) seen votes, ambiguity of q."""
-    seen = evidence.seen
+    """Strata of utterances: all, speaker group, ambiguity of q, label of the seen votes."""
     named = [*_of_rows(evidence, q)]
-    labels = plurality(seen)
-    rest = plurality_of_rest(seen)
     names = [name for name, _ in named] + [f"seen:{label}" for label in evidence.labels]
-    of_row = np.column_stack([*(mask for _, mask in named), labels])
-    whole = [np.broadcast_to(mask[:, None], seen.shape) for _, mask in named]
-    return Strata(tuple(names), of_row, (*whole, *(rest[:, :, c] for c in range(seen.shape[1]))))
+    return Strata(tuple(names), np.column_stack([*(mask for _, mask in named), plurality(evidence.seen)]))
 
 
 def _of_rows(evidence: Evidence, q: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -177,13 +188,13 @@ def plurality_of_rest(counts: np.ndarray) -> np.ndarray:
 
 
 def _families(chosen: np.ndarray) -> np.ndarray:
-    return np.array(["" if name is None else name.partition(",")[0] for name in chosen], dtype=object)
+    return np.array(["" if name is None else FAMILY.match(name)[0] for name in chosen], dtype=object)  # type: ignore
 
 
 def _parameters(cross: CrossFit, strata: Strata, decisions: dict[int, Decision], taken: np.ndarray) -> dict[str, Any]:
     whole = decisions[-1]
     rows = strata.of_row & cross.evidence.train[:, None]
-    return cross.described([*power_fits(), PRIOR, *sorted({decision.model for decision in decisions.values()})]) | {
+    return cross.described() | {
         "model": whole.model,
         "models_of_folds": [decision.model for f, decision in decisions.items() if f >= 0],
         "gain_in_log_score_per_seen_vote": {
@@ -221,7 +232,7 @@ def _warnings(
         found.append(
             f"utterances with human votes that fell back to the human mixture: {fallen} of {int(voted.sum())} ({where})"
         )
-    uncovered = int((voted & ~cross.proxies.covered).sum())
+    uncovered = int((voted & ~cross.covered).sum())
     if uncovered:
         found.append(f"utterances with human votes and no proxy, which are smoothed without one: {uncovered}")
     bare = int((~evidence.voted & ~taken).sum())

@@ -47,7 +47,10 @@ BIASES = (-10.0, 10.0)
 
 @dataclass(frozen=True, slots=True)
 class CalibratedProxy:
-    """One proxy's `confusion` [K, K] (row-stochastic), `strength` alpha, `temperature` tau and `bias` b [K]."""
+    """One proxy's `confusion` [K, K] (row-stochastic), `strength` alpha, `temperature` tau and `bias` b [K].
+
+    Strength 0: nothing was learnt of it, and it has no say.
+    """
 
     confusion: np.ndarray
     strength: float
@@ -74,8 +77,10 @@ class EmpiricalBayes:
 
     def prior(self, q: Arrays) -> np.ndarray:
         """The Dirichlet prior sum_j alpha_j g_j(q_j) [U, K] of each proxy's distributions [U, K], those that are not
-        NaN; NaN where all are."""
-        said = [(one, spoke(rows), rows) for one, rows in zip(self.proxies, as_tuple(q), strict=True)]
+        NaN; NaN where all are, or nothing was learnt of those that are not."""
+        said = [
+            (one, spoke(rows) & (one.strength > 0), rows) for one, rows in zip(self.proxies, as_tuple(q), strict=True)
+        ]
         total = np.zeros(said[0][2].shape)
         for one, spoken, rows in said:
             total[spoken] += one.strength * one.calibrate(rows[spoken])
@@ -114,9 +119,10 @@ def fit_empirical_bayes(
     """Fit calibration and strength to human votes `counts` [U, K] and the distributions `q` of one proxy or several,
     [U, K] each.
 
-    Rows without votes, or with a NaN of every proxy, are left out. With `strength` given, the proxies share it evenly
-    and it is not fitted. Raises OptionError where no row is left, and where every row has a single vote and no strength
-    is given: the likelihood of single votes does not contain alpha.
+    Rows without votes, or with a NaN of every proxy, are left out; a proxy without a row gets the strength 0. With
+    `strength` given, the proxies that have rows share it evenly and it is not fitted. Raises OptionError where no row
+    is left, and where every row has a single vote and no strength is given: the likelihood of single votes does not
+    contain alpha.
     """
     counts, listed, said = usable_rows(counts, as_tuple(q))
     if not len(counts):
@@ -127,32 +133,34 @@ def fit_empirical_bayes(
             "likelihood of single votes does not depend on it; keep two or more seen votes (serann corpus "
             "holdout --seen 2) or state the strength yourself (--strength 2)"
         )
-    maps = [confusion_map(counts[spoken], rows[spoken]) for rows, spoken in zip(listed, said.T, strict=True)]
-    log_m = [np.log(rows @ confusion) for rows, confusion in zip(listed, maps, strict=True)]
+    heard = np.flatnonzero(said.any(axis=0))
+    maps = [confusion_map(counts[said[:, j]], listed[j][said[:, j]]) for j in heard]
+    log_m = [np.log(listed[j] @ confusion) for j, confusion in zip(heard, maps, strict=True)]
     best = minimize(
         objective,
-        _start(len(listed), counts.shape[1], strength),
-        args=(Votes.of(counts, said), log_m, strength is None),
+        _start(len(heard), counts.shape[1], strength),
+        args=(Votes.of(counts, said[:, heard]), log_m, strength is None),
         jac=True,
         method="L-BFGS-B",
-        bounds=_bounds(len(listed), counts.shape[1], strength),
+        bounds=_bounds(len(heard), counts.shape[1], strength),
         options={"maxiter": most_iterations, "ftol": 1e-10, "gtol": 1e-6},
     )
-    fitted = best.x.reshape(len(listed), -1)
-    return EmpiricalBayes(
-        proxies=tuple(
-            CalibratedProxy(confusion, float(np.exp(x[0])), float(np.exp(x[1])), x[2:] - x[2:].mean())
-            for confusion, x in zip(maps, fitted, strict=True)
-        ),
-        rows=len(counts),
-        converged=bool(best.success),
-    )
+    proxies = list(unheard(len(listed), counts.shape[1]).proxies)
+    for j, confusion, x in zip(heard, maps, best.x.reshape(len(heard), -1), strict=True):
+        proxies[j] = CalibratedProxy(confusion, float(np.exp(x[0])), float(np.exp(x[1])), x[2:] - x[2:].mean())
+    return EmpiricalBayes(proxies=tuple(proxies), rows=len(counts), converged=bool(best.success))
+
+
+def unheard(proxies: int, labels: int) -> EmpiricalBayes:
+    """The model of proxies of which nothing was learnt: none has a say."""
+    silent = CalibratedProxy(np.eye(labels), 0.0, 1.0, np.zeros(labels))
+    return EmpiricalBayes(proxies=(silent,) * proxies, rows=0, converged=True)
 
 
 def usable_rows(counts: np.ndarray, q: tuple[np.ndarray, ...]) -> tuple[np.ndarray, tuple[np.ndarray, ...], np.ndarray]:
     """The rows with at least one vote and a proxy that says something: votes, distributions, and who said, [U, J]."""
     counts = np.asarray(counts, float)
-    said = np.column_stack([np.isfinite(rows).all(axis=1) for rows in q])
+    said = np.column_stack([spoke(rows) for rows in q])
     keep = said.any(axis=1) & (np.nan_to_num(counts).sum(axis=1) > 0)
     even = 1 / counts.shape[1]  # stands in where a proxy says nothing, and is not read
     listed = tuple(np.where(spoken[:, None], rows, even)[keep] for rows, spoken in zip(q, said.T, strict=True))

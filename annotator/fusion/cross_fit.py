@@ -7,7 +7,7 @@ size (stated in the parameters), and applied to all. Utterances outside train ge
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
@@ -19,15 +19,20 @@ from ...data.errors import CorpusError, OptionError
 from ...data.seeds import rng_from
 from .evidence import Evidence
 from .fitted import Fitted, LeftOut, Proxies
+from .latent_mixture import spoke
 
 FOLDS = 5
 MOST_ROWS = 100_000
+# Posteriors are made of so many utterances at a time: memory stays flat, and arrays stay in the cache.
+ROWS_AT_ONCE = 20_000
 
 Fit = Callable[[np.ndarray, Proxies, int], Fitted]
 
 
 class CrossFit:
-    """Models by name, cross-fitted by speaker; `fold` [U] is -1 outside train, `sample` [U] what is fitted to."""
+    """Models by name, cross-fitted by speaker; `fold` [U] is -1 outside train, `sample` [U] what is fitted to, `rows`
+    [R] its places and `sampled` [R, K] its votes. `given`: all that the runs say, from which models learn; `proxies`:
+    what of it can be used (`audible` [U] of each run)."""
 
     def __init__(self, evidence: Evidence, fits: Mapping[str, Fit]):
         self.evidence = evidence
@@ -35,8 +40,13 @@ class CrossFit:
         self.fold = evidence.folds(folds=FOLDS)
         self.sample = subsample(evidence)
         self.counts = evidence.seen
-        self.proxies = evidence.proxies()
+        self.given = evidence.proxies()
+        self.audible = self.given.audible(self.sample, self.fold)
+        self.proxies = self.given.where(self.audible)
+        self.rows = np.flatnonzero(self.sample)
+        self.sampled = self.counts[self.rows]
         self._models: dict[tuple[str, int], Fitted] = evidence.fitted.setdefault("models", {})
+        self.tried: dict[str, None] = {}
         self._scores: dict[str, LeftOut] = evidence.fitted.setdefault("scores", {})
 
     def model(self, name: str, fold: int) -> Fitted:
@@ -45,15 +55,18 @@ class CrossFit:
             rows = self.sample & (self.fold != fold)
             if not rows.any():
                 raise CorpusError("all seen votes are one fold of speakers', so nothing is left to fit their model on")
-            self._models[name, fold] = self.fits[name](self.counts[rows], self.proxies.rows(rows), self.evidence.seed)
+            self._models[name, fold] = self.fits[name](self.counts[rows], self.given.rows(rows), self.evidence.seed)
         return self._models[name, fold]
 
     def fit(self, wanted: Iterable[tuple[str, int]]) -> None:
         """Fit several models, (name, fold) each, side by side: numpy lets go of Python's lock while it computes."""
         missing = [key for key in dict.fromkeys(wanted) if key not in self._models]
-        if len(missing) > 1:
-            with ThreadPoolExecutor(min(len(missing), os.cpu_count() or 1)) as pool:
-                list(pool.map(lambda key: self.model(*key), missing))
+        side_by_side(lambda key: self.model(*key), missing)
+
+    @cached_property
+    def covered(self) -> np.ndarray:
+        """Mask [U] of the utterances that some run says something of, and its word can be used."""
+        return self.proxies.covered
 
     @cached_property
     def folds(self) -> list[int]:
@@ -66,25 +79,26 @@ class CrossFit:
         return self.evidence.groups()
 
     def scores(self, name: str) -> LeftOut:
-        """How a model predicts the seen votes, each from the utterance's others and by a fit that did not see its
-        speaker; NaN where there is no such vote and outside the sample."""
+        """How a model predicts the sample's votes, each from the utterance's others and by a fit that did not see its
+        speaker: [R, K], NaN where there is no such vote."""
+        self.tried[name] = None
         if name not in self._scores:
             self.fit((name, f) for f in self.folds)
-            found = LeftOut(np.full(self.counts.shape, np.nan), np.full(self.counts.shape, np.nan))
+            found = LeftOut(np.full(self.sampled.shape, np.nan), np.full(self.sampled.shape, np.nan))
             for f in self.folds:
-                rows = self.sample & (self.fold == f)
-                some = self.model(name, f).left_out(self.counts[rows], self.proxies.rows(rows))
-                found.log[rows], found.brier[rows] = some.log, some.brier
+                here = self.fold[self.rows] == f
+                some = self.model(name, f).left_out(self.sampled[here], self.proxies.rows(self.rows[here]))
+                found.log[here], found.brier[here] = some.log, some.brier
             self._scores[name] = found
         return self._scores[name]
 
     def mean_score(self, name: str, *, without: int | None = None, where: np.ndarray | None = None) -> float:
         """Mean log-probability a seen vote, over the speakers outside the fold `without`; NaN without a vote."""
-        rows = self.sample if where is None else self.sample & where
+        keep = np.ones(len(self.rows), bool) if where is None else where[self.rows]
         if without is not None:
-            rows = rows & (self.fold != without)
-        votes = self.counts[rows].sum()
-        return float(np.nansum(self.scores(name).log[rows] * self.counts[rows]) / votes) if votes else float("nan")
+            keep = keep & (self.fold[self.rows] != without)
+        votes = self.sampled[keep].sum()
+        return float(np.nansum(self.scores(name).log[keep] * self.sampled[keep]) / votes) if votes else float("nan")
 
     def posterior(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Expected distributions [U, K] and effective votes [U] by the model named in `chosen` [U] (None: NaN)."""
@@ -95,20 +109,34 @@ class CrossFit:
             for name in sorted({n for n in chosen[self.fold == f] if n is not None})
         ]
         self.fit(wanted)
-        for name, f in wanted:
-            rows = (self.fold == f) & (chosen == name)
-            p[rows], effective[rows] = self.model(name, f).posterior(self.counts[rows], self.proxies.rows(rows))
+
+        def fill(key: tuple[str, int]) -> None:
+            rows = np.flatnonzero((self.fold == key[1]) & (chosen == key[0]))
+            for some in np.array_split(rows, len(rows) // ROWS_AT_ONCE + 1):
+                p[some], effective[some] = self.model(*key).posterior(self.counts[some], self.proxies.rows(some))
+
+        side_by_side(fill, wanted)
         return p, effective
 
-    def described(self, names: Iterable[str]) -> dict[str, Any]:
-        """What every report says: how many utterances models were fitted to, folds, and the scores of some models."""
-        covered = self.proxies.covered if self.evidence.runs else None
+    def described(self, names: Iterable[str] = ()) -> dict[str, Any]:
+        """What every report says: how many utterances models were fitted to, folds, and the scores of the models in
+        `names` and of those that were tried, in the order of `fits`."""
+        for name in names:
+            self.scores(name)
+        names = [name for name in self.fits if name in self.tried]
+        covered = self.covered if self.evidence.runs else None
         return {
             "speaker_folds": len(self.folds),
             "utterances_fitted_to": int(self.sample.sum()),
             "cross_fitted_log_score_per_seen_vote": {name: self.mean_score(name, where=covered) for name in names},
             "runs": [run.name for run in self.evidence.runs],
         }
+
+
+def side_by_side(work: Callable[[tuple[str, int]], object], keys: Sequence[tuple[str, int]]) -> None:
+    """Do the work for every key, on as many threads as there are processors."""
+    with ThreadPoolExecutor(max(1, min(len(keys), os.cpu_count() or 1))) as pool:
+        list(pool.map(work, keys))
 
 
 def subsample(evidence: Evidence, *, most: int | None = None) -> np.ndarray:
@@ -120,6 +148,18 @@ def subsample(evidence: Evidence, *, most: int | None = None) -> np.ndarray:
         mask = np.zeros(len(mask), bool)
         mask[rng_from("fusion subsample", evidence.seed).choice(rows, most, replace=False)] = True
     return mask
+
+
+def untaught(evidence: Evidence, proxies: Proxies, audible: Sequence[np.ndarray]) -> tuple[str, ...]:
+    """A sentence for each run whose word is not used for some utterances, for nobody could learn what it means."""
+    pairs = zip(evidence.runs, proxies.answers, audible, strict=True)
+    silenced = [(run, int((spoke(answers) & ~mask).sum())) for run, answers, mask in pairs]
+    return tuple(
+        f"{run.kind} {run.name}, of which nothing could be learnt outside a fold of speakers, is not used for {n} of "
+        "its utterances there"
+        for run, n in silenced
+        if n
+    )
 
 
 def interval_of(gain: np.ndarray, votes: np.ndarray, groups: np.ndarray, keep: np.ndarray) -> Interval:

@@ -25,9 +25,10 @@ import numpy as np
 
 from ...data.dirichlet import fit_dirichlet_multinomial
 from ...data.labels import LabelSet
-from .calibrated_prior import EmpiricalBayes, fit_empirical_bayes, log_score, posterior
+from .calibrated_prior import EmpiricalBayes, fit_empirical_bayes, log_score, posterior, unheard
+from .cross_fit import untaught
 from .evidence import Blend, Evidence, require_runs, require_votes, source_column
-from .latent_mixture import Arrays, as_tuple
+from .latent_mixture import Arrays, as_tuple, spoke
 
 FORMULA = (
     "p_u = (n_u + sum_j alpha_j g_j(q_ju)) / (N_u + sum_j alpha_j), g = softmax(log(q C) / tau + b), cross-fitted by "
@@ -51,9 +52,9 @@ def empirical_bayes(evidence: Evidence) -> Blend:
     """Fuse the seen votes with the calibrated proxy. OptionError where every utterance has a single seen vote."""
     require_runs(evidence, "empirical-bayes")
     require_votes(evidence, "empirical-bayes")
-    q = evidence.shares()
-    priors = cross_fit(evidence.seen, q, evidence.train, evidence.folds(folds=FOLDS), strength=evidence.strength)
-    covered = evidence.proxies().covered
+    fold = evidence.folds(folds=FOLDS)
+    priors = cross_fit(evidence.seen, evidence.shares(), evidence.train, fold, strength=evidence.strength)
+    covered = np.asarray(np.isfinite(priors.proxy).all(axis=1))
     prior = np.where(covered[:, None], priors.proxy, priors.marginal)
     prior[~covered & ~evidence.voted] = np.nan
     p, effective = posterior(evidence.seen, prior)
@@ -65,7 +66,7 @@ def empirical_bayes(evidence: Evidence) -> Blend:
         source=source,
         formula=FORMULA,
         parameters=_parameters(priors, scores, evidence),
-        warnings=_warnings(priors, scores, evidence, covered),
+        warnings=(*_warnings(priors, scores, evidence, covered), *_untaught(evidence, fold)),
     )
 
 
@@ -82,7 +83,10 @@ def cross_fit(
     for f in np.unique(fold):
         rows = fold == f
         known = train & ~rows
-        fit = fit_empirical_bayes(counts[known], of(known), strength=strength)
+        taught = bool((known & (counts.sum(axis=1) > 0) & np.any([spoke(array) for array in listed], axis=0)).any())
+        fit = unheard(len(listed), counts.shape[1])
+        if taught or f < 0:
+            fit = fit_empirical_bayes(counts[known], of(known), strength=strength)
         proxy[rows] = fit.prior(of(rows))
         marginal[rows] = marginal_prior(counts[known], strength=strength)
         fits.append((int(f), fit))
@@ -135,6 +139,11 @@ def _described(fit: EmpiricalBayes, labels: LabelSet, runs: list[str]) -> dict[s
         for run, proxy in zip(runs, fit.proxies, strict=True)
     ]
     return {"strength": fit.strength, "proxies": proxies, "utterances": fit.rows, "converged": fit.converged}
+
+
+def _untaught(evidence: Evidence, fold: np.ndarray) -> tuple[str, ...]:
+    proxies = evidence.proxies()
+    return untaught(evidence, proxies, proxies.audible(evidence.train & evidence.voted, fold))
 
 
 def _warnings(priors: Priors, scores: dict[str, float], evidence: Evidence, covered: np.ndarray) -> tuple[str, ...]:

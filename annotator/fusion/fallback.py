@@ -68,6 +68,9 @@ def fallback(evidence: Evidence, blend: Blend) -> Fallback:
         sentences.append(
             f"{none} train utterances: no distribution, for they have neither a seen vote nor a proxy taken"
         )
+    outside = int((~evidence.train & ~np.isnan(blend.p).any(axis=1)).sum())
+    if outside:
+        sentences.append(f"{outside} utterances outside train: the proxies alone; nobody's vote there was read")
     return Fallback(sources, strata, sentences)
 
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from ...data.mixture import fit_dirichlet_mixture
 from ...data.seeds import seed_from
-from .calibrated_prior import EmpiricalBayes, fit_empirical_bayes, posterior
-from .latent_mixture import LatentMixture, fit_latent_mixture, spoke, without_one
+from .calibrated_prior import EmpiricalBayes, fit_empirical_bayes, posterior, unheard
+from .latent_mixture import Heard, LatentMixture, fit_latent_mixture, spoke, without_one
 
 # Kinds of utterances, and starts that are averaged. On CREMA-D (two seen votes, five seeds; squared error with the
 # audio-visual votes, with the face's): one start of 12 kinds .0608 and .0784, one of 16 .0602 and .0783, four of 16
@@ -38,6 +38,24 @@ class Proxies(NamedTuple):
         return Proxies(
             tuple(array[keep] for array in self.answers), self.counts, tuple(array[keep] for array in self.shares)
         )
+
+    def audible(self, voted: np.ndarray, fold: np.ndarray) -> tuple[np.ndarray, ...]:
+        """For each run the utterances [U] of which its word can be used: outside their fold [U] it says something of
+        one in `voted` [U], those that models may be fitted to. What it means could not be learnt elsewhere."""
+        found = []
+        for array in self.answers:
+            folds_taught = np.unique(fold[voted & spoke(array)])
+            found.append(np.isin(fold, folds_taught, invert=True) if len(folds_taught) == 1 else len(folds_taught) > 1)
+        return tuple(np.broadcast_to(mask, fold.shape) for mask in found)
+
+    def where(self, masks: tuple[np.ndarray, ...]) -> Proxies:
+        """The same, silent where a run's mask [U] does not hold."""
+
+        def kept(arrays: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+            pairs = zip(arrays, masks, strict=True)
+            return tuple(array if mask.all() else np.where(mask[:, None], array, np.nan) for array, mask in pairs)
+
+        return Proxies(kept(self.answers), self.counts, kept(self.shares))
 
     @property
     def covered(self) -> np.ndarray:
@@ -82,17 +100,28 @@ class Fitted(Protocol):
 
 
 class FittedMixture:
-    """Latent mixtures from several starts, averaged (the human mixture is one of power 0)."""
+    """Latent mixtures from several starts, averaged (the human mixture is one of power 0), that read some of the runs,
+    `of` (their places)."""
 
-    def __init__(self, *mixtures: LatentMixture):
+    def __init__(self, *mixtures: LatentMixture, of: tuple[int, ...] = ()):
         self.mixtures = mixtures
+        self.of = of
+
+    def _heard(self, counts: np.ndarray, proxies: Proxies) -> Heard:
+        return self.mixtures[0].heard(counts, tuple(proxies.answers[j] for j in self.of))
 
     def posterior(self, counts: np.ndarray, proxies: Proxies) -> tuple[np.ndarray, np.ndarray]:
-        found = [mixture.posterior(counts, proxies.answers) for mixture in self.mixtures]
-        return np.mean([p for p, _ in found], axis=0), np.mean([votes for _, votes in found], axis=0)
+        heard = self._heard(counts, proxies)
+        p, votes = self.mixtures[0].posterior_of(heard)
+        for mixture in self.mixtures[1:]:
+            more, behind = mixture.posterior_of(heard)
+            p += more
+            votes += behind
+        return p / len(self.mixtures), votes / len(self.mixtures)
 
     def left_out(self, counts: np.ndarray, proxies: Proxies) -> LeftOut:
-        found = [mixture.left_out(counts, proxies.answers) for mixture in self.mixtures]
+        heard = self._heard(counts, proxies)
+        found = [mixture.left_out_of(heard) for mixture in self.mixtures]
         row, label, _ = found[0]
         return LeftOut.of(counts.shape, row, label, np.mean([q for _, _, q in found], axis=0))
 
@@ -135,14 +164,18 @@ def fit_human_mixture(counts: np.ndarray, proxies: Proxies, seed: int) -> Fitted
 
 
 def fit_latent_class(
-    counts: np.ndarray, proxies: Proxies, seed: int, *, power: float, starts: int = 1
+    counts: np.ndarray, proxies: Proxies, seed: int, *, power: float, starts: int = 1, of: tuple[int, ...] | None = None
 ) -> FittedMixture:
-    """The joint mixture of votes and proxies at one power, from `starts` starts."""
-    options = {"counts": proxies.counts, "power": power, "components": COMPONENTS}
+    """The joint mixture of votes and proxies (those at the places `of`, or all) at one power, from `starts` starts."""
+    of = tuple(range(len(proxies.answers))) if of is None else of
+    answers = tuple(proxies.answers[j] for j in of)
+    options = {"counts": [proxies.counts[j] for j in of], "power": power, "components": COMPONENTS}
     seeds = [seed_from("latent class", seed, i) for i in range(starts)]
-    return FittedMixture(*(fit_latent_mixture(counts, proxies.answers, seed=s, **options) for s in seeds))
+    return FittedMixture(*(fit_latent_mixture(counts, answers, seed=s, **options) for s in seeds), of=of)
 
 
 def fit_prior(counts: np.ndarray, proxies: Proxies, seed: int, *, strength: float | None = None) -> FittedPrior:
-    """The calibrated prior of `calibrated_prior`."""
+    """The calibrated prior of `calibrated_prior`; with no utterance to learn from, one in which no proxy has a say."""
+    if not (proxies.covered & (counts.sum(axis=1) > 0)).any():
+        return FittedPrior(unheard(len(proxies.shares), counts.shape[1]))
     return FittedPrior(fit_empirical_bayes(counts, proxies.shares, strength=strength))

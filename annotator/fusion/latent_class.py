@@ -6,27 +6,34 @@
     r_uz proportional to pi_z DM(n_u | alpha_z) prod_j L(proxy_uj | beta_jz)^w
     p_u = sum_z r_uz (n_u + alpha_z) / (N_u + A_z)          with N_u + sum_z r_uz A_z effective votes
 
-Several runs add their evidence. The power w is how much the proxy's word counts: it is the one of 0, .4, .7 and 1 with
-the best cross-fitted log score of the seen votes, each predicted from the utterance's other seen votes and its proxies
-by a model that did not see its speaker; 0 is `human-mixture` itself. A fold's power is chosen on the other folds'
-speakers, and fits from four starts are averaged. An utterance without seen votes gets what its proxies alone say; one
-that no run covers what its votes say; one with neither is undefined. The model is ours (`latent_mixture.py`).
+The power w is how much the proxy's word counts: it is the one of 0, .4, .7 and 1 with the best cross-fitted log score
+of the seen votes, each predicted from the utterance's other seen votes and its proxies by a model that did not see its
+speaker; 0 is `human-mixture` itself. Several runs add their evidence, but only those that are shown to have some: to
+the run that alone scores best, others are added, the best of them first, as long as the score rises, all at one power
+(of more than five runs, a pair or all). On CREMA-D (three seen votes, squared error) audio-visual votes alone give
+.0512; with the face's too, always used, .0539; with shuffled ones, .0563. A fold's runs and power are chosen on the
+other folds' speakers, and fits from four starts are averaged. An utterance without seen votes gets what its proxies
+alone say; one that no run covers what its votes say; one with neither is undefined. The model is ours
+(`latent_mixture.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from .cross_fit import CrossFit, Fit, require_pairs
+from .cross_fit import CrossFit, Fit, require_pairs, untaught
 from .evidence import Blend, Evidence, require_runs, require_votes, source_column
 from .fitted import STARTS, fit_human_mixture, fit_latent_class
 
 FORMULA = "p_u = sum_z r_uz (n_u + alpha_z) / (N_u + A_z), r_uz ~ pi_z DM(n_u | alpha_z) prod_j L(proxy_uj | beta_jz)^w"
 POWERS = (0.4, 0.7, 1.0)
+# Of more runs than this not every choice is tried.
+MOST_RUNS = 5
 
 
 def latent_class(evidence: Evidence) -> Blend:
@@ -34,13 +41,13 @@ def latent_class(evidence: Evidence) -> Blend:
     require_runs(evidence, "latent-class")
     require_votes(evidence, "latent-class")
     require_pairs(evidence)
-    cross = CrossFit(evidence, power_fits() | final_fits())
+    cross = CrossFit(evidence, power_fits(len(evidence.runs)) | final_fits(len(evidence.runs)))
     chosen = np.full(len(evidence.ids), None, dtype=object)
     powers = {}
     for f in np.unique(cross.fold):
         powers[int(f)] = best_power(cross, without=int(f))
         chosen[cross.fold == f] = final_name(powers[int(f)])
-    covered, voted = cross.proxies.covered, evidence.voted
+    covered, voted = cross.covered, evidence.voted
     chosen[~covered & ~voted] = None
     chosen[~voted & (chosen == "human-mixture")] = None
     p, effective = cross.posterior(chosen)
@@ -53,19 +60,29 @@ def latent_class(evidence: Evidence) -> Blend:
         ),
         formula=FORMULA,
         parameters=_parameters(cross, powers),
-        warnings=_warnings(cross, powers, covered),
+        warnings=(*_warnings(cross, powers, covered), *untaught(evidence, cross.given, cross.audible)),
     )
 
 
-def power_fits() -> dict[str, Fit]:
-    """The human mixture, and the latent class at every power, by name."""
+def power_fits(runs: int = 1) -> dict[str, Fit]:
+    """The human mixture, and the latent class of every choice of runs at every power, by name."""
     fits: dict[str, Fit] = {"human-mixture": fit_human_mixture}
-    return fits | {power_name(w): partial(fit_latent_class, power=w) for w in POWERS}
+    return fits | _fits(runs, 1)
 
 
-def final_fits() -> dict[str, Fit]:
+def final_fits(runs: int = 1) -> dict[str, Fit]:
     """The latent class at every power from several starts: better than one, and too dear to compare powers with."""
-    return {final_name(power_name(w)): partial(fit_latent_class, power=w, starts=STARTS) for w in POWERS}
+    return {final_name(name): fit for name, fit in _fits(runs, STARTS).items()}
+
+
+def _fits(runs: int, starts: int) -> dict[str, Fit]:
+    sizes = range(1, runs + 1) if runs <= MOST_RUNS else (1, 2, runs)
+    choices = [of for size in sizes for of in combinations(range(runs), size)]
+    return {
+        power_name(w, of, runs): partial(fit_latent_class, power=w, starts=starts, of=of)
+        for of in choices
+        for w in POWERS
+    }
 
 
 def final_name(name: str) -> str:
@@ -73,15 +90,36 @@ def final_name(name: str) -> str:
     return f"{name}, {STARTS} starts" if name.startswith("latent-class") else name
 
 
-def power_name(power: float) -> str:
-    """The model's name at a power."""
-    return f"latent-class, power {power:g}"
+def power_name(power: float, of: Sequence[int] = (0,), runs: int = 1) -> str:
+    """The model's name at a power; which of several runs it reads, by place, unless it reads all.
+
+    >>> power_name(0.7, (0, 2), 3)
+    'latent-class of runs 1 and 3, power 0.7'
+    """
+    some = " and ".join(str(j + 1) for j in of)
+    which = "" if len(of) == runs else f" of run{'s' * (len(of) > 1)} {some}"
+    return f"latent-class{which}, power {power:g}"
 
 
 def best_power(cross: CrossFit, *, without: int = -1, base: bool = True) -> str:
-    """The name with the best score of the powers, the human mixture among them as power 0 unless `base` is off."""
-    names = [*["human-mixture"] * base, *map(power_name, POWERS)]
-    return max(names, key=lambda name: cross.mean_score(name, without=without, where=cross.proxies.covered))
+    """The name with the best score of the powers, the human mixture among them as power 0 unless `base` is off; of
+    several runs the best alone, then with another one, as long as that scores higher."""
+
+    def score(name: str) -> float:
+        return cross.mean_score(name, without=without, where=cross.covered)
+
+    runs, best, used = len(cross.evidence.runs), "", ()
+    while len(used) < runs:
+        more = [tuple(sorted((*used, j))) for j in range(runs) if j not in used]
+        names = {power_name(w, of, runs): of for of in more for w in POWERS}
+        names = {name: of for name, of in names.items() if name in cross.fits}
+        top = max(names, key=score, default="")
+        if best and not (top and score(top) > score(best)):
+            break
+        best, used = top, names[top]
+    if runs > MOST_RUNS:
+        best = max([best, *(power_name(w, range(runs), runs) for w in POWERS)], key=score)
+    return max(["human-mixture", best], key=score) if base else best
 
 
 def power_of(name: str) -> float:
@@ -91,7 +129,8 @@ def power_of(name: str) -> float:
 
 def _parameters(cross: CrossFit, powers: Mapping[int, str]) -> dict[str, Any]:
     whole = best_power(cross)
-    return cross.described(power_fits()) | {
+    return cross.described() | {
+        "model": whole,
         "power": power_of(whole),
         "powers_of_folds": [power_of(name) for f, name in powers.items() if f >= 0],
         "all_train_speakers": cross.model(final_name(whole), -1).described(),

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.special import gammaln, polygamma, psi
@@ -50,12 +51,13 @@ class LatentMixture:
     power: float
     counts: tuple[bool, ...]
 
+    def heard(self, counts: np.ndarray, proxy: Arrays) -> Heard:
+        """Votes and answers [U, K] in the form that this model, and each that read the same proxies, reads."""
+        return Heard(counts, proxy, self.counts)
+
     def proxy_evidence(self, proxy: Arrays) -> np.ndarray | float:
         """w sum_j log L(proxy_uj | beta_jz) [U, Z]; 0 where a proxy said nothing (a NaN, or no votes)."""
-        if not self.power:
-            return 0.0
-        listed = zip(as_tuple(proxy), self.beta, self.counts, strict=True)
-        return self.power * sum(log_proxy(answers, beta, counts) for answers, beta, counts in listed)
+        return self._evidence([Answers(array, form) for array, form in zip(as_tuple(proxy), self.counts, strict=True)])
 
     def posterior_mean(self, counts: np.ndarray, proxy: Arrays) -> np.ndarray:
         """Expected distribution [U, K] given human votes [U, K] (zeros: none) and the proxies' answers [U, K]."""
@@ -63,16 +65,16 @@ class LatentMixture:
 
     def posterior(self, counts: np.ndarray, proxy: Arrays) -> tuple[np.ndarray, np.ndarray]:
         """Expected distribution [U, K], and the votes behind it [U]: N_u + A_z of the classes, weighted by r."""
-        counts = np.nan_to_num(np.asarray(counts, dtype=np.float64))
-        r = self.responsibilities(counts, proxy)
-        total = counts.sum(axis=1)
-        strength = self.people.alpha.sum(axis=1)
-        weight = r / (total[:, None] + strength)
-        return weight.sum(axis=1, keepdims=True) * counts + weight @ self.people.alpha, total + r @ strength
+        return self.posterior_of(self.heard(counts, proxy))
 
-    def responsibilities(self, counts: np.ndarray, proxy: Arrays) -> np.ndarray:
-        """r [U, Z]: how likely each kind is, given the votes and the answers."""
-        return softmax(self._log_joint(counts, proxy))
+    def posterior_of(self, heard: Heard) -> tuple[np.ndarray, np.ndarray]:
+        """`posterior` of what `heard` read already."""
+        strength = self.people.alpha.sum(axis=1)
+        weight = softmax(self._log_joint(heard))
+        effective = heard.total + weight @ strength
+        weight /= heard.total[:, None] + strength
+        share = weight @ np.ones(len(strength))
+        return share[:, None] * heard.counts + weight @ self.people.alpha, effective
 
     def left_out(self, counts: np.ndarray, proxy: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What an utterance's other votes and its proxies predict, for each label that has a vote: row [P], label [P]
@@ -80,17 +82,50 @@ class LatentMixture:
 
         Taking a vote for k away divides DM(x | alpha_z) by the chance (x_k - 1 + alpha_zk) / (N - 1 + A_z).
         """
-        counts = np.nan_to_num(np.asarray(counts, dtype=np.float64))
-        row, label, rest = without_one(counts)
+        return self.left_out_of(self.heard(counts, proxy))
+
+    def left_out_of(self, heard: Heard) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`left_out` of what `heard` read already."""
+        row, label, rest = heard.without_one
         alpha = self.people.alpha
         total = rest.sum(axis=1)[:, None] + alpha.sum(axis=1)
         chance = (rest[np.arange(len(row)), label][:, None] + alpha[:, label].T) / total
-        weight = softmax(self._log_joint(counts, proxy)[row] - np.log(chance)) / total
+        weight = softmax(self._log_joint(heard)[row] - np.log(chance)) / total
         return row, label, weight.sum(axis=1, keepdims=True) * rest + weight @ alpha
 
-    def _log_joint(self, counts: np.ndarray, proxy: Arrays) -> np.ndarray:
-        people = CountTerms.of(counts).log_likelihood(self.people.alpha)
-        return np.log(self.people.pi) + people + self.proxy_evidence(proxy)
+    def _log_joint(self, heard: Heard) -> np.ndarray:
+        found = heard.people.log_likelihood(self.people.alpha)
+        found += np.log(self.people.pi)
+        if self.power:
+            found += self._evidence(heard.answers)
+        return found
+
+    def _evidence(self, answers: Sequence[Answers]) -> np.ndarray | float:
+        if not self.power:
+            return 0.0
+        listed = [said.log_likelihood(beta) for said, beta in zip(answers, self.beta, strict=True)]
+        return self.power * sum(listed)
+
+
+class Heard:
+    """Votes [U, K] (NaN: none) and each proxy's answers [U, K] (`forms`: whether in votes), read once for several
+    models: the fits from several starts."""
+
+    def __init__(self, counts: np.ndarray, proxy: Arrays, forms: Sequence[bool]):
+        self.counts = np.nan_to_num(np.asarray(counts, dtype=np.float64))
+        self.total = self.counts.sum(axis=1)
+        self.people = CountTerms.of(self.counts)
+        self._proxy, self._forms = proxy, forms
+
+    @cached_property
+    def answers(self) -> list[Answers]:
+        """The proxies' answers; not read by a model of power 0."""
+        return [Answers(array, form) for array, form in zip(as_tuple(self._proxy), self._forms, strict=True)]
+
+    @cached_property
+    def without_one(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Each label's votes but one."""
+        return without_one(self.counts)
 
 
 def as_tuple(proxy: Arrays) -> tuple[np.ndarray, ...]:
@@ -115,8 +150,10 @@ def without_one(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def softmax(log_r: np.ndarray) -> np.ndarray:
     """exp(log_r) with rows that sum to one."""
-    r = np.exp(log_r - log_r.max(axis=1, keepdims=True))
-    return r / r.sum(axis=1, keepdims=True)
+    r = log_r - row_max(log_r)[:, None]
+    np.exp(r, out=r)
+    r /= (r @ np.ones(r.shape[1]))[:, None]
+    return r
 
 
 def row_max(log_r: np.ndarray) -> np.ndarray:
@@ -134,13 +171,7 @@ def spoke(proxy: np.ndarray) -> np.ndarray:
 
 def log_proxy(proxy: np.ndarray, beta: np.ndarray, counts: bool) -> np.ndarray:
     """log L [U, Z] of the proxy's votes or distribution under each class; 0 in the rows where it said nothing."""
-    said = spoke(proxy)
-    found = np.zeros((len(proxy), len(beta)))
-    if counts:
-        found[said] = CountTerms.of(proxy[said]).log_likelihood(beta)
-        return found
-    found[said] = log_density(log_share(proxy[said]), beta)
-    return found
+    return Answers(proxy, counts).log_likelihood(beta)
 
 
 def log_density(log_q: np.ndarray, beta: np.ndarray) -> np.ndarray:
@@ -154,8 +185,8 @@ def log_share(q: np.ndarray) -> np.ndarray:
     return np.log(q / q.sum(axis=1, keepdims=True))
 
 
-class _Answers:
-    """One proxy's answers in the form EM reads them; rows in which it said nothing neither judge nor teach."""
+class Answers:
+    """One proxy's answers in the form a model reads them; rows in which it said nothing neither judge nor teach."""
 
     def __init__(self, proxy: np.ndarray, counts: bool):
         self.said = spoke(proxy)
@@ -200,7 +231,7 @@ def fit_latent_mixture(
     proxies = as_tuple(proxy)
     forms = (counts,) * len(proxies) if isinstance(counts, bool) else tuple(counts)
     people = CountTerms.of(human)
-    answers = [_Answers(array, form) for array, form in zip(proxies, forms, strict=True)]
+    answers = [Answers(array, form) for array, form in zip(proxies, forms, strict=True)]
     marginal = (human.sum(axis=0) + PSEUDO_VOTES) / (human.sum(axis=0) + PSEUDO_VOTES).sum()
     if begin is None:
         pi, alpha = _start(human, proxies, marginal, components, seed)

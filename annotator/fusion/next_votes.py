@@ -38,6 +38,7 @@ from ...data.files import new_directory, refuse_existing, write_json
 from ...data.seeds import uniforms
 from .evidence import Blend, Evidence, gather, remarks
 from .fuse import refuse_inputs
+from .options import FusionOptions
 from .proxy import Source
 from .strategies import STRATEGIES
 
@@ -164,12 +165,14 @@ def list_next(
     """
     if strategy not in STRATEGIES:
         raise OptionError(f"--next needs a strategy that fuses: one of {', '.join(STRATEGIES)}; found '{strategy}'")
+    FusionOptions(strategy=strategy, strength=strength, opinion=opinion, weight=weight, seed=seed).check()
     refuse_existing(Path(out), what="list of next votes", overwrite=overwrite)
     refuse_inputs(Path(out), [corpus.path, *(run.path for run in runs)])
     evidence = gather(corpus, runs, seed=seed, strength=strength, opinion=opinion, weight=weight)
     blend = STRATEGIES[strategy](evidence)
     found = choose_next(evidence, blend, n)
-    done = Listed(Path(out), n, int(evidence.train.sum()), strategy, (*remarks(evidence), *blend.warnings))
+    warnings = (*remarks(evidence), *blend.warnings, *_silent(corpus, found))
+    done = Listed(Path(out), n, int(evidence.train.sum()), strategy, warnings)
     about = {
         "corpus": {"name": corpus.name, "fingerprint": corpus_fingerprint(corpus)},
         "runs": [run.name for run in evidence.runs],
@@ -178,10 +181,16 @@ def list_next(
         "strength": found.strength,
         "seed": seed,
         "gain": "(1 - sum_k p_k^2) / (seen votes + strength + 1)^2",
-        "shares": "(sum over train of p + sum over the list of (vote - p) * weight) / utterances of train",
+        "sum_of_p": dict(zip(corpus.labels, found.p[evidence.train].sum(axis=0).tolist(), strict=True)),
+        "shares": "(sum_of_p, which is over train, + sum over the list of (vote - p) * weight) / candidates",
     }
     write_next(out, corpus, evidence, found, about=about, overwrite=overwrite)
     return done
+
+
+def _silent(corpus: Corpus, found: NextVotes) -> tuple[str, ...]:
+    silent = corpus.utterances["audio"].take(found.rows).null_count
+    return (f"listed utterances that name no sound, so that Label Studio has none to play: {silent}",) if silent else ()
 
 
 def write_next(

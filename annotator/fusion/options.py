@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,9 @@ from .strategies import AUGMENTATIONS, DEFAULT, STRATEGIES
 
 # The longest sound that training hears, unless it is told otherwise.
 MAX_SECONDS = 30.0
+# Options that one strategy alone reads: of the distributions, and of the new utterances.
+OF_BLEND = {"strength": "empirical-bayes", "opinion": "opinion-pool", "weight": "opinion-pool"}
+OF_DIME = ("blend", "dime", "rho", "beta", "concatenate", "neighbours", "true_neighbours", "max_seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,19 @@ class FusionOptions:
             raise OptionError(f"strength is {self.strength:g}; expected a number of votes above 0 (--strength 2)")
         if self.augments:
             self._check_dime()
+        self._check_owners()
+
+    def _check_owners(self) -> None:
+        """Raise OptionError for what was asked of another strategy, and would be passed over."""
+        owners = {name: (owner, self.gives_p) for name, owner in OF_BLEND.items()}
+        owners |= dict.fromkeys(OF_DIME, ("dime-aug", self.strategy))
+        defaults = {field.name: field.default for field in fields(self)}
+        for name, (owner, found) in owners.items():
+            if getattr(self, name) != defaults[name] and owner != found:
+                raise OptionError(
+                    f"--{name.replace('_', '-')} belongs to {owner}, and the strategy is {found}, which would pass it "
+                    f"over; leave it out, or ask for {owner}"
+                )
 
     def _check_dime(self) -> None:
         if self.blend not in STRATEGIES:

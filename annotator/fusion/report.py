@@ -28,6 +28,11 @@ class FusionReport:
     fallback: Fallback
     added: Added | None
 
+    @property
+    def gives_p(self) -> str:
+        """The strategy that gave the distributions."""
+        return self.info.blend or self.info.strategy
+
     def to_json(self) -> dict[str, Any]:
         """Plain values: named tuples are objects, what is not finite is null; of `fusion.json` only what they need."""
         about = {name: getattr(self.info, name) for name in ("strategy", "blend", "seed", "counts", "shares")}

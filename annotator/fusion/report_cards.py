@@ -46,7 +46,9 @@ def new_utterances(made: Added, labels: Sequence[str], corpus: Corpus, fused: Co
     kinds = f"<p>{key(['parent', *['second parent'] * two, 'new utterance'])}</p>"
     return (
         f"<section><h2>New utterances</h2><p>{count(made.new, 'utterance')} ({made.form}), {made.seconds:.0f} seconds "
-        f"of sound, {size(made)}; for training only.</p>{body}<h3>Parents and new utterances, side by side</h3>{kinds}"
+        f"of sound, {size(made)}; for training only. Nothing is scored on them: <code>serann evaluate</code> weighs "
+        "real test utterances instead (class-balanced scores), and undoes the label shares that a model was taught "
+        f"(prior-corrected scores).</p>{body}<h3>Parents and new utterances, side by side</h3>{kinds}"
         f'<div class="cards">{cards}</div></section>\n'
     )
 

@@ -30,7 +30,7 @@ from ...data.seeds import rng_from
 from .cross_fit import CrossFit
 from .evidence import Blend, Evidence
 from .fitted import FittedMixture, fit_prior
-from .latent_class import final_fits, final_name, power_fits, power_name
+from .latent_class import final_fits, final_name, power_fits
 
 METHOD = "delete-a-group jackknife over {folds} folds of speakers, t({df}), from fits that exist already (Kott 2001)"
 # Utterances over which the votes that a model adds are averaged.
@@ -111,7 +111,7 @@ def _of_auto(evidence: Evidence, blend: Blend) -> Strengths:
 
 def _of_latent_class(evidence: Evidence, blend: Blend) -> Strengths:
     power = float(blend.parameters["power"])
-    found = _of_mixtures(evidence, blend, [final_name(power_name(power)) if power else "human-mixture"])
+    found = _of_mixtures(evidence, blend, [final_name(blend.parameters["model"])])
     folds = [float(value) for value in blend.parameters["powers_of_folds"]]
     chosen = Estimate(
         "latent-class", "power", power, np.nan, np.nan, folds, "chosen among a few values, not estimated: see the folds"
@@ -124,7 +124,8 @@ def _of_human_mixture(evidence: Evidence, blend: Blend) -> Strengths:
 
 
 def _of_mixtures(evidence: Evidence, blend: Blend, names: Sequence[str]) -> Strengths:
-    cross = CrossFit(evidence, power_fits() | final_fits())
+    runs = max(1, len(evidence.runs))
+    cross = CrossFit(evidence, power_fits(runs) | final_fits(runs))
     estimates, kinds = [], {}
     for name in names:
         models = [cross.model(name, f) for f in (-1, *cross.folds)]
