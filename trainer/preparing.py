@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -50,7 +50,6 @@ class Training:
     network: EmotionModel
     optimiser: torch.optim.Optimizer
     accelerator: "Accelerator"
-    batches: Callable[[int], list[np.ndarray]]
     class_weights: np.ndarray
     dimension_weights: np.ndarray
     workers: int = 0
@@ -61,6 +60,17 @@ class Training:
     @property
     def options(self) -> TrainOptions:
         return self.info.options
+
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        """Places of each batch's examples in an epoch (from 0)."""
+        options = self.options
+        return bucketed_batches(
+            self.examples.seconds,
+            batch_seconds=options.batch_seconds,
+            batch_size=options.batch_size,
+            seed=options.seed,
+            epoch=epoch,
+        )
 
     def steps(self, epochs: int) -> int:
         """Steps of the optimiser in the first epochs: `accumulate` batches each, fewer at an epoch's end."""
@@ -89,6 +99,47 @@ def prepare(
 ) -> tuple[Training, ModelInfo | None]:
     """Build data, network and optimiser, then take the output; and what lies in the output already."""
     there = claim(out, overwrite=False)
+    data = _material(fused, options)
+    seed_torch("weights", options.seed)
+    encoder = fresh_encoder(options.model) if options.from_scratch else load_encoder(options.model)
+    sounds = Sounds(fused.corpus, shortest=encoder.shortest, **({"memory_seconds": 0.0} if options.frozen else {}))
+    choice = None
+    if options.layer == "auto":
+        choice = _chosen_before(None if overwrite else there, encoder) or choose_layer(
+            encoder, data.examples, sounds, seed=options.seed, batch_seconds=options.batch_seconds,
+            device=pick_device(device), progress=progress,
+        )  # fmt: skip
+    encoder = choose(encoder.cpu(), options.layer if choice is None else str(choice.layer))
+    network = _network(encoder, options, labels=len(fused.corpus.labels), dimensions=data.dimensions)
+    info = _describe(fused, options, network, choice, data, out)
+    found = claim(out, overwrite=overwrite)
+    accelerator = make_accelerator(device, options.precision)
+    network, optimiser = accelerator.prepare(network, make_optimiser(network, options))
+    training = Training(
+        out=out,
+        info=info,
+        examples=data.examples,
+        validation=data.validation,
+        sounds=sounds,
+        network=network,
+        optimiser=optimiser,
+        accelerator=accelerator,
+        class_weights=class_weights(options.loss, data.examples.targets.sum(axis=0)),
+        dimension_weights=np.array([options.dimension_weights.get(name, 1.0) for name in data.dimensions]),
+        workers=workers,
+    )
+    return training, found
+
+
+class _Material(NamedTuple):
+    """What is learnt from, what epochs are judged on, and which dimensions are rated."""
+
+    examples: Examples
+    validation: Examples
+    dimensions: list[str]
+
+
+def _material(fused: Fused, options: TrainOptions) -> _Material:
     dimensions = rated_dimensions(fused.corpus) if options.dimensional_weight > 0 else []
     if options.best_by == "ccc" and not dimensions:
         raise OptionError("--best-by ccc needs ratings of valence, arousal or dominance, and the train split has none")
@@ -97,47 +148,7 @@ def prepare(
     )
     if options.loss == "dirichlet-multinomial" and not examples.votes.any():
         raise CorpusError(f"{fused.path}: the train split has no seen vote, which dirichlet-multinomial learns from")
-    validation = validation_examples(fused.corpus, dimensions)
-    seed_torch("weights", options.seed)
-    encoder = fresh_encoder(options.model) if options.from_scratch else load_encoder(options.model)
-    sounds = Sounds(fused.corpus, shortest=encoder.shortest, **({"memory_seconds": 0.0} if options.frozen else {}))
-    choice = None
-    if options.layer == "auto":
-        choice = _chosen_before(None if overwrite else there, encoder) or choose_layer(
-            encoder, examples, sounds, seed=options.seed, batch_seconds=options.batch_seconds,
-            device=pick_device(device), progress=progress,
-        )  # fmt: skip
-    encoder = choose(encoder.cpu(), options.layer if choice is None else str(choice.layer))
-    network = _network(encoder, options, labels=len(fused.corpus.labels), dimensions=dimensions)
-    info = _describe(fused, options, network, choice, dimensions, examples, validation, out)
-    found = claim(out, overwrite=overwrite)
-    accelerator = make_accelerator(device, options.precision)
-
-    def batches(epoch: int) -> list[np.ndarray]:
-        return bucketed_batches(
-            examples.seconds,
-            batch_seconds=options.batch_seconds,
-            batch_size=options.batch_size,
-            seed=options.seed,
-            epoch=epoch,
-        )
-
-    network, optimiser = accelerator.prepare(network, make_optimiser(network, options))
-    training = Training(
-        out=out,
-        info=info,
-        examples=examples,
-        validation=validation,
-        sounds=sounds,
-        network=network,
-        optimiser=optimiser,
-        accelerator=accelerator,
-        batches=batches,
-        class_weights=class_weights(options.loss, examples.targets.sum(axis=0)),
-        dimension_weights=np.array([options.dimension_weights.get(name, 1.0) for name in dimensions]),
-        workers=workers,
-    )
-    return training, found
+    return _Material(examples, validation_examples(fused.corpus, dimensions), dimensions)
 
 
 def _chosen_before(there: ModelInfo | None, encoder: SpeechEncoder) -> Choice | None:
@@ -169,9 +180,7 @@ def _describe(
     options: TrainOptions,
     network: EmotionModel,
     choice: Choice | None,
-    dimensions: list[str],
-    examples: Examples,
-    validation: Examples,
+    data: _Material,
     out: Path,
 ) -> ModelInfo:
     corpus = fused.corpus
@@ -191,7 +200,7 @@ def _describe(
             parameters=sum(p.numel() for p in network.parameters()),
         ),
         labels=corpus.labels.to_json(),
-        dimensions=dimensions,
+        dimensions=data.dimensions,
         scale=corpus.info.scale,
         options=options,
         fused=Source(
@@ -199,11 +208,11 @@ def _describe(
             name=corpus.name,
             strategy=fused.info.strategy,
             fingerprint=fused.fingerprint,
-            utterances={"train": len(np.unique(examples.rows)), "development": len(validation)},
-            shares=taught_shares(examples).tolist(),
+            utterances={"train": len(np.unique(data.examples.rows)), "development": len(data.validation)},
+            shares=taught_shares(data.examples).tolist(),
         ),
         division=corpus.info.division,
         marginal=seen_marginal(fused).tolist(),
-        warnings=[*shared_speakers(corpus), *untaught_labels(examples)],
+        warnings=[*shared_speakers(corpus), *untaught_labels(data.examples)],
         software=software(),
     )

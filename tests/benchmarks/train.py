@@ -19,7 +19,6 @@ below its mark.
 import argparse
 import json
 import os
-import statistics
 import sys
 import tempfile
 import time
@@ -183,7 +182,7 @@ def compared(fused: Path, model: str, device: str, *, rounds: int, **options) ->
         training = make(fused, model, device, **options)
         seconds["trainer"].append(trainers(training, measured, device) * epochs / measured)
     heard = epochs * len(training.examples)
-    found = {arm: round(heard / statistics.median(wall for wall, _ in took), 3) for arm, took in seconds.items()}
+    found = {arm: round(heard / float(np.median([wall for wall, _ in took])), 3) for arm, took in seconds.items()}
     wall, processor = np.median(np.array(seconds["trainer"]) / np.array(seconds["ours"]), axis=0).round(2).tolist()
     return {
         "utterances": len(training.examples),
@@ -262,7 +261,7 @@ def measure(device: str, *, rounds: int, only: str | None) -> dict[str, dict[str
         if only in (None, "frozen"):
             few = many if cuda else write_corpus(path / "few", 16)
             options = {"batch_size": 32, "precision": "bf16"} if cuda else {"batch_size": 8}
-            options |= {"frozen": True, "head": "tc-gru", "batch_seconds": 240.0 if cuda else 30.0}
+            options |= {"frozen": True, "head": "tc-gru", "batch_seconds": 480.0 if cuda else 120.0}
             found["frozen"] = compared(few, base, device, rounds=rounds, **options)
         if only == "shapes" or (only is None and cuda):
             for name, model in {"base-plus": base, "large": large}.items():
