@@ -8,7 +8,7 @@ from scipy.special import gammaln
 from serann.annotator.fusion import STRATEGIES
 from serann.annotator.fusion.count_terms import CountTerms
 from serann.annotator.fusion.fitted import FittedPrior, Proxies, fit_prior
-from serann.annotator.fusion.latent_mixture import fit_latent_mixture, log_proxy
+from serann.annotator.fusion.latent_mixture import Answers, fit_latent_mixture
 from serann.data.mixture import improved, log_dirichlet_multinomial
 from serann.data.proper_scores import sq_unbiased
 from simulated_fusion import simulated_evidence, with_proxy
@@ -39,7 +39,7 @@ def test_evidence_of_proxies_is_the_sum_of_theirs():
     evidence, _ = simulated_evidence(rows=400)
     drawn = evidence.runs[0].drawn
     fit = fit_latent_mixture(evidence.seen, (drawn, drawn[::-1]), counts=(True, True), power=0.5, components=3, steps=9)
-    parts = [log_proxy(y, b, True) for y, b in zip((drawn, drawn[::-1]), fit.beta, strict=True)]
+    parts = [Answers(y, True).log_likelihood(b) for y, b in zip((drawn, drawn[::-1]), fit.beta, strict=True)]
     np.testing.assert_allclose(fit.proxy_evidence((drawn, drawn[::-1])), 0.5 * (parts[0] + parts[1]))
 
 

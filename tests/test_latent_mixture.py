@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import psi
 from scipy.stats import dirichlet
-from serann.annotator.fusion.latent_mixture import fit_latent_mixture, inverse_psi, log_proxy, log_share
+from serann.annotator.fusion.latent_mixture import Answers, fit_latent_mixture, inverse_psi, log_share
 from serann.data.proper_scores import sq_unbiased
 
 KINDS = np.array([[20.0, 1, 1, 1], [1, 8, 8, 1], [1, 1, 1, 15]])
@@ -52,7 +52,7 @@ def test_the_density_of_a_distribution_against_scipy():
     q = np.array([[0.5, 0.3, 0.2], [0.05, 0.9, 0.05]])
     beta = np.array([[1.0, 2.0, 3.0], [4.0, 0.5, 1.0]])
     witness = [[dirichlet.logpdf(row, b) for b in beta] for row in q]
-    np.testing.assert_allclose(log_proxy(q, beta, False), witness, atol=1e-9)
+    np.testing.assert_allclose(Answers(q, False).log_likelihood(beta), witness, atol=1e-9)
     np.testing.assert_allclose(np.exp(log_share(np.array([[1.0, 0.0]]))).sum(), 1)
 
 

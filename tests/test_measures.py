@@ -11,7 +11,7 @@ from serann.data.proportions import share, share_difference
 from serann.data.scoring import score_table
 from serann.trainer.classes import by_class
 from serann.trainer.genders import gender_gap
-from serann.trainer.measures import difference, is_lower_better, measures, scored
+from serann.trainer.measures import difference, measures, scored
 from simulated import simulated_reference
 
 sk = pytest.importorskip("sklearn.metrics")
@@ -127,8 +127,6 @@ def test_a_paired_difference_is_the_jackknife_of_differences(world):
     assert gap.high - gap.low < scored(first["brier"], ref).high - scored(first["brier"], ref).low
     same = difference(first["macro_f1"], first["macro_f1"], ref)
     assert (same.value, same.low, same.high) == (0, 0, 0)
-    assert is_lower_better("kl_nats@4")
-    assert not is_lower_better("log_score")
 
 
 def test_many_speakers_have_a_bootstrap_and_ece_never(world):

@@ -568,3 +568,9 @@ def test_a_label_that_nothing_teaches_is_a_warning(place, tmp_path):
     fuse(open_corpus(corpus.path), [], strategy="human", out=fused)
     out = train(fused, model=str(place / "encoder"), out=tmp_path / "m", **{**QUICK, "epochs": 1})
     assert any(f"no training utterance has any of the label {rare}" in words for words in read_model_info(out).warnings)
+
+
+def test_a_folder_for_frames_needs_a_frozen_encoder(place, tmp_path):
+    with pytest.raises(OptionError, match="--features keeps what a frozen encoder hears"):
+        train(place / "fused", model=str(place / "encoder"), out=tmp_path / "m", features=tmp_path / "f", **QUICK)
+    assert not (tmp_path / "m").exists()

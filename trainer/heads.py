@@ -8,8 +8,6 @@ from torch import Tensor, nn
 
 from .encoders import Frames, SpeechEncoder
 
-HEADS = ("linear", "tc-gru")
-POOLINGS = ("mean", "attentive")
 # Of Omidi and Hansen 2026, after Mitra et al. 2025: channels of the convolution, width of the two GRU layers and of the
 # embedding, and the body's and the classifiers' dropout.
 WIDTH = 256

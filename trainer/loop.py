@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.errors import AudioError, ModelError, SerannError
+from ..data.errors import AudioError, ModelError, OptionError, SerannError
 from ..data.files import finite
 from .board import Board, require_tensorboard
 from .checkpoint import (
@@ -74,6 +74,8 @@ def train(
     """
     chosen = check_options(with_defaults(model, from_scratch, options))
     pick_device(device)
+    if features is not None and not chosen.frozen:
+        raise OptionError("--features keeps what a frozen encoder hears, and this one learns: add --frozen")
     if tensorboard:
         require_tensorboard()
     fused, out = open_existing(fused_dir), Path(out)

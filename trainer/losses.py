@@ -125,15 +125,6 @@ def class_weights(loss: str, counts: np.ndarray) -> np.ndarray:
     return np.ones(len(n))
 
 
-def soft_label_kl(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean over the batch of KL(y || q) = sum_c y_c (ln y_c - ln q_c); nats.
-
-    >>> round(float(soft_label_kl(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))), 4)
-    0.6931
-    """
-    return _kl_terms(logits, targets).sum(-1).mean()
-
-
 def concordance(x: Tensor, y: Tensor) -> Tensor:
     """Lin's concordance 2 cov(x, y) / (var x + var y + (mean x - mean y)^2), with moments over n (biased), of
     two vectors.

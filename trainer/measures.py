@@ -146,8 +146,3 @@ def _row(measure: Measure, found: Interval) -> ScoreRow:
 def by_name(found: Iterable[Measure], names: Sequence[str] | None = None) -> dict[str, Measure]:
     """Measures under their names, all or those asked for that there are (a name without its @m will do)."""
     return {x.name: x for x in found if names is None or x.name.split("@")[0] in names}
-
-
-def is_lower_better(metric: str) -> bool:
-    """Whether a score is an error; its name may end in @m."""
-    return metric.split("@")[0] in LOWER_IS_BETTER

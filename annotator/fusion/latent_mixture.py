@@ -169,11 +169,6 @@ def spoke(proxy: np.ndarray) -> np.ndarray:
     return np.asarray(np.isfinite(proxy).all(axis=1) & (np.nan_to_num(proxy).sum(axis=1) > 0))
 
 
-def log_proxy(proxy: np.ndarray, beta: np.ndarray, counts: bool) -> np.ndarray:
-    """log L [U, Z] of the proxy's votes or distribution under each class; 0 in the rows where it said nothing."""
-    return Answers(proxy, counts).log_likelihood(beta)
-
-
 def log_density(log_q: np.ndarray, beta: np.ndarray) -> np.ndarray:
     """log Dirichlet(q_u | beta_z) [U, Z] from log q [U, K]."""
     return gammaln(beta.sum(axis=1)) - gammaln(beta).sum(axis=1) + log_q @ (beta - 1).T
@@ -196,6 +191,7 @@ class Answers:
         self.log_q = np.empty((0, 0)) if counts else log_share(said)
 
     def log_likelihood(self, beta: np.ndarray) -> np.ndarray:
+        """log L [U, Z] of the votes or distributions under each class; 0 in the rows where it said nothing."""
         found = log_density(self.log_q, beta) if self.terms is None else self.terms.log_likelihood(beta)
         if self.whole:
             return found
