@@ -26,7 +26,6 @@ from ..data.scoring import ScoreRow, limits_of, score_columns, score_row
 from .held_out import HeldOut
 
 BINS = 10
-LOWER_IS_BETTER = ("sq_unbiased", "jsd_bits", "kl_nats", "total_variation", "brier", "ece", "distribution_ece")
 # Absolute values near 0: resampling only makes them larger, so they have a jackknife at any number of speakers.
 NOT_RESAMPLED = ("ece", "distribution_ece")
 LEVEL = 0.95
