@@ -391,7 +391,7 @@ def test_the_worth_is_where_the_falling_curve_has_the_panels_loss(world):
     candidates = calibration.calibrations(world.panel, world.ref)
     used = world.found.panels[0].effective_votes
     assert len(used.calibration) == 1
-    own = np.concatenate([candidates[next(iter(used.calibration))]] * DRAWS)
+    own = np.concatenate([candidates[next(iter(used.calibration))].q] * DRAWS)
     kept = np.concatenate([draw.other.sum(axis=1) >= most for draw in world.draws])
     rows = {(row.where, row.part, row.score): row for row in used.rows}
     for where, part, score, loss in (

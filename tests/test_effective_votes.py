@@ -15,10 +15,10 @@ from serann.annotator.audit import audit, baselines
 from serann.annotator.audit.answers import worth_figure
 from serann.annotator.audit.calibration import chosen
 from serann.annotator.audit.crossing import crossing, falling
-from serann.annotator.audit.effective_votes import subgroups
 from serann.annotator.audit.gate import check, parse_requirements
 from serann.annotator.audit.independence import independent_listeners
 from serann.annotator.audit.reference import build_reference
+from serann.annotator.audit.worth_parts import subgroups
 from serann.annotator.runs import open_run
 from serann.data.corpus import write_corpus
 from serann.data.holdout import hold_out, write_division
@@ -34,7 +34,7 @@ from test_audit import GOOD, crema
 def at(level, curve, *, groups=12, confidence=0.95):
     """A crossing of groups that all have the same means."""
     curve = np.tile(np.asarray(curve, float), (groups, 1))
-    return crossing(np.full(groups, float(level)), curve, np.ones(groups), confidence=confidence, seed=0)
+    return crossing(np.full(groups, float(level)), curve, np.ones(groups), confidence=confidence)
 
 
 def test_points_of_the_curve_are_worth_their_number():
@@ -64,7 +64,7 @@ def test_the_falling_curve_is_scipys(values):
 def test_a_flat_curve_and_one_point_are_not_identifiable():
     rng = np.random.default_rng(0)
     noise = rng.normal(0.5, 0.01, (20, 4))
-    flat = crossing(noise[:, 0], noise, np.ones(20), confidence=0.95, seed=0)
+    flat = crossing(noise[:, 0], noise, np.ones(20), confidence=0.95)
     assert "the curve is flat" in flat.reason
     assert np.isnan(flat.value)
     assert "no human votes are left" in at(0.5, [0.6]).reason
@@ -83,7 +83,7 @@ def test_the_interval_is_the_naive_jackknifes_inverted():
     rows = rng.integers(5, 15, 15).astype(float)
     curve = np.array([0.9, 0.5]) + rng.normal(0, 0.04, (15, 2))
     level = 0.7 + rng.normal(0, 0.05, 15)
-    found = crossing(level * rows, curve * rows[:, None], rows, confidence=0.9, seed=0)
+    found = crossing(level * rows, curve * rows[:, None], rows, confidence=0.9)
 
     def bounds(n):
         def d(kept):
@@ -110,7 +110,7 @@ def coverage(groups, corpora):
         shared = rng.normal(0, 0.1, (groups, 1))
         curve = true + shared + rng.normal(0, 0.08, (groups, 4))
         level = 0.52 + shared[:, 0] + rng.normal(0, 0.08, groups)
-        found = crossing(level, curve, np.ones(groups), confidence=0.95, seed=c)
+        found = crossing(level, curve, np.ones(groups), confidence=0.95)
         inside += found.low <= target <= found.high
     return inside / corpora
 

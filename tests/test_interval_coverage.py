@@ -1,8 +1,9 @@
 """How often the intervals that an audit prints hold what they are about, on simulated corpora.
 
 The estimand is the statistic at these vote counts in the population of speakers, with nuisances fitted alike: of 24,000
-speakers, the constant cross-fitted in corpora of the same size, the human mixture and the panel's calibration those of
-one other corpus (an audit repeats no fit in a resample). Measured coverage: BENCHMARKS.md, "Coverage of intervals".
+speakers, the constant cross-fitted in corpora of the same size, the human mixture that reads single votes that of one
+other corpus. A worth has fits of each corpus's own, and so has its estimand: where the corpora's mean losses cross.
+Measured coverage: BENCHMARKS.md, "Coverage of intervals".
 
     python -m pytest -m slow -s tests/test_interval_coverage.py
 """
@@ -17,22 +18,25 @@ import pyarrow as pa
 import pytest
 from serann.annotator.audit import baselines, panel_agreement, saturation, variants
 from serann.annotator.audit.baselines import People
-from serann.annotator.audit.crossing import crossing
+from serann.annotator.audit.calibration import calibrations
+from serann.annotator.audit.crossing import Crossing, crossing
 from serann.annotator.audit.effective_votes import HumanCurve
 from serann.annotator.audit.independence import independent_listeners
 from serann.annotator.audit.noninferiority import non_inferiority, vote_scores
 from serann.annotator.audit.notes import notes
 from serann.annotator.audit.panels import Panel
+from serann.annotator.audit.replicates import Replicates
 from serann.annotator.audit.scorer import Scorer
-from serann.annotator.fusion.calibrated_prior import fit_empirical_bayes
-from serann.data.mixture import fit_dirichlet_mixture
+from serann.data.bootstrap import Interval
+from serann.data.mixture import DirichletMixture, fit_dirichlet_mixture
 from serann.data.proper_scores import sq_unbiased
 from simulated_speakers import Heard, reference_of, run_of, simulated_speakers, softmax, together
 
 POPULATION = 24_000
-# Saturation, whose fits take longest, has 1,000 corpora. The others have 2,000, for .5 % of binomial error: of the
-# first 1,000 of thirty speakers, two figures of 50 were at .928 and .929.
+# Saturation and worth, whose fits take longest, have 1,000 corpora. The others have 2,000, for .5 % of binomial error:
+# of the first 1,000 of thirty speakers, two figures of 50 were at .928 and .929.
 CORPORA, SATURATION_CORPORA = 2000, 1000
+WORTH_CORPORA = {10: 1000, 30: 1000, 90: 300}
 SATURATED_AT = 6
 # An error of calibration is a sum of absolute values: finite corpora have a larger one than the population, so the
 # estimand is its expectation in corpora of that many speakers. A small one is noise folded at 0, which the jackknife
@@ -42,19 +46,11 @@ OF_FINITE_CORPORA = ("ece_10", "ece_5", "distribution_ece_10")
 FOLDED = ("ece_10", "ece_5")
 
 
-class Fits:
-    """What an audit fits and does not fit again in resamples: human mixture and calibration, here of another corpus."""
-
-    def __init__(self):
-        pilot = simulated_speakers(300, 10**6)
-        human = pilot.scored + pilot.other
-        self.mixture = fit_dirichlet_mixture(human, components=4, steps=100)
-        self.calibrate = fit_empirical_bayes(human, pilot.q).calibrate
-
-
 @pytest.fixture(scope="module")
-def fits():
-    return Fits()
+def mixture():
+    """What an audit fits to people for single votes and does not fit again in resamples, here to another corpus."""
+    pilot = simulated_speakers(300, 10**6)
+    return fit_dirichlet_mixture(pilot.scored + pilot.other, components=4, steps=100)
 
 
 @pytest.fixture(autouse=True)
@@ -73,10 +69,10 @@ def same_fit_once(monkeypatch):
     monkeypatch.setattr(saturation, "fit_saturating", once)
 
 
-def intervals(heard: Heard, name: str, fits: Fits, constant: np.ndarray | None = None) -> dict:
+def intervals(heard: Heard, name: str, mixture: DirichletMixture, constant: np.ndarray | None = None) -> dict:
     """Everything with `value`, `low` and `high` that an audit says of a panel, by the code that makes an audit."""
     ref = reference_of(heard, name)
-    scorer, people = Scorer([ref], level=0.95), People(dict.fromkeys(range(5), fits.mixture), ref.folds, 0)
+    scorer, people = Scorer([ref], level=0.95), People(dict.fromkeys(range(5), mixture), ref.folds, 0)
     constant = baselines.constant(ref) if constant is None else constant
     panel, run = Panel(name="p", kind="run", path="p", q=heard.q, failures={}, about={}), run_of(heard, ref.ids)
     sq, sq_constant = sq_unbiased(heard.q, heard.scored), sq_unbiased(constant, heard.scored)
@@ -85,7 +81,6 @@ def intervals(heard: Heard, name: str, fits: Fits, constant: np.ndarray | None =
     found |= {"gap": scorer.gap(sq, sq_constant), "over_constant": scorer.mean(sq_constant - sq)}
     sharp = softmax(2.5 * np.log(heard.q))
     found |= {f"overconfident {row.metric}": row for row in variants.variants(scorer, sharp) if "ece" in row.metric}
-    found |= worth(scorer, people, fits.calibrate(heard.q))
     one = non_inferiority(scorer, panel, vote_scores(scorer, people), constant)
     found |= {f"one vote, {part}": getattr(one, part) for part in ("difference", "above_margin", "below_margin")}
     pools = panel_agreement.section(scorer, run, "p")
@@ -97,15 +92,31 @@ def intervals(heard: Heard, name: str, fits: Fits, constant: np.ndarray | None =
     return found | {"listeners' correlation": kish.correlation, "independent_listeners": kish.independent_listeners}
 
 
-def worth(scorer: Scorer, people: People, predicted: np.ndarray) -> dict:
-    """The worth in votes by each score."""
-    points = baselines.curve_predictions(scorer.reference, people)
-    corpus = SimpleNamespace(utterances=pa.table({"utterance_id": scorer.reference.ids}))
-    curve, found = HumanCurve(scorer, people, points, corpus), {}  # type: ignore[arg-type]
-    for score, level in curve.sums(predicted)[0].items():
-        at, rows = curve.overall_sums(score)
-        found[f"effective_votes {score}"] = crossing(level, at, rows, confidence=0.95, seed=0)
-    return found
+def placed(heard: Heard, name: str) -> dict[str, tuple[np.ndarray, np.ndarray, Replicates | None]]:
+    """The panel on the human curve, by each score: sums [G, 2 + N] of both by speaker, rows [G] and replicates."""
+    ref = reference_of(heard, name)
+    people, scorer = baselines.fit_people(ref), Scorer([ref], level=0.95)
+    panel = Panel(name="p", kind="run", path="p", q=heard.q, failures={}, about={})
+    corpus = SimpleNamespace(utterances=pa.table({"utterance_id": ref.ids}))
+    curve = HumanCurve(scorer, people, baselines.curve_predictions(ref, people), corpus)  # type: ignore[arg-type]
+    place = curve.place(calibrations(panel, ref))
+    return {score: curve.overall(score, place) for score in place.sums[0]}
+
+
+def worth_covers(speakers: int, times: int) -> dict[str, tuple[float, float, float]]:
+    """How often the interval of a worth holds the estimand, which the mean losses of all those corpora give."""
+    found: dict[str, list[tuple[np.ndarray, np.ndarray, Replicates | None]]] = {}
+    for corpus in range(times):
+        for score, one in placed(simulated_speakers(speakers, 10**7 + corpus), f"{speakers}-{corpus}").items():
+            found.setdefault(score, []).append(one)
+    covered = {}
+    for score, each in found.items():
+        sums = np.sum([one[0].sum(axis=0) for one in each], axis=0)
+        rows = np.sum([one[1].sum() for one in each])
+        target = crossing(sums[None, 0], sums[None, 1:], rows[None], confidence=0.95).value
+        rows = [crossing(s[:, 0], s[:, 1:], n, confidence=0.95, again=again) for s, n, again in each]
+        covered |= sides({f"effective_votes {score}": [side(row, target) for row in rows]}, speakers)
+    return covered
 
 
 def saturated(heard: Heard, name: str, *_: object) -> dict:
@@ -124,12 +135,12 @@ def corpora(speakers: int, size: int) -> list[Heard]:
     return [simulated_speakers(speakers, 2 * 10**6 + i) for i in range(-(-size // speakers))]
 
 
-def population(speakers: int, fits: Fits, size: int = POPULATION) -> dict[str, float]:
+def population(speakers: int, mixture: DirichletMixture, size: int = POPULATION) -> dict[str, float]:
     """The estimands: the statistics of many corpora of so many speakers taken as one."""
     parts = corpora(speakers, size)
     references = [reference_of(part, f"part-{i}") for i, part in enumerate(parts)]
     constant = np.concatenate([baselines.constant(ref) for ref in references])
-    whole = {name: row.value for name, row in intervals(together(parts, 40), "all", fits, constant).items()}
+    whole = {name: row.value for name, row in intervals(together(parts, 40), "all", mixture, constant).items()}
     errors: dict[str, list[float]] = {name: [] for name in OF_FINITE_CORPORA}
     for part, ref in zip(parts, references, strict=True):
         for row in variants.variants(Scorer([ref], level=0.95), part.q):
@@ -145,20 +156,27 @@ def coverage(
     found: dict[str, list[tuple[bool, bool, bool]]] = {}
     for corpus in range(times):
         for name, row in make(simulated_speakers(speakers, corpus), f"{speakers}-{corpus}").items():
-            # what is arithmetic (1/n has one rate) has no width but a float's
-            at, by = target[name], 1e-6 * abs(target[name])
-            sides = (row.low - by <= at <= row.high + by, row.high + by < at, row.low - by > at)
-            found.setdefault(name, []).append(sides)
-    for name, sides in found.items():
-        print(f"| {name} | {speakers} | " + " | ".join(f"{side:.3f}" for side in np.mean(sides, axis=0)) + " |")
-    return {name: tuple(np.mean(sides, axis=0)) for name, sides in found.items()}
+            found.setdefault(name, []).append(side(row, target[name]))
+    return sides(found, speakers)
+
+
+def side(row: Interval | Crossing, at: float) -> tuple[bool, bool, bool]:
+    """Whether an interval holds the estimand, lies below it, above it."""
+    by = 1e-6 * abs(at)  # what is arithmetic (1/n has one rate) has no width but a float's
+    return row.low - by <= at <= row.high + by, row.high + by < at, row.low - by > at
+
+
+def sides(found: dict[str, list[tuple[bool, bool, bool]]], speakers: int) -> dict[str, tuple[float, float, float]]:
+    for name, each in found.items():
+        print(f"| {name} | {speakers} | " + " | ".join(f"{side:.3f}" for side in np.mean(each, axis=0)) + " |")
+    return {name: tuple(np.mean(each, axis=0)) for name, each in found.items()}
 
 
 def outside(found: dict[str, tuple[float, float, float]]) -> dict[str, float]:
     return {name: sides[0] for name, sides in found.items() if not 0.93 <= sides[0] <= 0.97}
 
 
-def test_jackknife_below_sixty_speakers_and_a_warning_below_ten(fits):
+def test_jackknife_below_sixty_speakers_and_a_warning_below_ten():
     methods = {}
     for speakers in (2, 9, 10, 59, 60):
         heard = simulated_speakers(speakers, 0)
@@ -171,19 +189,20 @@ def test_jackknife_below_sixty_speakers_and_a_warning_below_ten(fits):
     assert not any("jackknife" in method for method in methods[60])
 
 
-def test_every_interval_is_there_and_holds_its_estimand_mostly(fits):
+def test_every_interval_is_there_and_holds_its_estimand_mostly(mixture):
     """A smoke test: eight corpora of ten speakers, a small population."""
-    found = coverage(10, 8, population(10, fits, size=800), lambda *heard: intervals(*heard, fits))
+    found = coverage(10, 8, population(10, mixture, size=800), lambda *heard: intervals(*heard, mixture))
     curves = {name: row.value for name, row in saturated(together(corpora(10, 800), 40), "all").items()}
     found |= coverage(10, 8, curves, saturated)
+    found |= worth_covers(10, 8)
     assert len(found) == 55
     assert np.mean([sides[0] for name, sides in found.items()]) > 0.85
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("speakers", [10, 30, 90])
-def test_intervals_cover(speakers, fits):
-    found = coverage(speakers, CORPORA, population(speakers, fits), lambda *heard: intervals(*heard, fits))
+def test_intervals_cover(speakers, mixture):
+    found = coverage(speakers, CORPORA, population(speakers, mixture), lambda *heard: intervals(*heard, mixture))
     assert all(found.pop(name)[0] > 0.97 for name in FOLDED)
     assert outside(found) == {}
 
@@ -197,3 +216,9 @@ def test_intervals_of_saturation_cover(speakers):
     for part in ("rate", "crossing"):
         assert found.pop(f"saturation of sq_unbiased, {part}")[0] == 1
     assert outside(found) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("speakers", [10, 30, 90])
+def test_intervals_of_worth_cover_with_fits_of_their_own(speakers):
+    assert outside(worth_covers(speakers, WORTH_CORPORA[speakers])) == {}

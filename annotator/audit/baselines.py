@@ -5,15 +5,17 @@ Everything that is fitted is cross-fitted by speaker, on votes that are not scor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from scipy.special import logsumexp
 
 from ...data.dirichlet import fit_dirichlet_multinomial, posterior_mean
 from ...data.divergences import bhattacharyya, jsd_bits, total_variation
+from ...data.errors import CorpusError, OptionError
 from ...data.folds import cross_fitted
 from ...data.mixture import DirichletMixture, fit_dirichlet_mixture
 from ...data.proper_scores import log_score
@@ -34,6 +36,10 @@ COMPONENTS = 16
 COMPONENTS_TO_CHOOSE = (1, 4, 16)
 CHOOSE_BELOW = 2000
 STEPS = 100
+# Steps of a fit begun at one to nearly the same votes: with 100 its intervals of a worth are no wider.
+REFIT_STEPS = 20
+
+Fit = TypeVar("Fit")
 
 
 def evidence(reference: Reference) -> tuple[np.ndarray, str]:
@@ -97,10 +103,15 @@ def curve_length(reference: Reference) -> int:
 
 def fitted_part(reference: Reference) -> np.ndarray:
     """Mask [U] of the utterances that models are fitted on: all, or 100,000 drawn by the seed and their ids."""
-    if len(reference.ids) <= FITTED_ON:
+    return drawn_part(reference, FITTED_ON)
+
+
+def drawn_part(reference: Reference, most: int) -> np.ndarray:
+    """Mask [U] of all utterances, or of so many drawn by the seed and their ids; smaller draws lie in larger ones."""
+    if len(reference.ids) <= most:
         return np.ones(len(reference.ids), dtype=bool)
     place = uniforms(reference.ids, 1, "fitted on", reference.seed)[:, 0]
-    return place <= np.partition(place, FITTED_ON - 1)[FITTED_ON - 1]
+    return place <= np.partition(place, most - 1)[most - 1]
 
 
 class Posterior(NamedTuple):
@@ -152,6 +163,10 @@ class People:
                 found[here] = fit.posterior_mean(votes[here[first]])[of]
         return found
 
+    def only(self, keep: np.ndarray) -> People:
+        """The same model for some of the utterances."""
+        return replace(self, folds=self.folds[keep])
+
     def posterior(self, votes: np.ndarray) -> Posterior:
         """What the distributions behind some whole votes [U, K] of each utterance may be."""
         kinds = max(len(fit.pi) for fit in self.fits.values())
@@ -194,6 +209,36 @@ def fit_people(reference: Reference) -> People:
     return People(fits, reference.folds, int(part.sum()))
 
 
+def refit_people(people: People, reference: Reference, kept: np.ndarray) -> People:
+    """The same model, of as many kinds, fitted to the utterances `kept` (mask [U]) alone; begun at `people`."""
+    human = reference.scored + reference.other
+
+    def fit(rows: np.ndarray, begin: DirichletMixture) -> DirichletMixture:
+        return fit_dirichlet_mixture(human[rows], steps=REFIT_STEPS, begin=begin)
+
+    fits = fitted_anew(people.fits, reference.folds, kept, fit)
+    return People(fits, reference.folds, int(kept.sum()))
+
+
+def fitted_anew(
+    fits: Mapping[int, Fit], folds: np.ndarray, kept: np.ndarray, fit: Callable[[np.ndarray, Fit], Fit]
+) -> dict[int, Fit]:
+    """Each fold's model fitted to the utterances `kept` (mask [U]) of the other folds, begun at the former model.
+
+    A fold whose others are all kept has nothing to learn, and one of whose others too few are kept to fit anything
+    cannot: the former model stays.
+    """
+    found = {}
+    for fold, former in fits.items():
+        others = folds != fold
+        rows = others & kept
+        found[fold] = former
+        if rows.any() and not kept[others].all():
+            with suppress(CorpusError, OptionError):
+                found[fold] = fit(rows, former)
+    return found
+
+
 def _components(human: np.ndarray, folds: np.ndarray, others: np.ndarray) -> int:
     """The number of kinds, chosen within `others` [U] on their first fold; one where there is only one such fold."""
     inner = others & (folds == folds[others].min())
@@ -208,18 +253,23 @@ def _components(human: np.ndarray, folds: np.ndarray, others: np.ndarray) -> int
     return max(COMPONENTS_TO_CHOOSE, key=evidence)
 
 
+def curve_votes(reference: Reference, most: int | None = None) -> list[np.ndarray]:
+    """The human votes [U, K] that the curve's points predict from: none, 1, 2, … up to `most` (`curve_length`)."""
+    numbers = range(1, (curve_length(reference) if most is None else most) + 1)
+    return [np.zeros_like(reference.other), *_human_votes(reference, numbers)]
+
+
 def curve_predictions(reference: Reference, people: People) -> list[tuple[str, int, np.ndarray]]:
     """The human curve: ("raw", n, frequencies) for n = 1, 2, …, and ("smoothed", n, posterior mean) from n = 0.
 
     Smoothed by the mixture of Dirichlets, the best use of n votes without a panel (squared error of two votes on
     CREMA-D .096, of the single Dirichlet .112).
     """
-    none = np.zeros_like(reference.other)
-    points = [("smoothed", 0, people.predict(none))]
-    numbers = range(1, curve_length(reference) + 1)
-    for n, votes in zip(numbers, _human_votes(reference, numbers), strict=True):
-        raw = np.where(np.isnan(votes), np.nan, frequencies(np.nan_to_num(votes)))
-        points += [("raw", n, raw), ("smoothed", n, people.predict(votes))]
+    points = []
+    for n, votes in enumerate(curve_votes(reference)):
+        if n:
+            points.append(("raw", n, np.where(np.isnan(votes), np.nan, frequencies(np.nan_to_num(votes)))))
+        points.append(("smoothed", n, people.predict(votes)))
     return points
 
 

@@ -9,15 +9,17 @@ are not scored.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from ...data.bootstrap import by_group
 from ...data.divergences import as_distribution
-from ..fusion.calibrated_prior import fit_empirical_bayes
-from ..fusion.latent_mixture import fit_latent_mixture
-from .baselines import fitted_part
+from ..fusion.calibrated_prior import EmpiricalBayes, fit_empirical_bayes
+from ..fusion.latent_mixture import LatentMixture, fit_latent_mixture
+from .baselines import REFIT_STEPS, fitted_anew, fitted_part
 from .panels import Panel
 from .reference import Reference
 
@@ -30,44 +32,68 @@ STEPS = 40
 # How sure it must be over speakers that the calibrated prior is better.
 LEVEL = 0.95
 
+Model = TypeVar("Model")
 
-def calibrations(panel: Panel, reference: Reference) -> dict[str, np.ndarray]:
-    """The panel's cross-fitted predictions [U, K] under each calibration; they are the same in every draw.
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """A panel's cross-fitted predictions `q` [U, K]; `refitted(kept, rows)` are those of the utterances `rows`, [R, K],
+    by models fitted to the utterances `kept` alone (masks [U])."""
+
+    q: np.ndarray
+    refitted: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def calibrations(panel: Panel, reference: Reference) -> dict[str, Calibrated]:
+    """The panel's cross-fitted predictions under each calibration; they are the same in every draw.
 
     Fitted to all human votes of the other folds (nobody's own speaker), on the rows of `fitted_part`.
     """
-    human, part = reference.scored + reference.other, fitted_part(reference)
+    human = reference.scored + reference.other
     counts = panel.votes is not None
     answers = np.asarray(panel.votes if counts else panel.q, dtype=np.float64)
     none = np.zeros_like(human)
 
-    def confusion(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-        fitted = fit_empirical_bayes(human[rows], panel.q[rows])
-        return lambda these: fitted.calibrate(panel.q[these])
+    def latent(rows: np.ndarray, begin: LatentMixture | None) -> LatentMixture:
+        steps = STEPS if begin is None else REFIT_STEPS
+        return fit_latent_mixture(human[rows], answers[rows], counts=counts, steps=steps, begin=begin)
 
-    def latent(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-        fitted = fit_latent_mixture(human[rows], answers[rows], counts=counts, steps=STEPS)
-        return lambda these: fitted.posterior_mean(none[these], answers[these])
+    def confusion(rows: np.ndarray, begin: EmpiricalBayes | None) -> EmpiricalBayes:
+        return fit_empirical_bayes(human[rows], panel.q[rows], begin=begin)
 
-    fits = dict(zip(CALIBRATIONS, (latent, confusion), strict=True))
-    return {name: _by_fold(fit, reference, part, human.shape) for name, fit in fits.items()}
+    def told(model: LatentMixture, rows: np.ndarray) -> np.ndarray:
+        return model.posterior_mean(none[rows], answers[rows])
+
+    def translated(model: EmpiricalBayes, rows: np.ndarray) -> np.ndarray:
+        return model.calibrate(panel.q[rows])
+
+    made = (_calibrated(latent, told, reference), _calibrated(confusion, translated, reference))
+    return dict(zip(CALIBRATIONS, made, strict=True))
 
 
-def _by_fold(
-    fit: Callable[[np.ndarray], Callable[[np.ndarray], np.ndarray]],
+def _calibrated(
+    fit: Callable[[np.ndarray, Model | None], Model],
+    predict: Callable[[Model, np.ndarray], np.ndarray],
     reference: Reference,
-    part: np.ndarray,
-    shape: tuple[int, ...],
-) -> np.ndarray:
-    q = np.empty(shape)
-    for fold in np.unique(reference.folds):
-        here = reference.folds == fold
-        q[here] = fit(part & ~here)(here)
-    return q
+) -> Calibrated:
+    folds, part = reference.folds, fitted_part(reference)
+    fits = {int(fold): fit(part & (folds != fold), None) for fold in np.unique(folds)}
+
+    def predicted(models: Mapping[int, Model], rows: np.ndarray) -> np.ndarray:
+        q = np.empty((len(folds), len(reference.labels)))
+        for fold, model in models.items():
+            here = rows & (folds == fold)
+            q[here] = predict(model, here)
+        return q[rows]
+
+    def refitted(kept: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return predicted(fitted_anew(fits, folds, kept, fit), rows)
+
+    return Calibrated(predicted(fits, np.ones(len(folds), dtype=bool)), refitted)
 
 
-def chosen(candidates: dict[str, np.ndarray], draw: Reference) -> str:
-    """The calibration to use, by cross-fitted log score per vote on this draw's votes that are not scored.
+def chosen(candidates: Mapping[str, np.ndarray], draw: Reference) -> str:
+    """Which predictions [U, K] to use, by cross-fitted log score per vote on this draw's votes that are not scored.
 
     The latent mixture, being the human curve's own model, unless the calibrated prior is better with 95 % confidence
     over speakers (paired, `data.bootstrap`); the latent mixture too where nothing can be told: no such votes, one

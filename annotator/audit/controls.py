@@ -11,8 +11,8 @@ they are worth is told by these. The transcript alone is read over silence as lo
 duration tells; beyond silence's it is the words'. What survives in another's voice was never in this voice, though the
 other voice may have said it likewise.
 
-The interval of a share is over speakers, run and control resampled together (`data.bootstrap.by_group`: jackknife-t
-below 60 speakers), fits not repeated. It is undefined where the run itself is not told from worth nothing.
+The interval of a share is over speakers, from the replicates of run, control and curve together, each with its own fits
+(`refits`). It is undefined where the run itself is not told from worth nothing.
 """
 
 from __future__ import annotations
@@ -30,10 +30,9 @@ from ...data.proper_scores import sq_unbiased
 from ..runs import Run
 from . import baselines
 from .answers import count, figure, worth_figure
-from .by_speaker import interval_of
-from .calibration import calibrations, chosen
+from .calibration import calibrations
 from .crossing import falling, meets
-from .effective_votes import HumanCurve, Worth, effective_votes
+from .effective_votes import HumanCurve, Placed, Worth, effective_votes
 from .html_table import cell, table
 from .panels import Panel, line_up
 from .reference import build_reference
@@ -136,28 +135,20 @@ def section(curve: HumanCurve, main: Panel, controls: Sequence[Panel], *, consta
     def gap(panel: Panel) -> Interval:
         return scorer.gap(sq_unbiased(scorer.repeat(panel.q), scorer.scored), sq_constant)
 
-    worth, level = _placed(curve, main)
+    whole = curve.place(calibrations(main, scorer.reference))
+    worth = effective_votes(curve, whole).overall(SCORE)
     rows = []
     for panel in controls:
-        own, own_level = _placed(curve, panel)
-        share, reason = _share(curve, worth, own, level, own_level)
+        placed = curve.place(calibrations(panel, scorer.reference))
+        own = effective_votes(curve, placed).overall(SCORE)
+        share, reason = _share(curve, worth, own, whole, placed)
         rows.append(ControlRow(panel.name, panel.about["control"], own, gap(panel), share, worth.at_least, reason))
     found = Controls(main.name, len(scorer.reference.ids), worth, gap(main), rows, "")
     return Controls(found.run, found.utterances, worth, found.gap, rows, in_words(found))
 
 
-def _placed(curve: HumanCurve, panel: Panel) -> tuple[Worth, np.ndarray]:
-    """A panel's worth, and its calibrated prediction's losses by speaker, [G], that `effective_votes` placed."""
-    draws = curve.scorer.draws
-    candidates = calibrations(panel, draws[0])
-    q = [candidates[chosen(candidates, draw)] for draw in draws]
-    worth = effective_votes(curve, panel, candidates).overall(SCORE)
-    return worth, curve.sums(np.concatenate(q))[0][SCORE]
-
-
-def _share(
-    curve: HumanCurve, main: Worth, own: Worth, level: np.ndarray, own_level: np.ndarray
-) -> tuple[Interval, str | None]:
+def _share(curve: HumanCurve, main: Worth, own: Worth, whole: Placed, placed: Placed) -> tuple[Interval, str | None]:
+    """The control's worth over the run's; the interval's replicates are those of both, with the curve's."""
     reason = main.reason or own.reason
     if reason is None and not main.low > 0:
         reason = "the run itself is not told from worth nothing"
@@ -165,17 +156,18 @@ def _share(
         reason = "the control is worth more than the human curve tells"
     if reason is not None:
         return Interval(np.nan, np.nan, np.nan, "none: undefined", main.groups), reason
-    sums, rows = curve.overall_sums(SCORE)
-    pooled = falling(sums.sum(axis=0) / rows.sum())
+    sums, rows, again = curve.overall(SCORE, placed, whole)
+    means = sums.sum(axis=0) / rows.sum()
+    pooled = falling(means[2:])
 
-    def ratio(totals: np.ndarray) -> np.ndarray:
-        flat = totals.reshape(-1, totals.shape[-1])
-        means = flat[:, :-1] / flat[:, -1:]
-        votes, whole = (meets(means[:, i], means[:, 2:] @ pooled.T)[0] for i in (0, 1))
-        return (votes / np.where(whole > 0, whole, np.nan)).reshape(totals.shape[:-1])
+    def ratio(means: np.ndarray) -> np.ndarray:
+        votes, of = (meets(means[:, i], means[:, 2:] @ pooled.T)[0] for i in (0, 1))
+        return votes / np.where(of > 0, of, np.nan)
 
-    totals = np.column_stack([own_level, level, sums, rows])
-    return interval_of(totals, ratio, curve.scorer, rows=int(rows.sum())), None
+    value = ratio(means[None])
+    assert again is not None  # the run is told from worth nothing, so it has an interval
+    low, high = again.band(ratio(again.means)[:, None], value, curve.scorer.level)
+    return Interval(float(value[0]), float(low[0]), float(high[0]), again.method, main.groups, own.utterances), None
 
 
 def in_words(found: Controls) -> str:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 from scipy.interpolate import PchipInterpolator
 
-from ...data.bootstrap import BOOTSTRAP_FROM, quantiles, resamples
+from .replicates import Replicates, replicates
 
 # Points of the drawn curve between n and n + 1, for the interval's ends.
 FINENESS = 20
 # Halvings of a stretch of the curve: as near as a float comes.
 HALVINGS = 52
-RESAMPLES = 1000
 
 
 class Crossing(NamedTuple):
@@ -53,15 +51,16 @@ def falling(curve: np.ndarray) -> np.ndarray:
     return pooled
 
 
-def crossing(level: np.ndarray, curve: np.ndarray, rows: np.ndarray, *, confidence: float, seed: int) -> Crossing:
+def crossing(
+    level: np.ndarray, curve: np.ndarray, rows: np.ndarray, *, confidence: float, again: Replicates | None = None
+) -> Crossing:
     """Where the mean of a loss meets the curve of mean losses at n = 0, 1, …, N.
 
     `level` [G] and `curve` [G, N + 1] are sums over a group's rows, `rows` [G] their number. The curve is made falling
-    and drawn by monotone cubics. The interval holds every n at which level - curve(n) is not told from 0.
+    and drawn by monotone cubics. The interval holds every n at which level - curve(n) is not told from 0 by the
+    replicates `again` of (level, curve), which are without each group, with the same fits, if none are given.
     """
-    there = rows > 0
-    level, curve, rows = level[there], curve[there], rows[there]
-    groups, last = len(rows), curve.shape[1] - 1
+    groups, last = int((rows > 0).sum()), curve.shape[1] - 1
     if not groups:
         return undefined("no utterances", 0)
     if last < 1:
@@ -78,15 +77,17 @@ def crossing(level: np.ndarray, curve: np.ndarray, rows: np.ndarray, *, confiden
     value, at_least = float(met[0]), bool(never[0])
     if groups < 2:
         return Crossing(value, np.nan, np.nan, "none: one group", groups, at_least)
-    again, method = _replicates(level, curve, rows, seed)
-    lines = again[:, 1:] @ pooled.T
-    gain = _band((lines[:, 0] - lines[:, -1])[:, None], np.array([fall[0] - fall[-1]]), groups, confidence)
+    again = replicates(np.column_stack([level, curve]), rows) if again is None else again
+    if again.blocks < 2:
+        return Crossing(value, np.nan, np.nan, "none: one group of speakers", groups, at_least)
+    lines = again.means[:, 1:] @ pooled.T
+    gain = again.band((lines[:, 0] - lines[:, -1])[:, None], np.array([fall[0] - fall[-1]]), confidence)
     if not gain[0][0] > 0:
         return undefined("the curve is flat: what human votes of the utterance add is not told from nothing", groups)
-    low, high = _band(again[:, :1] - _drawn(lines, n), whole, groups, confidence)
+    low, high = again.band(again.means[:, :1] - _drawn(lines, n), whole, confidence)
     bottom, beyond = _first(n, high, last)
     bottom = float(last) if beyond else bottom
-    return Crossing(value, bottom, _last(n, low), method, groups, at_least)
+    return Crossing(value, bottom, _last(n, low), again.method, groups, at_least)
 
 
 def meets(level: np.ndarray, curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -115,26 +116,6 @@ def undefined(reason: str, groups: int) -> Crossing:
 def _drawn(lines: np.ndarray, n: np.ndarray) -> np.ndarray:
     """Curves [B, N + 1] through all points n: [B, len(n)]."""
     return PchipInterpolator(np.arange(lines.shape[1]), lines, axis=1)(n)
-
-
-def _replicates(level: np.ndarray, curve: np.ndarray, rows: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
-    """Means [B, 1 + N + 1] of level and curve without each group (few groups), or in resamples of the groups."""
-    columns = np.column_stack([level, curve, rows])
-    if len(rows) < BOOTSTRAP_FROM:
-        totals, method = columns.sum(axis=0) - columns, "jackknife-t"
-    else:
-        totals, method = resamples(len(rows), RESAMPLES, seed) @ columns, "percentile bootstrap"
-    return totals[:, :-1] / totals[:, -1:], method
-
-
-def _band(again: np.ndarray, whole: np.ndarray, groups: int, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    """Pointwise bounds of replicates [B, P] about the whole's values [P]."""
-    if groups < BOOTSTRAP_FROM:
-        error = np.sqrt((groups - 1) / groups * ((again - again.mean(axis=0)) ** 2).sum(axis=0))
-        half = stats.t.ppf(0.5 + confidence / 2, groups - 1) * error
-        return whole - half, whole + half
-    low, high = np.quantile(again, quantiles(groups, confidence), axis=0)
-    return low, high
 
 
 def _first(n: np.ndarray, rising: np.ndarray, last: int) -> tuple[float, bool]:

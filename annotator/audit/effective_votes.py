@@ -7,47 +7,30 @@ on the same scored votes and utterances; the curve is made to fall (pooled adjac
 cubics (Fritsch and Carlson 1980). All that is fitted is so on other folds' speakers. (A panel's strength as a prior is
 no measure: a shuffled panel, calibrated, collapses to the class marginal and still gets one of 2.7.)
 
-Interval: all n at which the panel's loss less curve(n) is not told from 0 over speakers (`data.bootstrap`: jackknife-t
-below 60, percentile bootstrap above), Fieller's way. It holds the noise of panel and curve together, and is open above
-where the curve ends first. Fits are not repeated in resamples, and their own noise is not in the interval: with fits
-from elsewhere it covers 94 %, with those of eight of ten speakers of 19 utterances each 91, 86 and 93 % (log score,
-JSD, squared error; 300 simulated corpora, BENCHMARKS.md).
+Interval: all n at which the panel's loss less curve(n) is not told from 0, Fieller's way, by a jackknife over speakers
+(from 60 on over thirty groups of them) in which every replicate has fits of its own (`refits`, `replicates`). It holds
+the noise of panel, curve and fits together, and is open above where the curve ends first.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute
 
-from ...data.bootstrap import Interval, by_group, group_codes
+from ...data.bootstrap import Interval
 from ...data.corpus import Corpus
-from ...data.divergences import jsd_bits
-from ...data.proper_scores import log_score, sq_unbiased
-from ...data.scoring import THIRDS, limits_of, strata_thirds
 from . import baselines
-from .calibration import CALIBRATIONS, calibrations, chosen
+from .calibration import CALIBRATIONS, Calibrated, chosen
 from .crossing import crossing, undefined
-from .panels import Panel
 from .reference import Reference
+from .refits import Refits
+from .replicates import Replicates, replicates
 from .scorer import Scorer
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
-
-# A column of the utterances with more values than this makes no subgroups; nor do these: the consensus is made of the
-# votes that are scored.
-MOST_VALUES = 8
-# Ambiguity is cut by at least so many votes that the curve does not use: half of them, up to four. Cut by the curve's
-# own, a third knows beforehand how the first vote will do: one voice vote of CREMA-D was worth .7 in the low third and
-# 2.1 in the high one, and a shuffled panel 1.3.
-CUT_VOTES, MOST_CUT_VOTES = 2, 4
-NO_SUBGROUPS = ("utterance_id", "audio", "start", "end", "content_hash", "split", "transcript", "speaker", "consensus")
+from .worth_parts import PartSums, parts_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +80,13 @@ class CurveValue:
     value: Interval
 
 
-class _Part(NamedTuple):
-    """Rows [R * U] of a part; one `label` against the rest, or all; the curve's length there."""
+class Placed(NamedTuple):
+    """A panel's calibrated prediction in every part: each score's sums of losses by speaker, [G], and what the fits
+    without each block of speakers move its mean by, [B, 1]; `calibration` is what each draw used, by name."""
 
-    where: str
-    name: str
-    rows: np.ndarray
-    most: int
-    label: int | None = None
+    sums: list[dict[str, np.ndarray]]
+    effects: list[dict[str, np.ndarray]] | None
+    calibration: dict[str, int]
 
 
 class HumanCurve:
@@ -121,68 +103,84 @@ class HumanCurve:
         points: Sequence[tuple[str, int, np.ndarray]],
         corpus: Corpus,
     ):
-        ref = scorer.reference
         smooth = [q for kind, _, q in points if kind == "smoothed"]
         self.scorer, self.people, self.most = scorer, people, len(smooth) - 1
-        self.kept = ref.other.sum(axis=1) >= self.most
-        codes, self.groups = group_codes(ref.groups)
-        self._codes = np.tile(codes, len(scorer.draws))
-        self._parts = _parts(scorer, self.kept, self.most, corpus)
-        self._rows = [np.bincount(self._codes[part.rows], minlength=self.groups) for part in self._parts]
-        self._sums = [self.sums(q) for q in smooth]
+        self.kept = scorer.reference.other.sum(axis=1) >= self.most
+        self._parts = parts_of(scorer, self.kept, self.most, corpus)
+        self._all = PartSums(self._parts, scorer.scored, scorer.codes, scorer.groups)
+        self._curve = self._all.points(smooth)
+        self._refits = Refits(scorer, self._parts) if scorer.groups > 1 else None
+        self._effects = self._effects_of_people()
 
-    def sums(self, q: np.ndarray) -> list[dict[str, np.ndarray]]:
-        """For each part, each score's sum of losses by speaker, [G]; q is [R * U, K]."""
-        losses, by_label = _losses(q, self.scorer.scored), _losses_by_label(q, self.scorer.scored)
-        found = []
-        for part in self._parts:
-            chosen_losses = losses if part.label is None else {"log_score": by_label[:, part.label]}
-            codes = self._codes[part.rows]
-            found.append(
-                {
-                    name: np.bincount(codes, weights=loss[part.rows], minlength=self.groups)
-                    for name, loss in chosen_losses.items()
-                }
-            )
-        return found
+    def _effects_of_people(self) -> list[dict[str, np.ndarray]] | None:
+        """`Refits.effects` of the curve: [B, N + 1] for each part and score."""
+        if self._refits is None:
+            return None
+        ref, few = self.scorer.reference, self._refits
+        votes = [baselines.curve_votes(draw, self.most) for draw in few.draws]
 
-    def overall_sums(self, score: str) -> tuple[np.ndarray, np.ndarray]:
-        """A score's losses over all utterances by speaker, [G, N + 1] for n = 0..N, and the numbers of rows [G]."""
-        return np.column_stack([point[0][score] for point in self._sums]), self._rows[0]
+        def predictions(kept: np.ndarray) -> list[np.ndarray]:
+            people = baselines.refit_people(self.people, ref, kept).only(few.utterances)
+            return [np.concatenate([people.predict(v) for v in same]) for same in zip(*votes, strict=True)]
+
+        return few.effects(predictions)
+
+    def place(self, candidates: Mapping[str, Calibrated]) -> Placed:
+        """A panel's prediction under the calibration that each draw chooses of `calibration.calibrations`."""
+        q, used = _chosen({name: one.q for name, one in candidates.items()}, self.scorer.draws)
+        few, effects = self._refits, None
+        if few is not None:
+
+            def predictions(kept: np.ndarray) -> list[np.ndarray]:
+                made = {name: one.refitted(kept, few.utterances) for name, one in candidates.items()}
+                return [_chosen(made, few.draws, kept[few.utterances])[0]]
+
+            effects = few.effects(predictions)
+        return Placed(self._all.of(q), effects, used)
+
+    def overall(self, score: str, *placed: Placed) -> tuple[np.ndarray, np.ndarray, Replicates | None]:
+        """Over all utterances: losses by speaker [G, P + N + 1] of P panels and of the curve at n = 0..N, the numbers
+        of rows [G], and the replicates of the columns' means."""
+        return self._columns(0, score, placed)
+
+    def _columns(
+        self, p: int, score: str, placed: Sequence[Placed]
+    ) -> tuple[np.ndarray, np.ndarray, Replicates | None]:
+        """`overall` of a part, whose curve may be shorter."""
+        points = slice(self._parts[p].most + 1)
+        sums = np.column_stack([*(one.sums[p][score] for one in placed), self._curve[p][score][:, points]])
+        rows = self._all.rows[p]
+        if self._refits is None or self._effects is None:
+            return sums, rows, None
+        moved = [*(one.effects[p][score] for one in placed if one.effects), self._effects[p][score][:, points]]
+        return sums, rows, replicates(sums, rows, self._refits.block, np.column_stack(moved))
 
     def values(self) -> list[CurveValue]:
         """The curve overall, each point with its interval, in the scores' own direction."""
-        rows = self._rows[0]
         found = []
-        for name in self._sums[0][0]:
+        for name in self._curve[0]:
             sign = -1 if name == "log_score" else 1
-            for n, sums in enumerate(self._sums):
-                columns = np.column_stack([sign * sums[0][name], rows])[rows > 0]
-                interval = by_group(
-                    columns,
-                    np.flatnonzero(rows),
-                    statistic=lambda t: t[..., 0] / t[..., 1],
-                    level=self.scorer.level,
-                    limits=limits_of(name),
-                    seed=self.scorer.reference.seed,
+            sums, rows, again = self.overall(name)
+            means = sign * sums.sum(axis=0) / rows.sum()
+            low, high, method = np.full_like(means, np.nan), np.full_like(means, np.nan), "none: one group"
+            if again is not None and again.blocks > 1:
+                low, high = again.band(sign * again.means, means, self.scorer.level)
+                method = again.method
+            groups, utterances = int((rows > 0).sum()), int(self.kept.sum())
+            for n, bounds in enumerate(zip(means.tolist(), low.tolist(), high.tolist(), strict=True)):
+                found.append(
+                    CurveValue(_full_name(name, self.scorer), n, Interval(*bounds, method, groups, utterances))
                 )
-                found.append(CurveValue(_full_name(name, self.scorer), n, interval._replace(rows=int(self.kept.sum()))))
         return found
 
-    def match(self, q: np.ndarray) -> list[Worth]:
-        """Where predictions q [R * U, K] lie on the curve, by every score and part."""
+    def match(self, placed: Placed) -> list[Worth]:
+        """Where a panel's prediction lies on the curve, by every score and part."""
         found = []
-        for p, (part, sums) in enumerate(zip(self._parts, self.sums(q), strict=True)):
-            for name, level in sums.items():
-                curve = np.column_stack([point[p][name] for point in self._sums[: part.most + 1]])
-                at = crossing(
-                    level,
-                    curve,
-                    self._rows[p],
-                    confidence=self.scorer.level,
-                    seed=self.scorer.reference.seed,
-                )
-                if at.groups == 1 < self.groups:  # of another speaker of that kind it tells nothing
+        for p, part in enumerate(self._parts):
+            for name in placed.sums[p]:
+                sums, rows, again = self._columns(p, name, [placed])
+                at = crossing(sums[:, 0], sums[:, 1:], rows, confidence=self.scorer.level, again=again)
+                if at.groups == 1 < self.scorer.groups:  # of another speaker of that kind it tells nothing
                     at = undefined("its utterances are of a single speaker", 1)
                 found.append(
                     Worth(
@@ -193,7 +191,7 @@ class HumanCurve:
                         low=at.low,
                         high=at.high,
                         method=at.method,
-                        utterances=round(self._rows[p].sum() / len(self.scorer.draws)),
+                        utterances=round(rows.sum() / len(self.scorer.draws)),
                         groups=at.groups,
                         at_least=at.at_least,
                         open_above=bool(np.isinf(at.high)),
@@ -203,71 +201,31 @@ class HumanCurve:
         return found
 
 
-def effective_votes(curve: HumanCurve, panel: Panel, candidates: dict[str, np.ndarray] | None = None) -> EffectiveVotes:
-    """What the panel is worth; `candidates` are its `calibrations`, where they are known already."""
-    draws = curve.scorer.draws
-    candidates = calibrations(panel, draws[0]) if candidates is None else candidates
-    names = [chosen(candidates, draw) for draw in draws]
+def effective_votes(curve: HumanCurve, placed: Placed) -> EffectiveVotes:
+    """What the panel that is placed on the curve is worth."""
     return EffectiveVotes(
-        calibration=dict(Counter(names)),
+        calibration=placed.calibration,
         fitted_on=curve.people.fitted_on,
         most_votes=curve.most,
         utterances=int(curve.kept.sum()),
-        rows=curve.match(np.concatenate([candidates[name] for name in names])),
+        rows=curve.match(placed),
     )
 
 
-def _losses(q: np.ndarray, scored: np.ndarray) -> dict[str, np.ndarray]:
-    """The three losses of each row, lower is better."""
-    return {"log_score": -log_score(q, scored), "jsd_bits": jsd_bits(q, scored), "sq_unbiased": sq_unbiased(q, scored)}
-
-
-def _losses_by_label(q: np.ndarray, scored: np.ndarray) -> np.ndarray:
-    """One label against the rest, [N, K]: -(h_c ln q_c + (m - h_c) ln(1 - q_c)) / m."""
-    m = scored.sum(axis=1, keepdims=True)
-    tiny = np.finfo(float).tiny
-    return -(scored * np.log(np.maximum(q, tiny)) + (m - scored) * np.log(np.maximum(1 - q, 1e-16))) / m
+def _chosen(
+    made: Mapping[str, np.ndarray], draws: Sequence[Reference], kept: np.ndarray | None = None
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Each draw's predictions under the calibration it chooses by the utterances `kept`, [R * U, K], and how often
+    each is used."""
+    names = []
+    for draw in draws:
+        judged = made if kept is None else {name: q[kept] for name, q in made.items()}
+        names.append(chosen(judged, draw if kept is None else draw.only(kept)))
+    return np.concatenate([made[name] for name in names]), dict(Counter(names))
 
 
 def _full_name(score: str, scorer: Scorer) -> str:
     return f"{score}@{scorer.reference.m}" if score == "jsd_bits" else score
-
-
-def _parts(scorer: Scorer, kept: np.ndarray, most: int, corpus: Corpus) -> list[_Part]:
-    """All, each label, each ambiguity third, each subgroup."""
-    ref, every = scorer.reference, scorer.repeat(kept)
-    parts = [_Part("overall", "all", every, most)]
-    parts += [_Part("label", label, every, most, c) for c, label in enumerate(ref.labels)]
-    short = most - max(CUT_VOTES, min(MOST_CUT_VOTES, most // 2))
-    if short > 0:
-        thirds = scorer.each(lambda draw: _thirds(draw, short))
-        parts += [_Part("ambiguity", name, every & (thirds == t), short) for t, name in enumerate(THIRDS)]
-    parts += [_Part("subgroup", name, scorer.repeat(kept & rows), most) for name, rows in subgroups(corpus, ref)]
-    return parts
-
-
-def _thirds(draw: Reference, short: int) -> np.ndarray:
-    """Ambiguity thirds [U], cut by the votes that are neither scored nor given to a curve of `short` votes."""
-    given = np.nan_to_num(baselines.human_votes(draw, short))
-    return strata_thirds(draw.other - given, draw.ids, draw.seed)
-
-
-def subgroups(corpus: Corpus, reference: Reference) -> list[tuple[str, np.ndarray]]:
-    """("gender=female", mask [U]), …: each value of each column of words, truths or whole numbers of 2 to 8 values."""
-    found = []
-    rows = corpus.utterances.take(pa.array(reference.rows))
-    for name in rows.column_names:
-        column = rows[name].combine_chunks()
-        kind = column.type
-        plain = pa.types.is_string(kind) or pa.types.is_boolean(kind) or pa.types.is_integer(kind)
-        if name in NO_SUBGROUPS or name.startswith("consensus") or not plain:
-            continue
-        values = sorted(v for v in pc.unique(column).to_pylist() if v is not None)
-        if 2 <= len(values) <= MOST_VALUES:
-            for value in values:
-                same = pc.fill_null(pc.equal(column, pa.scalar(value, kind)), False)
-                found.append((f"{name}={value}", same.to_numpy(zero_copy_only=False)))
-    return found
 
 
 def in_words(calibration: dict[str, int]) -> str:

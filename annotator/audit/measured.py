@@ -12,7 +12,7 @@ from ...data.proper_scores import sq_unbiased
 from ...data.votes import frequencies
 from ..runs import Run
 from . import baselines, panel_tables
-from .calibration import calibrations
+from .calibration import Calibrated, calibrations
 from .effective_votes import effective_votes
 from .examples import choose_examples
 from .ground import Ground
@@ -42,7 +42,7 @@ def measure(ground: Ground, panel: Panel, source: Run | Corpus, *, lacking: np.n
         heard = independent_listeners(source, ground.scorer.reference, level=ground.scorer.level)
         result = replace(result, independence=heard)
     chosen = result.effective_votes.calibration
-    return Measured(_systems(ground.scorer, panel), result, candidates[max(chosen, key=lambda name: chosen[name])])
+    return Measured(_systems(ground.scorer, panel), result, candidates[max(chosen, key=lambda name: chosen[name])].q)
 
 
 def _systems(scorer: Scorer, panel: Panel) -> list[System]:
@@ -68,7 +68,7 @@ def _shuffled(scorer: Scorer, q: np.ndarray) -> np.ndarray:
 
 
 def _result(
-    ground: Ground, panel: Panel, lacking: np.ndarray, candidates: dict[str, np.ndarray], margin: float
+    ground: Ground, panel: Panel, lacking: np.ndarray, candidates: dict[str, Calibrated], margin: float
 ) -> PanelResult:
     scorer, fit = ground.scorer, ground.fit
     q = scorer.repeat(panel.q)
@@ -90,7 +90,7 @@ def _result(
         labels=panel_tables.label_rows(scorer, fit.constant, q),
         strata=panel_tables.strata(scorer, fit.constant, fit.sq_constant, fit.thirds, panel, sq),
         examples=choose_examples(ground.corpus, scorer.reference, panel.q),
-        effective_votes=effective_votes(ground.human, panel, candidates),
+        effective_votes=effective_votes(ground.human, ground.human.place(candidates)),
         non_inferiority=non_inferiority(scorer, panel, fit.vote_scores, fit.constant, share=margin),
         independence=None,
     )

@@ -6,6 +6,7 @@ from html import escape
 
 from .answers import count, mass_figure
 from .effective_votes import in_words
+from .refits import REFITTED_ON
 from .result import AuditResult
 
 REFERENCES = (
@@ -105,15 +106,17 @@ def _worth(result: AuditResult) -> str:
         f"{escape(panel.name)}: {escape(in_words(panel.effective_votes.calibration))}" for panel in result.panels
     )
     share = 100 * result.panels[0].non_inferiority.margin_share
+    many = result.reference["utterances"] > REFITTED_ON
+    few = f" (to {REFITTED_ON:,} utterances, so that it is rather too wide)" if many else ""
     return (
         "<b>Worth in human votes.</b> The n at which the smoothed curve has the panel's score, both on the same "
         "scored votes and utterances; between whole n by monotone cubics. For this alone panels are calibrated, "
         f"without any human vote of the utterance, on the votes of other folds ({count(fitted, 'utterance')}), by the "
         "curve's own model told by the panel, unless confusion map, temperature and class bias have the better log "
         f"score on votes that are not scored, with 95 % confidence over speakers ({used}). The interval holds every n "
-        "whose score is not told from the panel's over speakers, so it has the curve's noise too, but not that of the "
-        "fits, which are not repeated: of ten speakers it is too narrow (in simulations it held the truth 86 to 93 "
-        "times of 100); beyond the curve's end it says at least. "
+        "whose score is not told from the panel's, by a jackknife over speakers (from 60 on over groups of them) "
+        "in which whatever is fitted is fitted anew without those left out, begun at the fits to all"
+        f"{few}; beyond the curve's end it says at least. "
         "Ambiguity thirds are cut here by votes that are neither scored nor on the curve, which is shorter there. "
         "<i>One synthetic vote</i>, taken as a person's, is compared with one more human vote by "
         "the log score of the mixture's expectation after that single vote, expected over the panel's distribution; "

@@ -60,16 +60,19 @@ class Reference:
                 "more of the corpus"
             )
         groups, folds, notes = _speakers(self.groups[keep], ids, self.seed)
+        return replace(self.only(keep), groups=groups, folds=folds, notes=notes)
+
+    def only(self, keep: np.ndarray) -> Reference:
+        """Some of the utterances, each in the fold it was in."""
         return replace(
             self,
-            ids=ids,
+            ids=[name for name, kept in zip(self.ids, keep, strict=True) if kept],
             rows=self.rows[keep],
             scored=self.scored[keep],
             other=self.other[keep],
             heldout=self.heldout[keep],
-            groups=groups,
-            folds=folds,
-            notes=notes,
+            groups=self.groups[keep],
+            folds=self.folds[keep],
         )
 
     def redrawn(self, draw: int) -> Reference:

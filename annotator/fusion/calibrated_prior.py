@@ -114,15 +114,22 @@ def posterior(counts: np.ndarray, prior: np.ndarray) -> Posterior:
 
 
 def fit_empirical_bayes(
-    counts: np.ndarray, q: Arrays, *, strength: float | None = None, most_iterations: int = 200
+    counts: np.ndarray,
+    q: Arrays,
+    *,
+    strength: float | None = None,
+    most_iterations: int = 200,
+    begin: EmpiricalBayes | None = None,
 ) -> EmpiricalBayes:
     """Fit calibration and strength to human votes `counts` [U, K] and the distributions `q` of one proxy or several,
     [U, K] each.
 
     Rows without votes, or with a NaN of every proxy, are left out; a proxy without a row gets the strength 0. With
-    `strength` given, the proxies that have rows share it evenly and it is not fitted. Raises OptionError where no row
-    is left, and where every row has a single vote and no strength is given: the likelihood of single votes does not
-    contain alpha.
+    `strength` given, the proxies that have rows share it evenly and it is not fitted. `begin`, a fit of the same
+    proxies to nearly the same votes, is where the search starts.
+
+    Raises OptionError where no row is left, and where every row has a single vote and no strength is given: the
+    likelihood of single votes does not contain alpha.
     """
     counts, listed, said = usable_rows(counts, as_tuple(q))
     if not len(counts):
@@ -138,7 +145,7 @@ def fit_empirical_bayes(
     log_m = [np.log(listed[j] @ confusion) for j, confusion in zip(heard, maps, strict=True)]
     best = minimize(
         objective,
-        _start(len(heard), counts.shape[1], strength),
+        _start(len(heard), counts.shape[1], strength) if begin is None else _start_at(begin, heard),
         args=(Votes.of(counts, said[:, heard]), log_m, strength is None),
         jac=True,
         method="L-BFGS-B",
@@ -199,6 +206,11 @@ def _start(proxies: int, labels: int, strength: float | None) -> np.ndarray:
     start = np.zeros((proxies, labels + 2))
     start[:, 0] = (LOG_STRENGTH[0] if strength is None else np.log(strength)) - np.log(proxies)
     return start.reshape(-1)
+
+
+def _start_at(begin: EmpiricalBayes, heard: np.ndarray) -> np.ndarray:
+    known = [begin.proxies[j] for j in heard]
+    return np.concatenate([[np.log(one.strength), np.log(one.temperature), *one.bias] for one in known])
 
 
 def _bounds(proxies: int, labels: int, strength: float | None) -> list[tuple[float, float]]:

@@ -12,20 +12,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_matrix
+from scipy.sparse import csc_matrix, csr_matrix
 from scipy.special import gammaln, psi
 
-from ...data.mixture import PSEUDO_VOTES, STRENGTHS
-
+# Each label of a class keeps so many pseudo-votes, spread as all votes are: one that nobody chose keeps a chance.
+PSEUDO_VOTES = 0.5
+# No class is sharper than so many votes (a class without any spread would run off), none vaguer than the lower end.
+STRENGTHS = (0.05, 1e4)
 # Whole values up to this many above the number of values are looked up in a table.
 SMALL = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class CountTerms:
-    """`has` [R, C + S] of 0 and 1: the pairs (`label` [C], `value` [C]) of a row, and which of `sizes` [S] its N is."""
+    """`has` [R, C + S] of 0 and 1: the pairs (`label` [C], `value` [C]) of a row, and which of `sizes` [S] its N is;
+    `holders` is its transpose."""
 
     has: csr_matrix
+    holders: csc_matrix
     label: np.ndarray
     value: np.ndarray
     sizes: np.ndarray
@@ -43,7 +47,7 @@ class CountTerms:
         shape = (len(counts), len(pairs) + len(sizes))
         has = csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
         of_label, of_value = np.divmod(pairs.astype(int), max(1, len(values)))
-        return cls(has, of_label, values[of_value], sizes)
+        return cls(has, has.T, of_label, values[of_value], sizes)
 
     def log_likelihood(self, alpha: np.ndarray) -> np.ndarray:
         """log DM of every row, votes in any one order, under each alpha [Z, K]: [R, Z]."""
@@ -52,15 +56,18 @@ class CountTerms:
         return self.has @ np.vstack([pairs, gammaln(total) - gammaln(total + self.sizes[:, None])])
 
     def improved(self, alpha: np.ndarray, r: np.ndarray, marginal: np.ndarray, *, inner: int = 4) -> np.ndarray:
-        """One M-step for responsibilities r [R, Z]: Minka's fixed point, as `data.mixture.improved` does it."""
-        mass = self.has.T @ r
+        """One M-step for responsibilities r [R, Z]: Minka's fixed point, alpha_k times the ratio of expected digamma
+        differences, for every class."""
+        mass = self.holders @ r
         by_pair, by_size = mass[: len(self.label)], mass[len(self.label) :]
         labels = alpha.shape[1]
+        of_label = (self.label == np.arange(labels)[:, None]).astype(np.float64)
         for _ in range(inner):
             at, total = alpha[:, self.label].T, alpha.sum(axis=1)
             gain = by_pair * (psi(at + self.value[:, None]) - psi(at))
-            above = np.stack([gain[self.label == k].sum(axis=0) for k in range(labels)], axis=1)
+            above = (of_label @ gain).T
             below = (by_size * (psi(total + self.sizes[:, None]) - psi(total))).sum(axis=0)
+            # One pseudo-utterance with a single vote a label: psi(1 + a) - psi(a) = 1 / a.
             above += PSEUDO_VOTES * marginal * labels / alpha
             below += PSEUDO_VOTES * labels / total
             alpha = alpha * above / below[:, None]
