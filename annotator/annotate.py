@@ -6,7 +6,7 @@ from typing import Unpack
 
 from ..data.corpus import Corpus
 from ..data.errors import OptionError
-from ..data.files import fingerprint
+from ..data.files import fingerprint, refuse_inputs
 from .asking import Asked, Asking, Ready, loaded
 from .memory import memory_in_a_sentence
 from .planning import Estimate, estimate, find_budget, read_only
@@ -73,6 +73,7 @@ def annotate(
     check_free(path, replaces=replaces)
     with memory_in_a_sentence(), loaded(corpus, asking) as ready:
         if replaces:
+            refuse_inputs(path, [ready.corpus.path])
             remove_run(path)
         with opened_ledger(path, ready) as ledger:
             # What the run holds already stays: fewer votes than it has are no reason to take any away.

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -15,8 +16,8 @@ import pyarrow.compute
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .canonical import sorted_json
-from .errors import CorpusError, TableError, list_problems
-from .files import new_directory, read_json, write_json
+from .errors import CorpusError, OutputError, TableError, list_problems
+from .files import new_directory, read_json, refuse_existing, write_json
 from .labels import LabelSet
 from .tables import RATINGS, UTTERANCES, VOTES, TableSpec, read_table, write_table
 
@@ -177,6 +178,7 @@ def write_corpus(
     scale: tuple[float, float] | None = None,
     division: Division | None = None,
     overwrite: bool = False,
+    inputs: Sequence[str | Path] = (),
     extra: Callable[[Path], None] | None = None,
 ) -> Corpus:
     """Write a corpus directory and open it; it takes its name only when every file of it is in place.
@@ -185,8 +187,11 @@ def write_corpus(
     `votes` need `utterance_id`, `label` and, where it is known, `rater_id` (see `data.schemas` for every column, and
     `from_rows`). `scale` holds the ends of the ratings' scale; `extra` may write further files (sounds) into the
     directory before that.
-    Raises OutputError for an existing output without `overwrite`, TableError for invalid tables.
+    Raises OutputError for an existing output without `overwrite`, or one that holds one of the `inputs` or a sound of
+    the utterances; TableError for invalid tables.
     """
+    refuse_existing(Path(path), what="corpus", overwrite=overwrite, inputs=inputs)
+    refuse_sounds(Path(path), utterances)
     counts = {"utterances": utterances.num_rows, "votes": votes.num_rows, "ratings": ratings.num_rows if ratings else 0}
     info = CorpusInfo(
         name=name,
@@ -210,6 +215,18 @@ def write_corpus(
         corpus = open_corpus(partial)
     # What was just checked on disk is the corpus; its tables do not know the directory's former name.
     return replace(corpus, path=Path(path))
+
+
+def refuse_sounds(path: Path, utterances: pa.Table) -> None:
+    """Raise OutputError where an utterance's sound, named by absolute path, lies in a directory that is to be written
+    anew.
+    """
+    if not path.is_dir():
+        return
+    inside = pc.starts_with(utterances["audio"], f"{path.resolve()}{os.sep}")
+    if pc.any(inside).as_py():
+        sound = utterances["audio"].filter(inside)[0].as_py()
+        raise OutputError(f"{path} holds the sound {sound}, which would be lost; choose another output")
 
 
 def absolute_audio(corpus: Corpus) -> pa.Table:

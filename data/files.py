@@ -1,5 +1,6 @@
 """Files and directories that are either there in full under their name, or not there at all."""
 
+import ctypes
 import errno
 import hashlib
 import json
@@ -7,7 +8,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,15 +40,21 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def new_directory(path: str | Path, *, what: str, overwrite: bool = False) -> Iterator[Path]:
+def new_directory(
+    path: str | Path,
+    *,
+    what: str,
+    kind: str | None = None,
+    overwrite: bool = False,
+    inputs: Sequence[str | Path] = (),
+) -> Iterator[Path]:
     """Yield a hidden sibling directory to fill; on success it takes the name `path`, on failure it is removed.
 
-    `what` names the thing in messages ("corpus"), and errors raised meanwhile name `path`. An existing path is refused
-    with OutputError unless `overwrite`; an empty directory counts as absent. What serann did not write is never
-    replaced.
+    `what` names the thing in messages ("corpus"), `kind` of `KINDS` where that says more, and errors raised meanwhile
+    name `path`. An existing path is refused as `refuse_existing` does.
     """
     path = Path(path)
-    refuse_existing(path, what=what, overwrite=overwrite)
+    refuse_existing(path, what=what, kind=kind, overwrite=overwrite, inputs=inputs)
     with _writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
@@ -55,7 +62,7 @@ def new_directory(path: str | Path, *, what: str, overwrite: bool = False) -> It
     try:
         with _writable(path):
             yield partial
-            _take_place(partial, path)
+            take_place(partial, path)
     except SerannError as error:
         _rename_within(error, str(partial), str(path))
         raise
@@ -63,21 +70,39 @@ def new_directory(path: str | Path, *, what: str, overwrite: bool = False) -> It
         shutil.rmtree(partial, ignore_errors=True)
 
 
-# The file that tells what a directory of serann's is; a directory without one is somebody else's.
-MARKS = (
-    "corpus.json",
-    "run.json",
-    "model.json",
-    "prediction.json",
-    "demo.json",
-    "trained_on.json",
-    "export.json",
-    "next.json",
-)
+# What a directory of serann's is, by a file in it; the first that is there tells, since a fused corpus is a corpus too.
+KINDS = {
+    "fusion.json": "fused corpus",
+    "corpus.json": "corpus",
+    "run.json": "run",
+    "model.json": "model",
+    "prediction.json": "prediction",
+    "demo.json": "demo",
+    "trained_on.json": "checkpoint",
+    "export.json": "corpus export",
+    "next.json": "list of next votes",
+}
 
 
-def refuse_existing(path: Path, *, what: str, overwrite: bool = False) -> None:
-    """Raise OutputError if something lies at `path` that must not be replaced."""
+def kind_of(path: Path) -> str | None:
+    """Which of `KINDS` lies at `path`; None for what serann did not write."""
+    return next((kind for mark, kind in KINDS.items() if (path / mark).exists()), None)
+
+
+def refuse_existing(
+    path: Path,
+    *,
+    what: str,
+    kind: str | None = None,
+    overwrite: bool = False,
+    inputs: Sequence[str | Path] = (),
+) -> None:
+    """Raise OutputError if something lies at `path` that a `what`, of this `kind` (else itself), must not replace.
+
+    An empty directory counts as absent. With `overwrite` a thing of the same kind is replaced, and nothing else: never
+    what serann did not write, nor one of the `inputs` that the new one is made of, nor a folder that holds one.
+    """
+    refuse_inputs(path, inputs)
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if not overwrite:
@@ -85,22 +110,51 @@ def refuse_existing(path: Path, *, what: str, overwrite: bool = False) -> None:
             f"{path} exists already, so no {what} was written there; choose another output, or pass --overwrite to "
             "replace it"
         )
-    if not any((path / mark).exists() for mark in MARKS):
+    found = kind_of(path)
+    if found is None:
         raise OutputError(
-            f"{path} is nothing that serann wrote (it holds none of {', '.join(MARKS)}), so it is not replaced by a "
+            f"{path} is nothing that serann wrote (it holds none of {', '.join(KINDS)}), so it is not replaced by a "
             f"{what}; choose another output"
         )
+    if found != (kind or what):
+        raise OutputError(f"{path} holds a {found}: --overwrite replaces a former {what} alone; choose another output")
 
 
-def _take_place(partial: Path, path: Path) -> None:
+def refuse_inputs(path: Path, inputs: Sequence[str | Path]) -> None:
+    """Raise OutputError where writing `path` would replace an input, or a folder that holds one."""
+    for given in map(Path, inputs):
+        if path.resolve() in (given.resolve(), *given.resolve().parents):
+            raise OutputError(f"{path} holds the input {given}, which would be lost; choose another output")
+
+
+def take_place(new: Path, path: Path) -> None:
+    """Give the directory `new` the name `path`, and remove the one that had it.
+
+    Where the system can exchange two names, no moment is without either; elsewhere the former one lies beside for the
+    moment between two renamings.
+    """
+    if path.is_dir() and _exchange(new, path):
+        _sync(path.parent)
+        shutil.rmtree(new, ignore_errors=True)
+        return
     if path.is_dir():
         former = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".former", dir=path.parent))
         os.replace(path, former / path.name)
-        os.replace(partial, path)
+        os.replace(new, path)
         shutil.rmtree(former, ignore_errors=True)
     else:
-        os.replace(partial, path)
+        os.replace(new, path)
     _sync(path.parent)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step, if the system and the file system know how: Linux, macOS."""
+    libc, swap = ctypes.CDLL(None, use_errno=True), 2  # RENAME_EXCHANGE, RENAME_SWAP
+    first, second = os.fsencode(one), os.fsencode(other)
+    if hasattr(libc, "renameat2"):
+        here = -100  # AT_FDCWD: relative paths are of the working directory
+        return libc.renameat2(here, first, here, second, swap) == 0
+    return hasattr(libc, "renamex_np") and libc.renamex_np(first, second, swap) == 0
 
 
 def _rename_within(error: SerannError, former: str, name: str) -> None:
@@ -123,8 +177,16 @@ def _writable(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno is None:  # a library's own OSError, which is not about the place
             raise
-        advice = "free some space there" if error.errno == errno.ENOSPC else "choose an output that you may write to"
+        advice = _ADVICE.get(error.errno, "choose an output that you may write to")
         raise OutputError(f"{path} cannot be written: {error.strerror}; {advice}") from error
+
+
+_FULL = "the disk is full: free some space there"
+_ADVICE = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL.replace("disk", "quota"),
+    errno.EFBIG: "the system lets no file grow so large there: raise that limit (ulimit -f), or choose another output",
+}
 
 
 def _sync(path: Path) -> None:

@@ -214,6 +214,7 @@ def write_division(corpus: Corpus, divided: Divided, out: str | Path | None, *, 
             scale=info.scale,
             division=divided.division,
             overwrite=overwrite,
+            inputs=[corpus.path],
         )
     if info.division is not None and not overwrite:
         raise OutputError(

@@ -13,6 +13,7 @@ import pyarrow as pa
 from .audio import sound_seconds
 from .corpus import Corpus, write_corpus
 from .errors import CorpusError, OptionError
+from .files import refuse_inputs
 from .labels import LabelSet, map_labels
 from .mapping import map_votes
 from .orientation import arousal_doubts
@@ -62,6 +63,7 @@ def import_corpus(
     What could not be taken in lies in `problems.parquet` beside the votes; corpus.json's provenance holds the report.
     Raises `OptionError`, `CorpusError` (what was looked for), `OutputError`.
     """
+    refuse_inputs(Path(out), [source])
     options = options or Options()
     if labels is not None and "labels" in load_reader(reader).options:
         options = replace(options, labels=labels)  # it names labels freely, so these are its labels

@@ -20,7 +20,7 @@ import pyarrow.compute
 from .corpus import Corpus
 from .errors import OptionError, OutputError
 from .labels import LabelSet
-from .tables import DISTRIBUTIONS, distribution_column, write_table
+from .tables import DISTRIBUTIONS, about_table, distribution_column, write_table
 from .votes import frequencies
 
 # pyarrow makes its compute functions at import, so type checkers do not know them.
@@ -268,13 +268,15 @@ def write_distributions(
     """Write the corpus's distributions by a policy (rules: see `distributions`) as a table at `out`, if one is named.
 
     Returns a summary: utterances with a distribution, mean shares of the labels, and how many were left out, by reason.
-    Raises `OutputError` for an existing `out` without `overwrite`.
+    Raises `OutputError` for an existing `out` without `overwrite`, and always for one that is no such table.
     """
     found = distributions(corpus.votes, corpus.ids, corpus.labels, policy=policy, **rules)
     kept = np.flatnonzero(found.reasons == None)  # noqa: E711 (elementwise)
     if out is not None:
         if Path(out).exists() and not (overwrite and Path(out).is_file()):
             raise OutputError(f"{out} exists already; choose another output, or pass --overwrite to replace a file")
+        if Path(out).exists() and "policy" not in about_table(out).get("provenance", {}):
+            raise OutputError(f"{out} holds no distributions by a policy, so it is not replaced; choose another output")
         table = pa.table(
             {
                 "utterance_id": pa.array([corpus.ids[i] for i in kept], pa.string()),

@@ -278,4 +278,5 @@ def write_split(corpus: Corpus, split: Split, out: str | Path, *, overwrite: boo
         simulated=corpus.info.simulated,
         scale=corpus.info.scale,
         overwrite=overwrite,
+        inputs=[corpus.path],
     )

@@ -270,6 +270,14 @@ def read_table(path: str | Path, spec: TableSpec, *, labels: LabelSet | None = N
     return checked.replace_schema_metadata(table.schema.metadata)
 
 
+def about_table(path: str | Path) -> dict[str, Any]:
+    """What a Parquet file says of itself (`table`, `provenance`, …), its rows unread; nothing for any other file."""
+    try:
+        return json.loads((pq.read_schema(path).metadata or {}).get(METADATA_KEY, b"{}"))
+    except (pa.ArrowInvalid, OSError, ValueError):
+        return {}
+
+
 def _metadata(table: pa.Table, path: Path) -> dict[str, Any]:
     try:
         found = json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))

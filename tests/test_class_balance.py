@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from serann.data.class_balance import class_balanced, estimated_prior, expected_shares, prior_corrected
+from serann.trainer.prior import own_confusion, why_undetermined
 
 
 def value(rows, name):
@@ -77,3 +78,32 @@ def test_rows_without_votes_or_prediction_are_skipped_and_absent_labels_have_no_
     assert value(rows, "log_score_balanced") == pytest.approx(
         (np.log(0.5) + (0.5 * np.log(0.5) + np.log(0.9)) / 1.5) / 2
     )
+
+
+def test_shares_are_read_off_answers_that_tell_the_labels_apart_and_off_no_others():
+    rng = np.random.default_rng(4)
+    label = rng.choice(3, 3000, p=[0.2, 0.3, 0.5])
+    sharp = 0.7 * np.eye(3)[label] + 0.1
+    naive = np.array([[(sharp[:, i] * sharp[:, j]).sum() / sharp[:, i].sum() for j in range(3)] for i in range(3)])
+    np.testing.assert_allclose(own_confusion(sharp), naive)
+    assert why_undetermined(sharp) is None
+    flat = np.array([0.5, 0.3, 0.2]) + rng.uniform(-0.01, 0.01, (300, 3))
+    flat /= flat.sum(axis=1, keepdims=True)
+    assert (flat.argmax(axis=1) == 0).all()
+    assert "magnified about" in why_undetermined(flat)
+    assert "magnified without bound" in why_undetermined(np.tile([0.5, 0.3, 0.2], (300, 1)))
+    # a label that no answer has any mass on tells nothing about the others
+    assert why_undetermined(np.column_stack([sharp, np.zeros(3000)])) is None
+    assert why_undetermined(np.full((2, 3), np.nan)) is None
+
+
+def test_what_is_read_off_a_determined_answer_is_as_far_off_as_the_mean_answer_over_the_least_singular_value():
+    """Answers of a calibrated model of two labels, shifted by e: the shares move by no more than e / s."""
+    rng = np.random.default_rng(5)
+    right = np.array([0.9, 0.1])[(rng.random(20_000) < 0.4).astype(int)]
+    q = np.column_stack([right, 1 - right])
+    have = q.mean(axis=0)
+    confusion = own_confusion(q)
+    least = np.linalg.svd(confusion, compute_uv=False).min()
+    moved = estimated_prior(q + np.array([0.02, -0.02]), have) - estimated_prior(q, have)
+    assert 0.02 < abs(moved[0]) <= np.sqrt(2) * 0.02 / least

@@ -42,6 +42,10 @@ def run(arguments, capsys, monkeypatch):
         (["audit", "demo", "nowhere"], "nowhere"),
         (["fuse", "demo", "nowhere", "-o", "fused"], "no run at nowhere"),
         (["train", "nowhere", "--model", "wavlm", "-o", "model"], "nowhere"),
+        (
+            ["train", "demo", "-o", "model"],
+            "make one with 'serann fuse demo RUN -o fused', or without a run 'serann fuse ",
+        ),
         (["predict", "nowhere", "demo", "-o", "pred"], "nowhere"),
         (["evaluate", "nowhere", "demo"], "nowhere"),
         (["corpus", "holdout", "demo", "--seen", "0", "-o", "divided"], "expected 1 or more human votes"),

@@ -1,8 +1,13 @@
 """Systems side by side: on the utterances that all heard, paired; and what cannot be compared is refused in words."""
 
 import json
+import os
+import re
 import shutil
+import signal
 import sys
+from datetime import date
+from importlib.metadata import version
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +16,8 @@ import pytest
 import soundfile
 import torch
 from scipy import stats
+from serann import trainer
+from serann.annotator.audit.answers import figure
 from serann.annotator.cli import main
 from serann.annotator.fusion import fuse
 from serann.data.audio import utterance_audio
@@ -35,8 +42,9 @@ def place(tmp_path_factory):
     corpus, _ = simulated_corpus(path / "corpus", utterances=120, speakers=20, audio=True)
     fuse(corpus, [], strategy="human", out=path / "fused")
     make_encoder_checkpoint(path / "encoder")
-    for name, loss, epochs in (("first", "kl", 1), ("second", "dirichlet-multinomial", 3)):
-        train(path / "fused", model=str(path / "encoder"), out=path / name, loss=loss, epochs=epochs, **MODEL)
+    evidential = {"loss": "dirichlet-multinomial", "targets": "primary"}
+    for name, options in (("first", {"loss": "kl", "epochs": 1}), ("second", {**evidential, "epochs": 3})):
+        train(path / "fused", model=str(path / "encoder"), out=path / name, **options, **MODEL)
         predict(path / name, corpus, out=path / f"of-{name}", device="cpu")
     return path
 
@@ -151,14 +159,98 @@ def test_the_command_prints_a_table_or_one_document(place, serann):
     words = ("compare", place / "of-first", place / "of-second", place / "corpus", "--speaker-support", 1)
     code, table, _ = serann(*words)
     assert code == 0
-    for word in ("24 utterances of 4 speakers that all 2 systems heard", "of-second less of-first", "sq_unbiased"):
+    for word in ("24 utterances of 4 speakers that all 2 systems heard", "less of-first", "constant: the best answer"):
         assert word in table
+    rows = [line for line in table.splitlines() if line.startswith("sq_unbiased ")]
+    assert [line.split()[1:3] for line in rows] == [["lower", name] for name in ("of-first", "of-second", "constant")]
+    assert [line.count("[") for line in rows] == [1, 2, 2]  # its own interval, and that of the difference
     code, text, _ = serann(*words, "--json")
     assert code == 0
     document = json.loads(text)
     assert document["against"] == "of-first"
-    assert {row["system"] for row in document["differences"]} == {"of-second"}
+    assert {row["system"] for row in document["differences"]} == {"of-second", "constant"}
     assert {row["metric"] for row in document["scores"]} >= {"kl_nats@4", "ece", "pauar_50", "accuracy_3best"}
+
+
+def test_the_constant_of_a_comparison_is_that_of_the_evaluation(place):
+    corpus = open_corpus(place / "corpus")
+    found, alone = compare([place / "of-first", place / "of-second"], corpus), evaluate(place / "of-first", corpus)
+    rows = {metric: row for metric, row in rows_of(found, "constant").items() if not metric.startswith("pauar")}
+    assert {"sq_unbiased", "log_score", "ece"} <= rows.keys()
+    assert not any(metric.startswith("ccc") for metric in rows)
+    for metric, row in rows.items():
+        own = next(r.score for r in alone.rows if (r.system, r.stratum, r.score.metric) == ("constant", "all", metric))
+        np.testing.assert_allclose([row.value, row.low, row.high], [own.value, own.low, own.high])
+    gaps = {row.metric: row.value for row in found.differences["constant"]}
+    assert gaps["brier"] == pytest.approx(rows["brier"].value - rows_of(found, "of-first")["brier"].value)
+
+
+def test_five_systems_piped_keep_each_row_on_a_line(place, tmp_path, serann):
+    systems = [shutil.copytree(place / "of-first", tmp_path / name) for name in ("a", "b", "c", "d")]
+    code, table, _ = serann("compare", *systems, place / "of-second", place / "corpus")
+    assert code == 0
+    rows = [line for line in table.splitlines() if line.startswith("kl_nats@4 ")]
+    assert len(rows) == 6
+    assert all(line.count("[") == line.count("]") == 2 for line in rows[1:])
+
+
+def test_a_page_of_a_comparison_holds_its_figures(place, tmp_path, serann):
+    page = tmp_path / "comparison.html"
+    words = ("compare", place / "of-first", place / "of-second", place / "corpus", "-o", page)
+    code, shown, _ = serann(*words)
+    assert (code, f"page: {page}" in shown) == (0, True)
+    text, document = page.read_text(), json.loads(page.with_suffix(".json").read_text())
+    assert "http" not in text.replace("http://www.w3.org", "")
+    assert text.count("<svg") == 4
+    row = next(r for r in document["scores"] if (r["system"], r["metric"]) == ("constant", "log_score"))
+    assert figure(row["value"]) in text
+    for metric in {row["metric"] for row in document["scores"]}:
+        assert f"<dt>{metric} (" in text
+    code, _, shown = serann(*words)
+    assert (code, "are there already, so no comparison was written" in shown) == (2, True)
+    assert serann(*words, "--overwrite")[0] == 0
+    code, _, shown = serann("evaluate", place / "of-first", place / "corpus", "-o", page, "--overwrite")
+    assert (code, "is no evaluation's; choose another name" in shown) == (2, True)
+
+
+def test_a_copied_model_goes_by_its_path(place, tmp_path, serann):
+    copied = shutil.copytree(place / "first", tmp_path / "copied")
+    found = evaluate(copied, open_corpus(place / "corpus"), device="cpu")
+    assert found.to_json()["model"] == "copied"
+    assert found.value("log_score") == evaluate(place / "first", open_corpus(place / "corpus")).value("log_score")
+    constant = shutil.copytree(place / "first", tmp_path / "constant")  # the baseline's name
+    found = evaluate(constant, open_corpus(place / "corpus"), device="cpu")
+    assert found.value("log_score") != found.value("log_score", system="constant")
+
+
+def test_arguments_in_another_order_are_said(place, serann):
+    for words, said in [
+        (["evaluate", place / "corpus", place / "first"], "first is a trained model, and the corpus comes last"),
+        (["evaluate", place / "corpus", place / "of-first"], "of-first is a prediction, and the corpus comes last"),
+        (["evaluate", place / "corpus", place / "first"], "serann evaluate MODEL CORPUS"),
+        (["compare", place / "corpus", place / "first", place / "second"], "second is a trained model, and the corpus"),
+    ]:
+        code, _, shown = serann(*words)
+        assert (code, said in shown) == (2, True), shown
+
+
+@pytest.mark.parametrize("command", ["evaluate", "compare"])
+def test_an_interrupted_scoring_says_that_nothing_is_kept(place, serann, monkeypatch, command):
+    monkeypatch.setattr(trainer, command, lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
+    code, _, shown = serann(
+        command, place / "of-first", *[place / "of-second"] * (command == "compare"), place / "corpus"
+    )
+    assert code == 130
+    assert "stopped; nothing was written; run it again" in shown
+    assert "kept" not in shown
+
+
+def test_absent_and_negative_figures_have_one_style(place, serann):
+    _, table, _ = serann("evaluate", place / "of-first", place / "corpus")
+    thirds = table.partition("By ambiguity")[2].partition("A third scores")[0]
+    assert re.findall(r"log_score .*", thirds)[0].count("−") == 12
+    assert not re.search(r"\d\.\d{4}", table)
+    assert not re.search(r"(?<=\s)-(?=\s|\d)", table)
 
 
 def test_the_evaluation_page_opens_offline_and_holds_its_figures(place, tmp_path, serann):
@@ -172,8 +264,19 @@ def test_the_evaluation_page_opens_offline_and_holds_its_figures(place, tmp_path
     assert "Under noise" in table
     text = page.read_text()
     assert text.count("<svg") == text.count("</svg>") >= 7
+    assert "human plurality" in text
+    assert "likeliest answer" in text
+    assert "mass on" not in text
+    assert f"Made by serann {version('serann')} on {date.today().isoformat()}." in text
+    # each picture's line of what there is without noise is named
+    assert len(re.findall(r'class="label constant"[^>]*>without noise −?\d', text)) == 3
+    assert "<h2>What the scores are</h2>" in text
+    assert "low (n = " in text
+    assert "these are not given here, for the answers tell the labels apart too little" in text
     assert "http" not in text.replace("http://www.w3.org", "")
     document = json.loads(page.with_suffix(".json").read_text())
+    for metric in {row["metric"] for row in [*document["scores"], *document["class_balanced"]["scores"]]}:
+        assert re.search(rf"<dt>{metric} \((higher|lower) is better\)</dt><dd>.{{20,}}</dd>", text)
     for key in ("classes", "by_speaker", "genders", "calibration", "prior_corrected", "noise", "class_balanced"):
         assert document[key]
     assert {(row["noise"], row["snr"]) for row in document["noise"]} == {("white", 5.0), ("babble", 5.0)}
@@ -304,6 +407,27 @@ def test_class_weights_are_part_of_the_prior_that_was_taught(place, tmp_path):
     assert taught_prior(unknown) is None
     corpus = open_corpus(place / "corpus")
     assert evaluate(described_as(unknown, place / "of-first", tmp_path / "unknown"), corpus).corrected == []
+
+
+def test_the_prior_of_single_votes_is_that_of_the_votes(place, tmp_path):
+    """Class-balanced cross-entropy on every vote by itself: the prior is n_c (1 - beta) / (1 - beta^n_c), normalised,
+    n_c the seen votes of the train split."""
+    out = train(
+        place / "fused", model=str(place / "encoder"), out=tmp_path / "m", **MODEL,
+        epochs=1, loss="cb-ce", targets="disaggregated",
+    )  # fmt: skip
+    info, corpus = read_model_info(out), open_corpus(place / "corpus")
+    counts = count_votes(corpus.votes, corpus.ids, corpus.labels, part="seen")[corpus.in_split("train")]
+    n = counts.sum(axis=0)
+    assert info.fused.utterances["train"] < info.fused.examples == n.sum()
+    wanted = n / (1 - 0.9999**n)
+    np.testing.assert_allclose(taught_prior(info), wanted / wanted.sum(), rtol=1e-9)
+
+
+def test_the_prior_of_the_votes_own_loss_is_the_mean_of_their_shares(place):
+    info, corpus = read_model_info(place / "second"), open_corpus(place / "corpus")
+    counts = count_votes(corpus.votes, corpus.ids, corpus.labels, part="seen")[corpus.in_split("train")]
+    np.testing.assert_allclose(taught_prior(info), (counts / counts.sum(axis=1, keepdims=True)).mean(axis=0))
 
 
 def described_as(info, prediction, out):

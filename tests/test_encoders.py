@@ -155,8 +155,10 @@ def test_the_model_gives_one_answer_an_utterance_whatever_the_batch():
 
 def test_what_is_no_encoder_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(ModelError, match="was not found on disk, and the hub could not be reached"):
-        load_encoder("nobody/nothing")
+    for start in (load_encoder, fresh_encoder):
+        with pytest.raises(ModelError, match="was not found on disk, and the hub could not be reached") as caught:
+            start("nobody/nothing")
+        assert "give a checkpoint's folder with --model FOLDER (wavlm, hubert, wav2vec2, whisper" in str(caught.value)
     with pytest.raises(ModelError, match=r"was not found on disk, and it is no name of a model on the hub"):
         load_encoder(str(tmp_path / "a" / "b" / "absent"))
     (tmp_path / "empty").mkdir()
@@ -166,6 +168,9 @@ def test_what_is_no_encoder_is_refused(tmp_path, monkeypatch):
     text.mkdir()
     (text / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ModelError, match="it is a bert model; expected one of wavlm, hubert, wav2vec2"):
+        load_encoder(str(text))
+    (text / "config.json").write_text('{"model_type": "nothing-known"}')
+    with pytest.raises(ModelError, match=r"cannot be read: .*; expected a transformers checkpoint of wavlm, hubert"):
         load_encoder(str(text))
     broken = make_encoder_checkpoint(tmp_path / "broken")
     weights = broken / "model.safetensors"

@@ -43,7 +43,12 @@ def test_a_directory_appears_only_when_it_is_complete(tmp_path):
 
 @pytest.mark.parametrize(
     ("number", "advice"),
-    [(errno.EROFS, "choose an output that you may write to"), (errno.ENOSPC, "free some space there")],
+    [
+        (errno.EROFS, "choose an output that you may write to"),
+        (errno.ENOSPC, "the disk is full: free some space there"),
+        (errno.EDQUOT, "the quota is full: free some space there"),
+        (errno.EFBIG, "the system lets no file grow so large there: raise that limit"),
+    ],
 )
 def test_a_read_only_or_full_disk_is_one_sentence(tmp_path, monkeypatch, number, advice):
     def refuse(*_):

@@ -11,6 +11,7 @@ Measured coverage: BENCHMARKS.md, "Coverage of intervals".
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -111,12 +112,19 @@ def worth_covers(speakers: int, times: int) -> dict[str, tuple[float, float, flo
             found.setdefault(score, []).append(one)
     covered = {}
     for score, each in found.items():
-        sums = np.sum([one[0].sum(axis=0) for one in each], axis=0)
-        rows = np.sum([one[1].sum() for one in each])
+        # of few speakers' utterances four fifths may have a fourth vote, and the curve a fifth point: it is cut
+        shortest = min(sums.shape[1] for sums, *_ in each)
+        each = [(sums[:, :shortest], rows, _cut(again, shortest)) for sums, rows, again in each]
+        sums, rows = (np.sum([one[i].sum(axis=0) for one in each], axis=0) for i in (0, 1))
         target = crossing(sums[None, 0], sums[None, 1:], rows[None], confidence=0.95).value
-        rows = [crossing(s[:, 0], s[:, 1:], n, confidence=0.95, again=again) for s, n, again in each]
-        covered |= sides({f"effective_votes {score}": [side(row, target) for row in rows]}, speakers)
+        found_rows = [crossing(s[:, 0], s[:, 1:], n, confidence=0.95, again=again) for s, n, again in each]
+        covered |= sides({f"effective_votes {score}": [side(row, target) for row in found_rows]}, speakers)
     return covered
+
+
+def _cut(again: Replicates | None, columns: int) -> Replicates:
+    assert again is not None
+    return replace(again, means=again.means[:, :columns])
 
 
 def saturated(heard: Heard, name: str, *_: object) -> dict:

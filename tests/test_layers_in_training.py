@@ -13,7 +13,8 @@ from serann.trainer.features import answer
 from simulated import simulated_corpus
 from small_encoders import make_encoder_checkpoint, whisper_config
 
-QUICK = {"epochs": 2, "batch_seconds": 3.0, "device": "cpu", "learning_rate": 1e-3, "head_learning_rate": 1e-2}
+FROZEN = {"epochs": 2, "batch_seconds": 3.0, "device": "cpu", "head_learning_rate": 1e-2}
+QUICK = {**FROZEN, "learning_rate": 1e-3}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,8 @@ def networks(monkeypatch):
     ids=lambda given: " ".join(f"{name}={value}" for name, value in given.items()),
 )
 def test_what_was_trained_is_what_opens(place, tmp_path, networks, options):
-    out = train(place / "fused", model=str(place / "encoder"), out=tmp_path / "m", **QUICK, **options)
+    quick = FROZEN if options.get("frozen") else QUICK
+    out = train(place / "fused", model=str(place / "encoder"), out=tmp_path / "m", **quick, **options)
     info = read_model_info(out)
     opened, kept = open_model(out).network.state_dict(), networks[(info.best_epoch or 0) - 1]
     assert list(opened) == list(kept)
@@ -72,7 +74,7 @@ def test_what_was_trained_is_what_opens(place, tmp_path, networks, options):
 
 
 def test_auto_is_chosen_once_also_when_the_training_is_taken_up(place, tmp_path, monkeypatch):
-    given = {**QUICK, "model": str(place / "encoder"), "layer": "auto", "frozen": True}
+    given = {**FROZEN, "model": str(place / "encoder"), "layer": "auto", "frozen": True}
     straight = train(place / "fused", out=tmp_path / "straight", **given)
 
     def stopped(*args, **given):

@@ -174,6 +174,22 @@ def test_class_weights_are_those_of_the_papers():
     assert np.isfinite(class_weights("cb-ce", np.array([0, 10]))).all()
 
 
+def test_a_label_without_votes_leaves_the_weights_of_the_others_alone():
+    # 1 / n = .001, .01, .1, their mean .037: .027, .27, 2.7, clipped to .25 and 5
+    wanted = np.array([0.25, 10 / 37, 100 / 37])
+    np.testing.assert_allclose(class_weights("weighted-kl", np.array([1000, 100, 10])), wanted)
+    for rest in (0, 0.02):  # nothing, or what a smoothing fusion gives it
+        for loss in ("weighted-kl", "cb-ce"):
+            found = class_weights(loss, np.array([1000, 100, 10, rest]))
+            np.testing.assert_allclose(found[:3], class_weights(loss, np.array([1000, 100, 10])))
+            assert np.isfinite(found[3])
+    effective = (1 - 0.9999) / (1 - 0.9999 ** np.array([1000, 100, 10]))
+    np.testing.assert_allclose(
+        class_weights("cb-ce", np.array([1000, 0, 100, 10]))[[0, 2, 3]], effective / effective.mean()
+    )
+    np.testing.assert_array_equal(class_weights("cb-ce", np.array([0.5, 0.5, 0])), np.ones(3))
+
+
 def test_the_loss_on_ratings_by_hand():
     mean, rated = torch.tensor([[1.0, 0.0], [2.0, 0.5], [3.0, 9.0]]), torch.tensor([[1.0, 0.5], [2.0, NAN], [4.0, NAN]])
     log_variance = torch.tensor([[0.0, 1.0], [1.0, 5.0], [0.0, 5.0]])
@@ -215,12 +231,16 @@ def test_weights_are_the_papers_and_mean_one():
     np.testing.assert_allclose(weights("weight", h, 2.0, least=0.15), np.array([1, 0.25, 0.15]) / (1.4 / 3))
     np.testing.assert_allclose(weights("reverse-weight", h, 2.0, least=0.15), np.array([0.15, 0.25, 1]) / (1.4 / 3))
     np.testing.assert_allclose(weights("weight", h, 0.0, least=0.15), 1)
+    # all of a batch equally ambiguous weigh evenly, also where nothing is and the least weight is 0
+    for name, equal in (("reverse-weight", 0.0), ("reverse-weight", 0.3), ("weight", 1.0)):
+        np.testing.assert_array_equal(weights(name, np.full(4, equal), 2.0, least=0.0), np.ones(4))
+    assert kept("filter", np.arange(6), 1e-12, chance=np.zeros(6)).sum() == 1
 
 
 def test_schedules_are_read_and_refused():
     found = stages("1:.5,2:.6,4:.8,8:.9,12:1", name="--quantiles")
     assert [at_epoch(found, epoch) for epoch in (1, 2, 3, 4, 11, 12, 20)] == [0.5, 0.6, 0.6, 0.8, 0.9, 1, 1]
     assert annealed(2.0, 0.0, 1, ramp=1) == 2.0
-    for wrong in ("", "half", "2:.5", "1:.5,1:.6", "1:.5,4:.6,2:.7"):
+    for wrong in ("", "half", "2:.5", "1:.5,1:.6", "1:.5,4:.6,2:.7", "1:nan", "1:.5,2:inf"):
         with pytest.raises(OptionError, match="--quantiles is"):
             stages(wrong, name="--quantiles")

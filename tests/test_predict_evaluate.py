@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 import soundfile
 from serann.annotator.cli import app
@@ -140,6 +141,22 @@ def test_class_balanced_scores_correct_the_prior_that_was_taught(place):
     for key, p in expected.items():
         assert scores[key]["value"] == pytest.approx(balanced(p), abs=1e-5)
     assert list(found["prior"]["test"].values()) == pytest.approx(f.mean(axis=0).tolist())
+    # an epoch teaches next to nothing: every answer is nearly the same, and implies no shares
+    assert "implied" not in found["prior"]
+    assert "the answers tell the labels apart too little" in found["implied_undetermined"]
+
+
+def test_answers_that_tell_labels_apart_imply_their_shares(place, tmp_path):
+    corpus = open_corpus(place / "corpus")
+    shutil.copytree(place / "prediction", tmp_path / "sharp")
+    table = read_table(tmp_path / "sharp" / "distributions.parquet", DISTRIBUTIONS)
+    rng = np.random.default_rng(0)
+    sharp = 0.8 * np.eye(6)[rng.integers(0, 6, table.num_rows)] + 0.2 / 6
+    at = table.column_names.index("p")
+    column = pa.array(sharp.astype(np.float32).tolist(), type=table["p"].type)
+    parquet.write_table(table.set_column(at, "p", column), tmp_path / "sharp" / "distributions.parquet")
+    found = evaluate(tmp_path / "sharp", corpus).to_json()["class_balanced"]
+    assert found["implied_undetermined"] is None
     assert sum(found["prior"]["implied"].values()) == pytest.approx(1)
 
 

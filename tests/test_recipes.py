@@ -103,8 +103,16 @@ def test_a_recipe_of_ones_own_and_what_is_wrong_with_one(tmp_path):
         mine.write_text(text)
         with pytest.raises(OptionError, match=words):
             read_recipe(mine)
+    mine.write_text("loss: kl\nepochs: 3\nloss: jsd\n")
+    with pytest.raises(OptionError, match="loss is given in lines 1 and 3; keep one of each"):
+        read_recipe(mine)
+    mine.write_text("dimension_weights: {valence: 2, arousal: 1, valence: 3}\n")
+    with pytest.raises(OptionError, match="valence is given in lines 1 and 1"):
+        read_recipe(mine)
     with pytest.raises(OptionError, match=r"no recipe 'm90': no such file, and serann's own are mitra2025-tc-gru, "):
         read_recipe("m90")
+    with pytest.raises(OptionError, match=r"omidi2026-primary-kl; is omidi2026-m90-kl meant\?"):
+        read_recipe("omidi2026-m9-kl")
 
 
 def test_the_command_lists_recipes_and_what_is_given_wins(place, tmp_path):

@@ -19,13 +19,16 @@ from serann.annotator.fusion import fuse
 from serann.data.corpus import open_corpus
 from serann.data.errors import CorpusError, ModelError, OptionError, OutputError, SerannError
 from serann.data.fused import open_fused
+from serann.data.proper_scores import log_score
 from serann.data.seeds import rng_from
+from serann.data.votes import count_votes
 from serann.trainer import loop, open_model, read_model_info, train
-from serann.trainer.checkpoint import load_state, save_state, save_weights
+from serann.trainer.checkpoint import save_weights
 from serann.trainer.curriculum import CURRICULA
 from serann.trainer.dataset import Sounds, bucketed_batches, collate, heard, perturb
 from serann.trainer.device import own_generator, seed_torch
 from serann.trainer.options import check_options
+from serann.trainer.resume import load_state, save_state
 from serann.trainer.schedule import set_rates
 from serann.trainer.targets import (
     from_unit,
@@ -375,8 +378,33 @@ def test_the_command_names_its_figures_and_is_calm_about_a_finished_model(place,
         "train dimensional loss, 1 - CCC (mini",
         "development log_score",
         "t ccc_valence",
+        "constant",
+        "on the development split (n = 12)",
     ):
         assert name in done.stdout
+    corpus, info = open_corpus(place / "fused"), read_model_info(trained)
+    rows = np.flatnonzero(corpus.in_split("development"))
+    counts = count_votes(corpus.votes, corpus.ids, corpus.labels)[rows]
+    flat = log_score(np.tile(info.marginal, (len(rows), 1)), counts).mean()
+    line = next(line for line in done.stdout.splitlines() if line.startswith("development log_score"))
+    assert line.split()[2:] == [f"{info.best['log_score']:.4f}", f"{flat:.4f}"]
+    assert "saliency" not in done.stdout
+    assert json.loads(CliRunner().invoke(app, [*map(str, words), "--json"]).stdout)["constant"]["log_score"] == (
+        pytest.approx(flat)
+    )
+
+
+def test_the_command_says_which_layer_was_chosen_and_by_what(place, tmp_path):
+    words = ["train", place / "fused", "--model", place / "encoder", "-o", tmp_path / "m", "--from-scratch"]
+    words += ["--epochs", 1, "--batch-seconds", 3, "--device", "cpu", "--layer", "auto"]
+    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    built = read_model_info(tmp_path / "m").architecture
+    scores = ", ".join(f"{layer}: {score:.3f}" for layer, score in enumerate(built.saliency))
+    assert (
+        f"layer {built.layer}, chosen by saliency over {built.saliency_utterances} utterances ({scores};"
+        in " ".join(done.stdout.split())
+    )
 
 
 def test_without_ratings_no_dimensional_row_is_shown(place, tmp_path):
@@ -394,6 +422,10 @@ def test_a_path_without_a_fused_corpus_says_how_to_make_one(place, tmp_path):
         train(tmp_path / "absent", model=str(place / "encoder"), out=tmp_path / "m", **QUICK)
     with pytest.raises(CorpusError, match=r"no fusion\.json here, so this is not a fused corpus"):
         train(place / "corpus", model=str(place / "encoder"), out=tmp_path / "m", **QUICK)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    with pytest.raises(CorpusError, match=r"run is a run, not a fused corpus; .*'serann fuse CORPUS .*run -o fused'"):
+        train(tmp_path / "run", model=str(place / "encoder"), out=tmp_path / "m", **QUICK)
 
 
 def test_a_sound_that_cannot_be_heard_is_listed_and_left_out(place, tmp_path):

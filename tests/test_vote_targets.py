@@ -5,14 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from serann.annotator.fusion import fuse
+from serann.annotator.fusion.strategies import STRATEGIES
+from serann.annotator.runs import open_run
 from serann.data.dirichlet import fit_dirichlet_multinomial
 from serann.data.errors import CorpusError
 from serann.data.fused import open_fused
 from serann.data.policies import distributions
 from serann.data.votes import count_votes, frequencies
-from serann.trainer.targets import training_examples
-from serann.trainer.vote_targets import TARGETS, hard, marginal_prior, vote_targets
-from simulated import simulated_corpus
+from serann.trainer.curriculum import expected_entropy
+from serann.trainer.targets import left_out, training_examples
+from serann.trainer.vote_targets import TARGETS, UNSMOOTHED, hard, marginal_prior, vote_targets
+from simulated import simulated_corpus, simulated_run
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +86,63 @@ def test_without_what_targets_are_made_of_it_is_said(fused):
     bare = replace(fused, corpus=replace(fused.corpus, votes=votes.slice(0, 0)))
     with pytest.raises(CorpusError, match="no utterance of the train split has the seen votes that targets 'hard'"):
         made(bare, "hard")
+
+
+@pytest.fixture(scope="module")
+def fusions(tmp_path_factory):
+    """One corpus fused by every strategy, those of proxies from a run of eight drawn votes an utterance."""
+    path = tmp_path_factory.mktemp("fusions")
+    corpus, truth = simulated_corpus(path / "corpus", utterances=120, speakers=10)
+    run = open_run(simulated_run(path / "run", corpus, truth, votes=8))
+    for name in STRATEGIES:
+        if name in ("dawid-skene", "mace", "glad"):
+            pytest.importorskip("crowdkit")
+        fuse(corpus, [] if name in ("human", "human-mixture") else [run], strategy=name, out=path / name)
+    return {name: open_fused(path / name) for name in STRATEGIES}
+
+
+def test_two_equal_votes_leave_a_doubt_after_every_fusion(fusions):
+    """By hand: two of two votes, p = e_c, N = 2: of Dirichlet(2 e_c + a) no entropy is 0; of Dirichlet(2 e_c) it is."""
+    corpus = fusions["human"].corpus
+    prior = fit_dirichlet_multinomial(made(fusions["human"], "primary").votes)
+    assert expected_entropy(np.array([[2.0, 0.0, 0.0]])) == pytest.approx(0)
+    for name, fused in fusions.items():
+        found = made(fused, "fused")
+        strength, own = found.posterior.sum(axis=1), fused.effective_votes[found.rows]
+        known = np.isfinite(own)
+        np.testing.assert_allclose(strength[known], own[known] + (prior.sum() if name in UNSMOOTHED else 0), rtol=1e-6)
+        np.testing.assert_allclose(found.posterior[~known], found.votes[~known] + prior, rtol=1e-6)
+        assert training_examples(fused, []).ambiguity.min() > 0.01, name
+    human = training_examples(fusions["human"], [])
+    np.testing.assert_allclose(human.ambiguity, training_examples(fusions["human"], [], targets="primary").ambiguity)
+    assert len(human) == corpus.in_split("train").sum()
+
+
+def test_a_strategy_is_unsmoothed_where_its_effective_votes_are_votes_that_were_cast(fusions):
+    corpus = fusions["human"].corpus
+    cast = {name: count_votes(corpus.votes, corpus.ids, corpus.labels, part="seen").sum(axis=1) for name in fusions}
+    for name in set(fusions) - {"human", "human-mixture"}:
+        cast[name] = cast[name] + 8  # the run's
+    for name, fused in fusions.items():
+        rows = corpus.in_split("train") & np.isfinite(fused.effective_votes)
+        own = fused.effective_votes[rows]
+        # nameless and named alike a ballot is at most a vote; a prior's votes are no whole number
+        whole = len(own) and np.allclose(own, np.rint(own)) and (own <= cast[name][rows]).all()
+        assert bool(whole) == (name in UNSMOOTHED), name
+
+
+def test_utterances_that_nothing_teaches_are_counted(fused):
+    corpus = fused.corpus
+    voted = corpus.votes.to_pylist()
+    bare = {name for name, inside in zip(corpus.ids, corpus.in_split("train"), strict=True) if inside}
+    bare = set(sorted(bare)[:7])
+    keep = [vote["utterance_id"] not in bare for vote in voted]
+    fewer = replace(fused, corpus=replace(corpus, votes=corpus.votes.filter(keep)))
+    examples = training_examples(fewer, [], targets="primary")
+    assert (examples.votes.sum(axis=1) > 0).all()
+    asked = int(corpus.in_split("train").sum())
+    assert left_out(examples, "primary") == [
+        f"7 of {asked} train utterances have no seen vote, which targets primary are made of, and are left out"
+    ]
+    assert left_out(training_examples(fewer, []), "fused") == []
+    assert left_out(training_examples(fused, [], targets="disaggregated"), "disaggregated") == []

@@ -119,8 +119,9 @@ def about_thirds(counts: np.ndarray, m: int) -> str | None:
     left = "" if inside.all() else f"; the {int((~inside).sum())} utterances in no third are missing"
     return (
         f"A third scores {m} votes an utterance and is cut by the others, drawn anew {REDRAWS} times and averaged (n: "
-        "utterances a draw);\n'all' scores every vote at once. So the thirds average to it nearly in sq_unbiased and "
-        f"log_score, and not in\naccuracy, uar and macro_f1, whose reference here is the plurality of {m} votes{left}."
+        "utterances a draw);\nthe scores of all utterances, further up, take every vote at once. So the thirds average "
+        f"to them nearly in sq_unbiased\nand log_score, and not in accuracy, uar and macro_f1, whose reference here is "
+        f"the plurality of {m} votes{left}."
     )
 
 

@@ -1,12 +1,10 @@
-"""A model directory: what was trained on what (model.json), its weights, its metrics, and how to go on after
-a stop.
+"""A model directory: what was trained on what (model.json), its weights, its metrics, and what may take its
+place.
 """
 
-import io
 import json
 import platform
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ..data.corpus import Division
 from ..data.errors import ModelError, OutputError, list_problems
-from ..data.files import atomic_file, finite, read_json, write_json
+from ..data.files import atomic_file, finite, kind_of, read_json, take_place, write_json
 from ..data.labels import LabelSet
 from .heads import EmotionModel
 from .layers import choose
@@ -50,8 +48,8 @@ class Architecture(BaseModel):
 
 
 class Source(BaseModel):
-    """The fused corpus that a model learnt from; `shares` of the labels in what it was trained on (absent in old
-    models).
+    """The fused corpus that a model learnt from; how many `examples` were made of its utterances (single votes are one
+    each), and the labels' `shares` of them (both absent in old models).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -61,13 +59,15 @@ class Source(BaseModel):
     strategy: str
     fingerprint: str
     utterances: dict[str, int]
+    examples: int | None = None
     shares: list[float] | None = None
 
 
 class ModelInfo(BaseModel):
     """What `model.json` holds. `finished` is false while a training may be resumed; `marginal` is the share
     of each label among the train split's seen human votes (one half added to each count): the constant that a
-    model has to beat.
+    model has to beat. `encoder_fingerprint` is that of an encoder that stays frozen (`features.encoder_fingerprint`;
+    absent in old models).
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -82,6 +82,7 @@ class ModelInfo(BaseModel):
     fused: Source
     division: Division | None
     marginal: list[float]
+    encoder_fingerprint: str | None = None
     finished: bool = False
     best_epoch: int | None = None
     best: dict[str, float | None] = Field(default_factory=dict)
@@ -200,69 +201,78 @@ def load_weights(network: EmotionModel, path: Path) -> None:
 
 
 def claim(out: Path, *, overwrite: bool) -> ModelInfo | None:
-    """Take an output directory: return the model, finished or not, that lies there, None for a fresh one.
+    """Look at an output directory: return the model, finished or not, that lies there, None for a fresh one.
 
-    Raises OutputError for anything else that lies there. With `overwrite` a model directory is replaced, and
-    nothing else.
+    With `overwrite` it is the one that is being made beside it, to replace it. Raises OutputError for anything else
+    that lies in the output.
     """
     if out.name == CONSTANT:
         raise OutputError(
             f"{out}: a model is named after its directory, and {CONSTANT!r} is the baseline's name: rename"
         )
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        found = read_model_info(out) if (out / "model.json").is_file() else None
-        if found is None:
-            raise OutputError(f"{out} exists and is no model directory; choose another output")
-        if not overwrite:
-            return found
-        shutil.rmtree(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())) and kind_of(out) != "model":
+        raise OutputError(f"{out} exists and is no model directory; choose another output")
+    place = beside(out) if overwrite else out
+    return read_model_info(place) if (place / "model.json").is_file() else None
+
+
+def beside(out: Path) -> Path:
+    """Where a model is trained that is to replace the one in `out`, which stays until then."""
+    return out.resolve().parent / f".{out.resolve().name}.training"
+
+
+def take_up(out: Path, found: ModelInfo | None, asked: ModelInfo) -> ModelInfo | None:
+    """Go on with what was `found` beside `out`, or make room for it there: return it if it is what is `asked` for.
+
+    One that is finished and has no checkpoint is a former model, whose removal was killed.
+    """
+    former = found is not None and found.finished and not (beside(out) / "checkpoint").is_dir()
+    if found is not None and not former and not changes(found, asked):
+        return found
+    shutil.rmtree(beside(out), ignore_errors=True)
     return None
 
 
-def refuse_changes(found: ModelInfo, asked: ModelInfo, out: Path) -> None:
-    """Raise OutputError naming whatever differs between the training in `out` and the one that is asked for."""
+def complete(out: Path) -> None:
+    """Give the finished model beside `out` its name, where a kill between two renamings left none in `out`."""
+    place = beside(out)
+    if not out.exists() and (place / "model.json").is_file() and read_model_info(place).finished:
+        take_place(place, out.resolve())
+
+
+def settle(place: Path, out: Path) -> Path:
+    """Give a finished model in `place` its name `out`, and drop what only a resumed training needs."""
+    if place != out:
+        take_place(place, out.resolve())
+    shutil.rmtree(out / "checkpoint", ignore_errors=True)
+    return out
+
+
+def changes(found: ModelInfo, asked: ModelInfo) -> list[str]:
+    """Whatever differs between a training that was found and the one that is asked for, in words."""
     before, now = found.options.model_dump(), asked.options.model_dump()
     problems = [f"{name} was {before[name]!r}, now {now[name]!r}" for name in now if before[name] != now[name]]
     if found.fused.fingerprint != asked.fused.fingerprint:
         problems.append(f"the fused corpus was {found.fused.path}, now {asked.fused.path} with other contents")
+    if problems:
+        return problems
     built = [info.architecture.model_dump(mode="json")["encoder"] for info in (found, asked)]
-    if built[0] != built[1] and not problems:
-        problems.append("the encoder's configuration has changed")
+    if built[0] != built[1]:
+        return ["the encoder's configuration has changed"]
+    if None not in (prints := (found.encoder_fingerprint, asked.encoder_fingerprint)) and prints[0] != prints[1]:
+        return [f"the frozen encoder's weights, of {asked.options.model}, are others than it began with"]
+    return []
+
+
+def refuse_changes(found: ModelInfo, asked: ModelInfo, out: Path) -> None:
+    """Raise OutputError naming whatever differs between the training in `out` and the one that is asked for."""
+    problems = changes(found, asked)
     if problems:
         held, advice = "an unfinished training of another kind", "run the former command to go on with it, "
         if found.finished:
             held, advice = "a finished model of another training", ""
         advice += "choose another output, or pass --overwrite to replace it"
         raise OutputError(list_problems(f"{out} holds {held} ({advice})", problems))
-
-
-def save_state(out: Path, state: Mapping[str, Any]) -> None:
-    """Write checkpoint/state.pt, atomically: after a crash it is the former one or this one, whole."""
-    buffer = io.BytesIO()
-    torch.save(dict(state), buffer)
-    with atomic_file(out / "checkpoint" / "state.pt") as partial:
-        partial.write_bytes(buffer.getbuffer())
-
-
-def load_state(out: Path) -> dict[str, Any] | None:
-    """The state that an unfinished training left, on the CPU; None where it stopped before its first epoch's
-    end.
-    """
-    path = out / "checkpoint" / "state.pt"
-    if not path.exists():
-        return None
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever its unpickler meets
-        raise ModelError(
-            f"{path}: this checkpoint cannot be read ({str(error).splitlines()[0]}); start anew with --overwrite"
-        ) from error
-
-
-def clear_partial(out: Path) -> None:
-    """Remove the half-written files that a killed training left."""
-    for partial in out.rglob(".*.partial*"):
-        partial.unlink(missing_ok=True)
 
 
 def write_metrics(out: Path, history: list[dict[str, Any]]) -> None:

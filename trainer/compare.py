@@ -11,20 +11,25 @@ from ..data.corpus import Corpus
 from ..data.errors import CorpusError, LabelError, OptionError, list_problems
 from ..data.proportions import share, share_difference
 from ..data.scoring import VOTES_SCORED, ScoreRow, choose_votes_scored, score_row
-from .checkpoint import ModelInfo, Trained, open_model
+from .checkpoint import CONSTANT, ModelInfo, Trained, open_model
 from .evaluate import check_numbers
 from .held_out import HeldOut, aligned, check_fit, held_out, notes_of, reference, warnings_of
-from .measures import difference, measures, scored
+from .measures import BINS, by_name, difference, measures, scored
 from .predict import Progress, predict_corpus
 from .prediction import Prediction, is_prediction, read_prediction
 from .speakers import GUESSES, SUPPORT, THRESHOLDS, own_uar, pauar_name, recalls
+
+# Distributions [U, K] and, of systems that rate, ratings [U, D] under each system's name.
+Answers = dict[str, tuple[np.ndarray, np.ndarray | None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Scores of several systems on the utterances that all of them heard, and each system's less those of `against`.
 
-    `scores` and `differences` are under each system's name; `left_out` counts the utterances that some system lacks.
+    `scores` and `differences` are under each system's name, and under `constant` for the best answer without listening
+    (the seen votes' shares that `against` was trained beside), which rates nothing; `left_out` counts the utterances
+    that some system lacks, `bins` are those of the calibration errors.
     """
 
     systems: list[str]
@@ -36,6 +41,7 @@ class Comparison:
     utterances: int
     left_out: int
     speakers: int
+    bins: int
     scores: dict[str, list[ScoreRow]]
     differences: dict[str, list[ScoreRow]]
     warnings: list[str]
@@ -84,9 +90,11 @@ def compare(
     dimensions = [d for d in infos[0].dimensions if all(d in info.dimensions for info in infos)]
     ref = held_out(corpus, split, rows, counts, dimensions, m=m, seed=seed)
     predictions = [_heard(system, ref, device, progress) for system in opened]
-    answers = dict(zip(names, _heard_by_all(names, predictions, ref), strict=True))
-    scores, differences = _tables(answers, base, ref, speaker_support)
+    answers: Answers = dict(zip(names, _heard_by_all(names, predictions, ref), strict=True))
     kept = ~np.isnan(answers[base][0]).any(axis=1)
+    marginal = np.array(infos[names.index(base)].marginal)
+    answers[CONSTANT] = np.where(np.expand_dims(kept, 1), marginal, np.nan), None
+    scores, differences = _tables(answers, base, ref, speaker_support)
     warnings = [f"{name}: {text}" for name, p in zip(names, predictions, strict=True) for text in _warned(p, ref)]
     return Comparison(
         systems=names,
@@ -98,6 +106,7 @@ def compare(
         utterances=int(kept.sum()),
         left_out=int((~kept).sum()),
         speakers=len(set(ref.speakers[kept])),
+        bins=BINS,
         scores=scores,
         differences=differences,
         warnings=warnings,
@@ -117,7 +126,8 @@ def _names(systems: Sequence[str | Path], against: str | Path | None) -> tuple[l
     if twice:
         raise OptionError(f"{', '.join(twice)} is named twice: a system does not differ from itself")
     short = [path.name for path in paths]
-    names = short if len(set(short)) == len(short) else [str(path) for path in paths]
+    apart = len(set(short)) == len(short) and CONSTANT not in short
+    names = short if apart else [str(path.resolve() if path.name == str(path) else path) for path in paths]
     if against is None:
         return names, names[0]
     places = [place for place, path in enumerate(paths) if path == Path(against) or names[place] == str(against)]
@@ -167,7 +177,7 @@ def _heard_by_all(
 
 
 def _tables(
-    answers: dict[str, tuple[np.ndarray, np.ndarray]], base: str, ref: HeldOut, least: int
+    answers: Answers, base: str, ref: HeldOut, least: int
 ) -> tuple[dict[str, list[ScoreRow]], dict[str, list[ScoreRow]]]:
     found = {name: measures(q, rated, ref) for name, (q, rated) in answers.items()}
     own = {name: _above(q, ref, least) for name, (q, _) in answers.items()}
@@ -178,9 +188,10 @@ def _tables(
         ]
         for name in answers
     }
+    less = by_name(found[base])
     differences = {
         name: [
-            *(difference(x, y, ref) for x, y in zip(found[name], found[base], strict=True)),
+            *(difference(x, less[x.name], ref) for x in found[name]),
             *(score_row(metric, share_difference(x, own[base][metric])) for metric, x in own[name].items()),
         ]
         for name in answers

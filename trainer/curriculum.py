@@ -19,6 +19,7 @@ filtered or weighed; ratings teach throughout.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,9 @@ def expected_entropy(a: np.ndarray) -> np.ndarray:
 
 
 def stages(text: str, *, name: str) -> Stages:
-    """Read "1:.5,4:.8" as ((1, .5), (4, .8)): from epoch e on, the value. OptionError unless epochs rise from 1 on."""
+    """Read "1:.5,4:.8" as ((1, .5), (4, .8)): from epoch e on, the value. OptionError unless epochs rise from 1 on and
+    values are finite.
+    """
     try:
         found = tuple((int(epoch), float(value)) for epoch, value in (part.split(":") for part in text.split(",")))
     except ValueError:
@@ -59,6 +62,8 @@ def stages(text: str, *, name: str) -> Stages:
     epochs = [epoch for epoch, _ in found]
     if epochs[0] != 1 or epochs != sorted(set(epochs)):
         raise OptionError(f"{name} is {text!r}; its epochs must rise, and begin with 1")
+    if not all(math.isfinite(value) for _, value in found):
+        raise OptionError(f"{name} is {text!r}; its values must be finite numbers")
     return found
 
 
@@ -89,27 +94,30 @@ def in_order(ambiguity: np.ndarray, ids: Sequence[str], *, seed: int, epoch: int
 
 
 def kept(curriculum: str, ranks: np.ndarray, share: float, *, chance: np.ndarray) -> np.ndarray:
-    """Mask [B] of the ceil(share B) utterances that a filter keeps, from their ranks and, for the control, from a draw
-    `chance` in [0, 1) each.
+    """Mask [B] of the ceil(share B) utterances, one at least, that a filter keeps, from their ranks and, for the
+    control, from a draw `chance` in [0, 1) each.
 
     >>> kept("filter", np.array([7, 2, 4]), 0.5, chance=np.zeros(3))
     array([False,  True,  True])
     """
     key = {"filter": ranks, "reverse-filter": -ranks, "random-filter": chance}[curriculum]
     mask = np.zeros(len(ranks), dtype=bool)
-    mask[np.argsort(key, kind="stable")[: int(np.ceil(share * len(ranks) - 1e-9))]] = True
+    mask[np.argsort(key, kind="stable")[: max(1, int(np.ceil(share * len(ranks) - 1e-9)))]] = True
     return mask
 
 
 def weights(curriculum: str, ambiguity: np.ndarray, exponent: float, *, least: float) -> np.ndarray:
     """clip((1 - H)^a, least, 1), or clip(H^a, least, 1) in reverse, divided by their mean; [B].
 
+    Where all of them are 0 (`least` 0, and nothing ambiguous in reverse) they are one each, as of any other utterances
+    of equal ambiguity.
+
     >>> weights("weight", np.array([0.0, 0.5]), 1.0, least=0.15)
     array([1.33333333, 0.66666667])
     """
     ease = ambiguity if curriculum == "reverse-weight" else 1 - ambiguity
     found = np.clip(np.clip(ease, 0, 1) ** exponent, least, 1)
-    return found / found.mean()
+    return found / found.mean() if found.any() else np.ones(len(found))
 
 
 def ambiguity_of(options: TrainOptions, examples: Examples) -> np.ndarray:

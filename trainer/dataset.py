@@ -17,6 +17,8 @@ from .targets import Examples
 SPEED = 0.07
 CROP = 0.7
 NOISE_DB = (15.0, 40.0)
+# Seconds of sound that stay in memory.
+MEMORY_SECONDS = 3600.0
 
 
 def bucketed_batches(
@@ -47,7 +49,7 @@ class Sounds:
     An utterance that cannot be heard gives its reason instead, in every epoch the same.
     """
 
-    def __init__(self, corpus: Corpus, *, shortest: int, memory_seconds: float = 3600.0):
+    def __init__(self, corpus: Corpus, *, shortest: int, memory_seconds: float = MEMORY_SECONDS):
         self.corpus = corpus
         self.shortest = shortest
         self._room = int(memory_seconds * SAMPLE_RATE)
@@ -156,7 +158,10 @@ def collate(items: Sequence[tuple[int, np.ndarray | str]]) -> Batch:
 
 
 def load_batches(listening: Listening, batches: Sequence[np.ndarray], *, workers: int = 0) -> Iterator[Batch]:
-    """Read batches in order, ahead of their use in `workers` further processes."""
+    """Read batches in order, ahead of their use in `workers` further processes.
+
+    What another process raises comes with its traceback in the message, behind which the sentence stands.
+    """
     loader = torch.utils.data.DataLoader(
         listening,
         batch_sampler=[batch.tolist() for batch in batches],
@@ -164,4 +169,7 @@ def load_batches(listening: Listening, batches: Sequence[np.ndarray], *, workers
         num_workers=workers,
         generator=torch.Generator(),
     )
-    yield from loader
+    try:
+        yield from loader
+    except SerannError as error:
+        raise type(error)(str(error).rpartition(f"{type(error).__name__}: ")[2].strip()) from error

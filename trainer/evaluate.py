@@ -1,7 +1,7 @@
 """Evaluation: a model's predictions against human votes that neither fusion nor training has seen."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -134,7 +134,7 @@ def evaluate(
     prediction = read_prediction(model) if is_prediction(model) else None
     if prediction is not None and snrs:
         raise OptionError(f"{model} is a prediction, which cannot listen again: give the model itself for --snr")
-    trained = open_model(model) if prediction is None else None
+    trained = _named_as_given(open_model(model)) if prediction is None else None
     info = prediction.model if prediction is not None else trained.info  # type: ignore[union-attr]
     check_fit(info, corpus)
     rows, counts = reference(corpus, split)
@@ -151,6 +151,13 @@ def evaluate(
             "more to cut by (--votes-scored chooses)"
         )
     return found
+
+
+def _named_as_given(trained: Trained) -> Trained:
+    """The model under its directory's name, for it may have been copied or renamed since it was trained."""
+    path = trained.path.resolve()
+    name = str(path) if path.name == CONSTANT else path.name
+    return replace(trained, info=trained.info.model_copy(update={"name": name}))
 
 
 def check_numbers(votes_scored: int | None, speaker_support: int) -> None:

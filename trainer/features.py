@@ -11,6 +11,7 @@ that they need not even be read.
 import hashlib
 import json
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor
 
 from ..data.audio import SAMPLE_RATE
-from ..data.errors import CorpusError, OutputError
+from ..data.errors import CorpusError, ModelError, OutputError
 from ..data.files import atomic_file
 from .dataset import Batch, Listening, Sounds, bucketed_batches, load_batches
 from .encoders import Frames, SpeechEncoder
@@ -102,13 +103,18 @@ class FrozenFeatures:
         return {**vars(self), "encoder": None, "sounds": None}
 
     def read(self, row: int) -> np.ndarray | str:
-        """States [S, T, H] of the layers read, or why there are none."""
+        """States [S, T, H] of the layers read, or why there are none; ModelError where the disk no longer has them."""
         if row in self._failures:
             return self._failures[row]
         place = self._kept[self._rows[row]]
-        with place.shard.open("rb") as handle:
-            handle.seek(place.offset)
-            found = np.fromfile(handle, dtype=place.dtype, count=math.prod(place.shape))
+        try:
+            with place.shard.open("rb") as handle:
+                handle.seek(place.offset)
+                found = np.fromfile(handle, dtype=place.dtype, count=math.prod(place.shape))
+        except OSError as error:
+            raise _gone(place.shard, f"cannot be read any more ({error.strerror})") from error
+        if len(found) < math.prod(place.shape):
+            raise _gone(place.shard, "has been cut short")
         return found.reshape(place.shape)
 
     def batches(self, parts: Sequence[Examples]) -> list[tuple[Examples, np.ndarray]]:
@@ -186,13 +192,13 @@ class FrozenFeatures:
 
     def _open(self, shard: Path) -> None:
         """Take up a shard's index; one that is not whole is left aside, and its utterances are heard again."""
-        size = shard.stat().st_size
-        with shard.open("rb") as handle:
-            length = int.from_bytes(handle.read(8), "little")
-            try:
+        try:
+            with shard.open("rb") as handle:
+                size = os.fstat(handle.fileno()).st_size
+                length = int.from_bytes(handle.read(8), "little")
                 header = json.loads(handle.read(length)) if length <= size else {}
-            except ValueError:
-                return
+        except (OSError, ValueError):
+            return
         sources = header.pop("__metadata__", {})
         if size != 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0):
             return
@@ -231,6 +237,13 @@ class FrozenFeatures:
                 f"{self.folder.parent}: the frozen encoder's frames take {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB "
                 "are free there; free some space, name another folder for them, or train without --frozen"
             )
+
+
+def _gone(shard: Path, how: str) -> ModelError:
+    return ModelError(
+        f"{shard}: this file of what the frozen encoder heard {how}; run the same command again: it hears anew what is "
+        "missing, and goes on with the training"
+    )
 
 
 def answer(network: EmotionModel, batch: Batch, device: torch.device) -> Output:

@@ -111,7 +111,10 @@ def _configuration(model: str) -> tuple[Any, bool]:
     try:
         config = AutoConfig.from_pretrained(name)
     except (OSError, ValueError) as error:
-        raise ModelError(f"{name}: its configuration cannot be read: {_first_sentence(error)}") from error
+        raise ModelError(
+            f"{name}: its configuration cannot be read: {_first_sentence(error)}; expected a transformers checkpoint "
+            f"of {_families()}"
+        ) from error
     if config.model_type not in ARCHITECTURES:
         raise ModelError(f"{name}: it is a {config.model_type} model; expected one of {_families()}")
     return config, _normalises(name, config)
@@ -142,16 +145,26 @@ def _ensure_cached(name: str) -> None:
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
     missing = f"{name} was not found on disk, and"
+    folder = (
+        f"give a checkpoint's folder with --model FOLDER ({_families()}; its config.json is enough with --from-scratch)"
+    )
     try:
         if isinstance(try_to_load_from_cache(name, "config.json"), str):
             return
         HfApi().model_info(name, timeout=10)
     except RepositoryNotFoundError as error:
-        raise ModelError(f"{missing} the hub knows no such model (or it is private): check the name") from error
+        raise ModelError(
+            f"{missing} the hub knows no such model (or it is private): check the name, or {folder}"
+        ) from error
     except HFValidationError as error:
-        raise ModelError(f"{missing} it is no name of a model on the hub either: check the path") from error
+        raise ModelError(
+            f"{missing} it is no name of a model on the hub either: check the path, or {folder}"
+        ) from error
     except Exception as error:  # whatever the network stack raises, the user's answer is the same
-        raise ModelError(f"{missing} the hub could not be reached: {_first_sentence(error)}") from error
+        raise ModelError(
+            f"{missing} the hub could not be reached ({_first_sentence(error)}): {folder}, or run this once where it "
+            "can be; '--model wavlm --from-scratch' needs neither"
+        ) from error
 
 
 def _families() -> str:

@@ -3,7 +3,8 @@
 import math
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,34 +12,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.errors import AudioError, ModelError, OptionError, SerannError
-from ..data.files import finite
+from ..data.errors import AudioError, ModelError, OptionError, OutputError, SerannError
+from ..data.files import finite, refuse_inputs
 from .board import Board, require_tensorboard
 from .checkpoint import (
-    clear_partial,
-    load_state,
+    beside,
+    complete,
     refuse_changes,
-    save_state,
     save_weights,
+    settle,
+    take_up,
     write_metrics,
     write_model_info,
 )
 from .curriculum import ambiguity_of, lesson
 from .dataset import Batch, Listening, Perturbed, Sounds, load_batches
 from .device import own_generator, pick_device, seed_torch
-from .features import FrozenFeatures, answer
-from .freezing import learnt_state, set_trainable
+from .features import FrozenFeatures, answer, encoder_fingerprint
+from .freezing import set_trainable
 from .losses import CATEGORICAL, Loss, Target, dimensional_loss
-from .options import check_options, with_defaults
+from .options import check_options, check_running, with_defaults
 from .preparing import Training, open_existing, prepare
+from .resume import Row, resume, save, what_is_kept
 from .schedule import set_rates
 from .validation import best_epoch, has_stalled, validate
 
 Progress = Callable[[int, int], None]
 # A long epoch's work is saved so often.
 SAVE_MINUTES = 10.0
-# A batch's size, loss, and the loss's two parts.
-Row = tuple[int, float, float, float]
 
 
 def train(
@@ -66,39 +67,61 @@ def train(
     weights: nothing is drawn from a state that lives longer than a batch. Finished and called again the same way,
     it returns `out` and does nothing. `progress(done, total)` counts batches, first those that `auto` listens to, then
     with those that a frozen encoder hears. What a frozen encoder heard lies in the folder `features`, for other
-    trainings too; by default inside `out`, until the training is finished.
+    trainings too; by default inside `out`, until the training is finished. With `overwrite` the model in `out` stays
+    until the new one, made beside it, is finished; the same call goes on with that.
 
     An utterance that cannot be heard is left out and listed in `failures` of model.json; `warnings` there says
     what makes its scores on other splits too good. Raises SerannError for a broken input, an output of another
     training (naming what differs), and a loss that is no number (naming the batch's utterances).
     """
-    chosen = check_options(with_defaults(model, from_scratch, options))
+    chosen = check_options(with_defaults(model, from_scratch, options), given=options)
+    check_running(workers=workers, save_minutes=save_minutes)
     pick_device(device)
     if features is not None and not chosen.frozen:
         raise OptionError("--features keeps what a frozen encoder hears, and this one learns: add --frozen")
     if tensorboard:
         require_tensorboard()
     fused, out = open_existing(fused_dir), Path(out)
+    if overwrite:
+        refuse_inputs(out, [fused.path, *(path for path in (model, features) if path and Path(path).exists())])
+    else:
+        complete(out)
     with own_generator():
         training, found = prepare(
             fused, chosen, out, device=device, workers=workers, overwrite=overwrite, progress=progress
         )
-        if found is not None:
+        if chosen.frozen:
+            encoder = training.accelerator.unwrap_model(training.network).encoder
+            training.info.encoder_fingerprint = encoder_fingerprint(encoder)
+        if overwrite:
+            training.out, found = beside(out), take_up(out, found, training.info)
+        if found is None:
+            write_model_info(training.out, training.info)
+        else:
             refuse_changes(found, training.info, out)
             if found.finished:
-                return out
-        else:
-            write_model_info(out, training.info)
-        begun = _resume(training)
-        training.board = Board(out) if tensorboard else None
-        try:
+                return settle(training.out, out)
+        begun = resume(training)
+        training.board = Board(training.out) if tensorboard else None
+        with _kept_or_cleared(training):
             progress = _hear_once(training, features, progress)
             _run_epochs(training, begun, progress, save_minutes=save_minutes)
-        except SerannError:
-            if not any(path.is_file() for path in (out / "checkpoint").rglob("*")):  # nothing to go on from
-                shutil.rmtree(out, ignore_errors=True)
-            raise
-    return _finish(training)
+    _finish(training)
+    return settle(training.out, out)
+
+
+@contextmanager
+def _kept_or_cleared(training: Training) -> Iterator[None]:
+    """Leave no output that there is nothing to go on from; say how to go on where it could not be written."""
+    try:
+        yield
+    except SerannError as error:
+        how = what_is_kept(training) if isinstance(error, OutputError) else None
+        if not any(path.is_file() for path in (training.out / "checkpoint").rglob("*")):
+            shutil.rmtree(training.out, ignore_errors=True)
+        if how is not None:
+            raise OutputError(f"{error}; {how}") from error
+        raise
 
 
 def _hear_once(training: Training, folder: str | Path | None, progress: Progress | None) -> Progress | None:
@@ -175,7 +198,7 @@ def _train_epoch(
         if (number + 1) % options.accumulate == 0 or number + 1 == len(batches):
             descend(training, batch, epoch)
             if time.monotonic() - saved >= 60 * save_minutes and number + 1 < len(batches):
-                _save(training, rows)
+                save(training, rows)
                 saved = time.monotonic()
         count(number + 1)
     return rows
@@ -248,43 +271,14 @@ def _record(training: Training, epoch: int, rows: Sequence[Row]) -> None:
     if best_epoch(training.history, training.options.best_by) == epoch:
         save_weights(training.accelerator.unwrap_model(training.network), training.out / "weights.safetensors")
     write_metrics(training.out, training.history)
-    _save(training, [])
+    save(training, [])
 
 
-def _save(training: Training, begun: list[Row]) -> None:
-    """Make this moment the one to resume after; `begun` are the rows of the epoch's batches so far."""
-    save_state(
-        training.out,
-        {
-            "network": learnt_state(training.accelerator.unwrap_model(training.network), training.options),
-            "optimiser": training.optimiser.state_dict(),
-            "history": training.history,
-            "failures": training.failures,
-            "begun": begun,
-        },
-    )
-
-
-def _resume(training: Training) -> list[Row]:
-    """Take up what was saved last, and the rows of an epoch begun; a training killed before begins anew."""
-    clear_partial(training.out)
-    state = load_state(training.out)
-    if state is None:
-        return []
-    network = training.accelerator.unwrap_model(training.network)
-    network.load_state_dict(state["network"], strict=not training.options.frozen)
-    training.optimiser.load_state_dict(state["optimiser"])
-    training.history, training.failures = list(state["history"]), dict(state["failures"])
-    return [tuple(row) for row in state["begun"]]
-
-
-def _finish(training: Training) -> Path:
-    """Say in model.json that it is done, and drop what only a resumed training needs."""
+def _finish(training: Training) -> None:
+    """Say in model.json that it is done."""
     best = best_epoch(training.history, training.options.best_by)
     row = finite(training.history[best])
     training.info.best_epoch, training.info.best = best + 1, {k: v for k, v in row.items() if k != "epoch"}
     training.info.failures = [{"utterance_id": name, "reason": why} for name, why in sorted(training.failures.items())]
     training.info.finished = True
     write_model_info(training.out, training.info)
-    shutil.rmtree(training.out / "checkpoint", ignore_errors=True)
-    return training.out

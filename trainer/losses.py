@@ -113,16 +113,18 @@ def class_weights(loss: str, counts: np.ndarray) -> np.ndarray:
     """Weights [K] of a loss, from how many training utterances have each label as their target, [K] (soft targets:
     their mass). One for a loss that weighs no classes.
 
-    cb-ce: (1 - beta) / (1 - beta^n_c); weighted-kl: 1 / n_c, clipped to [.25, 5]; both first scaled to mean one. A
-    label below one utterance counts as one: nothing is learnt about it, and nothing should be infinite.
+    cb-ce: (1 - beta) / (1 - beta^n_c); weighted-kl: 1 / n_c, clipped to [.25, 5]; both first scaled to mean one over
+    the labels that at least one utterance has, rounded. A label below one utterance counts as one, so that nothing is
+    infinite; one that nobody chose, and that a smoothing fusion gives next to nothing, is not to set the weights of all
+    others.
     """
-    n = np.maximum(np.asarray(counts, dtype=np.float64), 1.0)
-    if loss == "cb-ce":
-        weights = (1 - BETA) / (1 - BETA**n)
-        return weights / weights.mean()
-    if loss == "weighted-kl":
-        return np.clip((1 / n) / (1 / n).mean(), LEAST_WEIGHT, MOST_WEIGHT)
-    return np.ones(len(n))
+    if loss not in ("cb-ce", "weighted-kl"):
+        return np.ones(len(counts))
+    mass = np.asarray(counts, dtype=np.float64)
+    n, there = np.maximum(mass, 1.0), np.rint(mass) > 0
+    weights = (1 - BETA) / (1 - BETA**n) if loss == "cb-ce" else 1 / n
+    weights /= weights[there].mean() if there.any() else 1.0
+    return np.clip(weights, LEAST_WEIGHT, MOST_WEIGHT) if loss == "weighted-kl" else weights
 
 
 def concordance(x: Tensor, y: Tensor) -> Tensor:

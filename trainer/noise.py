@@ -32,6 +32,13 @@ FRAME = 512
 POOL_SECONDS = 10.0
 
 
+def asked_noise(snr: str | None, kinds: str | None) -> tuple[tuple[float, ...], tuple[str, ...]]:
+    """Levels and kinds of noise from two texts, where they are given; OptionError for kinds that have no level."""
+    if snr is None and kinds is not None:
+        raise OptionError("--noise names what is heard at the levels of --snr, and none is given: add --snr 5,20")
+    return () if snr is None else parse_snrs(snr), KINDS if kinds is None else parse_kinds(kinds)
+
+
 def parse_snrs(words: str) -> tuple[float, ...]:
     """Levels in dB from a text such as `5,10,20`, sorted and each once; OptionError naming what is none."""
     parts = [part.strip() for part in words.split(",")]

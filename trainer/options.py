@@ -1,12 +1,14 @@
 """The choices that decide what comes out of a training."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
 from ..data.errors import OptionError, list_problems
-from .curriculum import stages
+from .curriculum import FILTERS, WEIGHTS, stages
+from .targets import DIMENSIONS
 
 DIRECTION = {"log_score": 1, "sq_unbiased": -1, "accuracy": 1, "uar": 1, "macro_f1": 1, "ccc": 1}
 # For an encoder that starts from random weights, and for a pretrained one (papers 2 and 3 fine-tune at 1e-5
@@ -21,20 +23,22 @@ class TrainOptions(BaseModel):
     """A training is resumed only under the same ones. Epochs are counted from 1; `serann train --help` says what each
     option does, and the modules what it is: encoders, layers, freezing, heads, vote_targets, losses, curriculum,
     schedule.
+
+    A model keeps those that it was trained with, also where no training may begin with them any more (`check_options`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str
-    from_scratch: bool = False
+    from_scratch: StrictBool = False
     layer: str = "last"
-    frozen: bool = False
+    frozen: StrictBool = False
     unfreeze: str = ""
     unfreeze_rates: str = ""
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     head: Literal["linear", "tc-gru"] = "linear"
     pooling: Literal["mean", "attentive"] = "mean"
-    skip: bool = False
+    skip: StrictBool = False
     targets: Literal["fused", "hard", "primary", "merged", "smoothed", "disaggregated"] = "fused"
     merged_alpha: float = Field(default=0.9, gt=0, le=1)
     loss: Literal["kl", "ce", "cb-ce", "weighted-kl", "jsd", "dirichlet-multinomial"] = "kl"
@@ -60,18 +64,24 @@ class TrainOptions(BaseModel):
     weight_decay: float = Field(default=0.01, ge=0)
     clip: float = Field(default=1.0, gt=0)
     dropout: float = Field(default=0.2, ge=0, lt=1)
-    perturb: bool = True
+    perturb: StrictBool = True
     best_by: Literal["log_score", "sq_unbiased", "accuracy", "uar", "macro_f1", "ccc"] = "log_score"
     patience: int | None = Field(default=None, ge=1)
     precision: Literal["no", "bf16", "fp16"] = "no"
     seed: int = 0
 
+
+class _Asked(TrainOptions):
+    """Options that a training may begin with."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
     @model_validator(mode="after")
-    def _possible(self) -> "TrainOptions":
+    def _possible(self) -> "_Asked":
         problems = [words for wrong, words in _impossible(self) if wrong]
+        problems += [*_badly_staged(self), *_badly_weighed(self)]
         if problems:
             raise ValueError("; ".join(problems))
-        stages(self.quantiles, name="quantiles")
         return self
 
 
@@ -80,7 +90,7 @@ def _impossible(options: TrainOptions) -> list[tuple[bool, str]]:
     layer, chosen = options.layer, options.layer in ("last", "weighted", "auto")
     return [
         (
-            not chosen and not layer.isdigit(),
+            not chosen and not (layer.isascii() and layer.isdecimal()),
             f"layer is {layer!r}; expected last, weighted, auto, or a number from 0 on",
         ),
         (options.frozen and bool(options.unfreeze), "a frozen encoder is not unfrozen: frozen, or unfreeze, not both"),
@@ -90,27 +100,112 @@ def _impossible(options: TrainOptions) -> list[tuple[bool, str]]:
         (options.pooling != "mean" and options.head == "tc-gru", "the tc-gru head does its own pooling"),
         (
             options.loss == "dirichlet-multinomial" and options.targets == "disaggregated",
-            "single votes do not tell a strength: dirichlet-multinomial needs an utterance's votes together",
+            "single votes do not tell a strength: dirichlet-multinomial needs an utterance's votes together, which are "
+            "targets primary",
         ),
         (
-            options.loss == "dirichlet-multinomial" and options.targets in ("hard", "merged", "smoothed"),
-            f"dirichlet-multinomial learns from the votes themselves, not from targets {options.targets!r}",
+            options.loss == "dirichlet-multinomial" and options.targets not in ("primary", "disaggregated"),
+            f"dirichlet-multinomial learns from the votes themselves, not from targets {options.targets}: it needs "
+            "targets primary",
         ),
     ]
+
+
+def _badly_staged(options: TrainOptions) -> Iterator[str]:
+    """What is wrong with the options that say something epoch by epoch."""
+    ranges: list[tuple[str, Callable[[float], bool], str]] = [
+        ("quantiles", lambda share: 0 < share <= 1, "shares above 0 and at most 1"),
+        ("unfreeze", lambda layers: layers >= 0, "numbers of layers"),
+        ("unfreeze_rates", lambda factor: factor >= 0, "factors of 0 or more"),
+    ]
+    for name, inside, expected in ranges:
+        text = getattr(options, name)
+        try:
+            found = stages(text, name=name) if text else ()
+        except OptionError as error:
+            yield str(error)
+            continue
+        if not all(inside(value) for _, value in found):
+            yield f"{name} is {text!r}; expected {expected}"
+
+
+def _badly_weighed(options: TrainOptions) -> Iterator[str]:
+    weights = options.dimension_weights
+    unknown = [name for name in weights if name not in DIMENSIONS]
+    if unknown:
+        yield f"dimension_weights names {', '.join(unknown)}; expected some of {', '.join(DIMENSIONS)}"
+    for name, weight in weights.items():
+        if weight <= 0:
+            yield f"dimension_weights gives {name} {weight:g}; expected numbers above 0"
+
+
+Values = Mapping[str, Any]
+# What must hold for an option to be read, and in words.
+READERS: dict[str, tuple[Callable[[Values], bool], str]] = {
+    "layer_decay": (lambda o: o["frozen"] is not True, "an encoder that learns, not a frozen one"),
+    "learning_rate": (lambda o: o["frozen"] is not True, "an encoder that learns (head_learning_rate is the heads')"),
+    "pooling": (lambda o: o["head"] != "tc-gru", "head linear"),
+    "merged_alpha": (lambda o: o["targets"] == "merged", "targets merged"),
+    "dimensional_loss": (lambda o: o["dimensional_weight"] != 0, "a dimensional_weight above 0"),
+    "dimension_weights": (lambda o: o["dimensional_weight"] != 0, "a dimensional_weight above 0"),
+    "curriculum_over": (lambda o: o["curriculum"] != "none", "a curriculum"),
+    "ambiguity": (
+        lambda o: o["curriculum"] not in ("none", "random-filter"),
+        "a curriculum by ambiguity: filter, weight, or their reverse",
+    ),
+    "quantiles": (lambda o: o["curriculum"] in FILTERS, f"curriculum {', '.join(FILTERS[:-1])} or {FILTERS[-1]}"),
+    **{
+        name: (lambda o: o["curriculum"] in WEIGHTS, f"curriculum {' or '.join(WEIGHTS)}")
+        for name in ("exponent", "last_exponent", "ramp", "least_weight")
+    },
+}
+
+
+def unread(options: Values) -> dict[str, str]:
+    """Those of some options that nothing reads, with what each needs; options that are not among them have their
+    defaults.
+
+    >>> unread({"exponent": 2.0, "ramp": 3, "curriculum": "filter"})["ramp"]
+    'curriculum weight or reverse-weight'
+    """
+    values = {name: field.default for name, field in TrainOptions.model_fields.items()} | dict(options)
+    return {name: needs for name, (reads, needs) in READERS.items() if name in options and not reads(values)}
 
 
 def with_defaults(model: str, from_scratch: bool, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a training with DEFAULTS for those left out; a frozen encoder hears sounds unperturbed."""
     given = {"perturb": not options.get("frozen", False), **options, "model": model, "from_scratch": from_scratch}
-    return {**DEFAULTS[from_scratch], **given}
+    return {**DEFAULTS[from_scratch is True], **given}
 
 
-def check_options(options: Mapping[str, Any]) -> TrainOptions:
-    """Validate options; OptionError listing every one that does not fit."""
+def check_options(options: Mapping[str, Any], *, given: Collection[str] = ()) -> TrainOptions:
+    """Validate options; OptionError listing every one that does not fit, and every one of those `given` by somebody
+    (rather than filled in) that nothing would read.
+    """
+    problems = [
+        f"{name} is {options[name]!r}, and nothing reads it: it needs {needs}"
+        for name, needs in unread(options).items()
+        if name in given
+    ]
     try:
-        return TrainOptions.model_validate(dict(options))
+        chosen = TrainOptions.model_validate(_Asked.model_validate(dict(options)).model_dump())
     except ValidationError as error:
-        raise OptionError(list_problems("options of train", [_in_words(e) for e in error.errors()])) from None
+        problems = [_in_words(e) for e in error.errors()] + problems
+    else:
+        if not problems:
+            return chosen
+    raise OptionError(list_problems("options of train", problems))
+
+
+def check_running(*, workers: int, save_minutes: float) -> None:
+    """OptionError where either number is none that a training could run with."""
+    problems = []
+    if workers < 0:
+        problems.append(f"--workers is {workers}; expected 0 or more processes")
+    if not (math.isfinite(save_minutes) and save_minutes >= 0):
+        problems.append(f"--save-minutes is {save_minutes:g}; expected 0 or more minutes")
+    if problems:
+        raise OptionError("; ".join(problems))
 
 
 def _in_words(error: Any) -> str:

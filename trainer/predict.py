@@ -15,8 +15,8 @@ import torch
 
 from ..data.audio import SAMPLE_RATE, load_audio, utterance_audio, window_count
 from ..data.corpus import Corpus
-from ..data.errors import OptionError, list_problems
-from ..data.files import new_directory
+from ..data.errors import AudioError, OptionError, list_problems
+from ..data.files import new_directory, refuse_existing
 from .checkpoint import ModelInfo, Trained, open_model
 from .dataset import heard
 from .device import pick_device
@@ -52,18 +52,33 @@ def predict(
     dirichlet-multinomial), ratings.parquet for a model with a dimensional head, failures.parquet with the utterances
     that could not be heard, and prediction.json. Files are named by their path as given.
 
-    Raises ModelError for a model that is absent or unfinished, OutputError for an existing output without `overwrite`.
+    Raises ModelError for a model that is absent or unfinished, OutputError for an existing output without `overwrite`
+    (which replaces a former prediction alone), AudioError where nothing of it all can be heard.
     """
+    inputs = [model, *([source.path] if isinstance(source, Corpus) else source)]
+    refuse_existing(Path(out), what="prediction", overwrite=overwrite, inputs=inputs)
     trained = open_model(model)
-    with new_directory(out, what="prediction", overwrite=overwrite) as partial:
+    with new_directory(out, what="prediction", overwrite=overwrite, inputs=inputs) as partial:
         if isinstance(source, Corpus):
             found = predict_corpus(trained, source, device=device, batch_seconds=batch_seconds, progress=progress)
             described = {"corpus": source.name, "path": str(source.path)}
         else:
             found = predict_files(trained, source, device=device, batch_seconds=batch_seconds, progress=progress)
             described = {"files": len(found.ids)}
+        _refuse_silence(found)
         write_prediction(partial, found, described)
     return replace(found, path=Path(out), source=described)
+
+
+def _refuse_silence(found: Prediction) -> None:
+    """Raise AudioError where not one utterance was heard."""
+    if len(found.failures) < len(found.ids):
+        return
+    name, reason = next(iter(found.failures.items()), ("", "there is none"))
+    raise AudioError(
+        f"none of the {len(found.ids)} utterances can be heard, so nothing was written; "
+        f"the first{f', {name}' if name else ''}: {reason}"
+    )
 
 
 def predict_corpus(

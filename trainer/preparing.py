@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..data.errors import CorpusError, OptionError
+from ..data.files import kind_of
 from ..data.fused import Fused, open_fused
 from .checkpoint import Architecture, ModelInfo, Source, claim, software
 from .dataset import Readable, Sounds, bucketed_batches
@@ -23,6 +24,7 @@ from .saliency import Choice, choose_layer
 from .schedule import make_optimiser
 from .targets import (
     Examples,
+    left_out,
     rated_dimensions,
     seen_marginal,
     shared_speakers,
@@ -79,8 +81,20 @@ class Training:
 
 
 def open_existing(fused_dir: str | Path) -> Fused:
-    """Open a fused corpus; CorpusError that says how to make one where nothing lies."""
-    if not Path(fused_dir).exists():
+    """Open a fused corpus; CorpusError that says how to make one where nothing lies, or a corpus, or a run."""
+    there, kind = Path(fused_dir).exists(), kind_of(Path(fused_dir))
+    if kind == "corpus" or (str(fused_dir) == "demo" and not there):
+        raise CorpusError(
+            f"{fused_dir}: no fusion.json here, so this is not a fused corpus, but a corpus; make one with "
+            f"'serann fuse {fused_dir} RUN -o fused', or without a run "
+            f"'serann fuse {fused_dir} --strategy human -o fused'"
+        )
+    if kind == "run":
+        raise CorpusError(
+            f"{fused_dir} is a run, not a fused corpus; fuse it with its corpus: "
+            f"'serann fuse CORPUS {fused_dir} -o fused'"
+        )
+    if not there:
         raise CorpusError(
             f"no fused corpus at {fused_dir}: nothing is there; make one with 'serann fuse CORPUS RUN -o {fused_dir}'"
         )
@@ -98,6 +112,7 @@ def prepare(
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Training, ModelInfo | None]:
     """Build data, network and optimiser, then take the output; and what lies in the output already."""
+    _check_machine(options, device)
     there = claim(out, overwrite=False)
     data = _material(fused, options)
     seed_torch("weights", options.seed)
@@ -131,6 +146,36 @@ def prepare(
     return training, found
 
 
+def _check_machine(options: TrainOptions, device: str) -> None:
+    """accelerate takes fp16 on a CPU without a word, and computes in 32 bits."""
+    where = pick_device(device).type
+    if options.precision == "fp16" and where == "cpu":
+        raise OptionError(
+            f"--precision fp16 needs a GPU, and this training would run on the {where}: use --precision bf16, or no"
+        )
+
+
+def _check_dimensions(options: TrainOptions, rated: list[str]) -> None:
+    """OptionError for ratings that the best epoch, or a weight, is asked for and that are not there."""
+    if options.best_by == "ccc" and not rated:
+        raise OptionError("--best-by ccc needs ratings of valence, arousal or dominance, and the train split has none")
+    odd = [name for name, weight in options.dimension_weights.items() if weight != 1 and name not in rated]
+    if rated and odd:
+        raise OptionError(
+            f"dimension_weights gives {', '.join(odd)} another weight, and nobody rated it in the train split, only "
+            f"{', '.join(rated)}: leave it out"
+        )
+
+
+def _idle(options: TrainOptions, rated: list[str]) -> list[str]:
+    """A warning where nothing was rated of what a recipe weighs; a recipe is of use without ratings, too."""
+    asked = {"dimensional_loss": options.dimensional_loss != "ccc", "dimension_weights": options.dimension_weights}
+    names = [name for name, given in asked.items() if given]
+    if rated or not names or not options.dimensional_weight:
+        return []
+    return [f"nobody rated the train split, so {', '.join(names)} do nothing"]
+
+
 class _Material(NamedTuple):
     """What is learnt from, what epochs are judged on, and which dimensions are rated."""
 
@@ -141,13 +186,10 @@ class _Material(NamedTuple):
 
 def _material(fused: Fused, options: TrainOptions) -> _Material:
     dimensions = rated_dimensions(fused.corpus) if options.dimensional_weight > 0 else []
-    if options.best_by == "ccc" and not dimensions:
-        raise OptionError("--best-by ccc needs ratings of valence, arousal or dominance, and the train split has none")
+    _check_dimensions(options, dimensions)
     examples = training_examples(
         fused, dimensions, targets=options.targets, merged_alpha=options.merged_alpha, seed=options.seed
     )
-    if options.loss == "dirichlet-multinomial" and not examples.votes.any():
-        raise CorpusError(f"{fused.path}: the train split has no seen vote, which dirichlet-multinomial learns from")
     return _Material(examples, validation_examples(fused.corpus, dimensions), dimensions)
 
 
@@ -209,10 +251,16 @@ def _describe(
             strategy=fused.info.strategy,
             fingerprint=fused.fingerprint,
             utterances={"train": len(np.unique(data.examples.rows)), "development": len(data.validation)},
+            examples=len(data.examples),
             shares=taught_shares(data.examples).tolist(),
         ),
         division=corpus.info.division,
         marginal=seen_marginal(fused).tolist(),
-        warnings=[*shared_speakers(corpus), *untaught_labels(data.examples)],
+        warnings=[
+            *shared_speakers(corpus),
+            *untaught_labels(data.examples),
+            *left_out(data.examples, options.targets),
+            *_idle(options, data.dimensions),
+        ],
         software=software(),
     )

@@ -28,13 +28,15 @@ def about_recipe(name: str) -> str:
 def read_recipe(name: str | Path) -> dict[str, Any]:
     """The options of a recipe: one of `recipe_names`, or a file of your own.
 
-    Raises OptionError for a name that is none, a file that is no YAML mapping, and keys that are no options, all named.
+    Raises OptionError for a name that is none, a file that is no YAML mapping, keys that are no options, all named, and
+    keys that are given twice.
     """
     path = FOLDER / f"{name}.yaml" if str(name) in recipe_names() else Path(name)
     if not path.is_file():
-        raise OptionError(f"no recipe '{name}': no such file, and serann's own are {', '.join(recipe_names())}")
+        meant = _meant(str(name), recipe_names())
+        raise OptionError(f"no recipe '{name}': no such file, and serann's own are {', '.join(recipe_names())}{meant}")
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = yaml.load(path.read_text(encoding="utf-8"), Loader=_EachKeyOnce)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise OptionError(f"recipe {path} cannot be read: {_first_line(error)}") from None
     if not isinstance(found, dict):
@@ -44,6 +46,19 @@ def read_recipe(name: str | Path) -> dict[str, Any]:
     if unknown:
         raise OptionError(list_problems(f"recipe {path}", unknown))
     return found
+
+
+class _EachKeyOnce(yaml.SafeLoader):
+    """Of a key that is given twice YAML's own loader takes the last, without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, list[int]] = {}
+        for key, _ in node.value:
+            lines.setdefault(str(key.value), []).append(key.start_mark.line + 1)
+        twice = [f"{key} is given in lines {' and '.join(map(str, at))}" for key, at in lines.items() if len(at) > 1]
+        if twice:
+            raise yaml.YAMLError(f"{', '.join(twice)}; keep one of each")
+        return super().construct_mapping(node, deep=deep)
 
 
 def _meant(key: str, known: list[str]) -> str:

@@ -115,6 +115,15 @@ def shared_speakers(corpus: Corpus) -> list[str]:
     return found
 
 
+def left_out(examples: Examples, targets: str) -> list[str]:
+    """How many train utterances have no target of a kind, and so teach nothing; empty where all have one."""
+    asked, taught = int(examples.corpus.in_split("train").sum()), len(np.unique(examples.rows))
+    if taught == asked:
+        return []
+    what = "fused distribution" if targets == "fused" else f"seen vote, which targets {targets} are made of"
+    return [f"{asked - taught} of {asked} train utterances have no {what}, and are left out"]
+
+
 def untaught_labels(examples: Examples) -> list[str]:
     """A warning that names the labels no target has anything of; empty where there is none."""
     none = [name for name, mass in zip(examples.corpus.labels, examples.targets.sum(axis=0), strict=True) if mass <= 0]

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..data.errors import AudioError
+from ..data.fused import Fused
 from ..data.metrics import accuracy, ccc, macro_f1, uar
 from ..data.proper_scores import log_score, sq_unbiased
 from .checkpoint import ModelInfo
@@ -15,7 +16,7 @@ from .dataset import Listening, Readable, bucketed_batches, load_batches
 from .features import answer
 from .heads import EmotionModel
 from .options import DIRECTION, TrainOptions
-from .targets import Examples
+from .targets import Examples, validation_examples
 
 
 def validate(
@@ -64,6 +65,13 @@ def validation_scores(
     if by_dimension:
         scores |= {"ccc": float(np.mean(list(by_dimension.values()))), **by_dimension}
     return scores
+
+
+def constant_scores(fused: Fused, info: ModelInfo) -> dict[str, float]:
+    """The same scores of the best answer without listening, `marginal`, on the development split; it rates nothing."""
+    examples = validation_examples(fused.corpus, [])
+    answers = np.tile(info.marginal, (len(examples), 1))
+    return validation_scores(answers, np.zeros((len(examples), 0)), examples, [])
 
 
 def best_epoch(history: Sequence[Mapping[str, Any]], metric: str) -> int:

@@ -8,8 +8,8 @@
     disaggregated  every seen primary vote an example of its own, one label each
 
 Votes of the train split's seen raters alone. Utterances that are new (augmented) have no votes: only `fused` teaches
-them. The posterior, whose entropy a curriculum goes by, is Dirichlet(p * effective votes) for `fused` where those are
-known, and else Dirichlet(n + a).
+them. The posterior, whose entropy a curriculum goes by, is Dirichlet(n + a), and for `fused` where its effective votes
+N are known Dirichlet(p N) of a strategy whose N holds a prior's votes, and Dirichlet(p N + a) of one in `UNSMOOTHED`.
 """
 
 from typing import NamedTuple
@@ -26,6 +26,9 @@ from ..data.votes import count_votes
 TARGETS = ("fused", "hard", "primary", "merged", "smoothed", "disaggregated")
 # The prior's votes where single votes an utterance cannot tell how many: one a label.
 PLAIN = 1.0
+# Fusion strategies whose effective votes are votes that were cast, without a prior's among them: two equal ones would
+# leave no doubt at all.
+UNSMOOTHED = ("human", "pool", "dawid-skene", "mace", "glad")
 
 
 class VoteTargets(NamedTuple):
@@ -50,7 +53,8 @@ def vote_targets(fused: Fused, kind: str, *, part: str | None, merged_alpha: flo
     if kind == "fused":
         p = fused.distributions
         known = np.isfinite(fused.effective_votes)
-        posterior[known] = fused.distributions[known] * fused.effective_votes[known, None]
+        cast = (fused.info.blend or fused.info.strategy) in UNSMOOTHED
+        posterior[known] = p[known] * fused.effective_votes[known, None] + (prior if cast else 0.0)
     elif kind == "smoothed":
         p = np.where(votes.sum(axis=1, keepdims=True) > 0, posterior_mean(votes, prior), np.nan)
     else:

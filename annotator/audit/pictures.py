@@ -154,11 +154,20 @@ def ambiguity_scatter(result: AuditResult, panel: str, *, cls: str = "panel-0") 
     )
 
 
-def heat_map(name: str, confusion: Sequence[Sequence[float | None]], labels: Sequence[str]) -> str:
-    """Mean mass of a panel (columns) given human mass on a label (rows), in percent."""
+def heat_map(
+    name: str,
+    confusion: Sequence[Sequence[float | None]],
+    labels: Sequence[str],
+    *,
+    of: str = "mass",
+    heads: tuple[str, str] = ("humans said", "mass on …"),
+) -> str:
+    """Mean mass of a panel (columns) given human mass on a label (rows), in percent; or what else `of` and the heads of
+    rows and columns name.
+    """
     size, left, top = 52, 92, 62
-    body = [text(left + size * len(labels) / 2, 16, f"{_cut(name, 30)}: mass on …", cls="name")]
-    body.append(text(left - 10, 46, "humans said", cls="name", anchor="end"))
+    body = [text(left + size * len(labels) / 2, 16, f"{_cut(name, 30)}: {heads[1]}", cls="name")]
+    body.append(text(left - 10, 46, heads[0], cls="name", anchor="end"))
     for c, label in enumerate(labels):
         body.append(text(left + size * (c + 0.5), top - 10, _cut(label, 9)))
         body.append(text(left - 10, top + size * (c + 0.5) + 4, _cut(label, 12), anchor="end"))
@@ -180,7 +189,7 @@ def heat_map(name: str, confusion: Sequence[Sequence[float | None]], labels: Seq
         if (share := row[i]) is not None
     )
     width, height = left + size * len(labels) + 8, top + size * len(labels) + 8
-    return picture(width, height, body, title=f"Confusion of mass, {name}, in percent", description=said)
+    return picture(width, height, body, title=f"Confusion of {of}, {name}, in percent", description=said)
 
 
 def side_by_side(example: Example, labels: Sequence[str], *, cls: str = "panel-0") -> str:

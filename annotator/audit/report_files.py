@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from ...data.corpus import Corpus
 from ...data.errors import OptionError, OutputError, SerannError
 from ...data.files import atomic_file, read_json, write_json
-from ...data.tables import METADATA_KEY
+from ...data.tables import METADATA_KEY, about_table
 from .figure_table import figure_table
 from .report import render
 from .result import AuditResult
@@ -47,8 +47,8 @@ def check_report(path: str | Path, *, overwrite: bool = False) -> None:
     """Refuse, before anything is computed, a report that could not be written, or would replace what must stay.
 
     OptionError for a path that does not end in .html. OutputError for a directory, for a place that cannot be written,
-    for files that are there (unless `overwrite`), and always for a .json beside it that is no audit's: run.html in a
-    run's folder would replace run.json.
+    for files that are there (unless `overwrite`), and always for files beside it that are no audit's: run.html in a
+    run's folder would replace run.json, votes.html votes.parquet.
     """
     files = report_files(path)
     if files.page.is_dir():
@@ -61,6 +61,11 @@ def check_report(path: str | Path, *, overwrite: bool = False) -> None:
         raise OutputError(
             f"the figures of {path} would go to {files.figures}, which is there and is no audit's; choose another name"
         )
+    for table in (files.table, files.utterances):
+        if table.exists() and not str(about_table(table).get("table")).startswith("audit "):
+            raise OutputError(
+                f"a table of {path} would go to {table}, which is there and is no audit's; choose another name"
+            )
     there = [str(file) for file in files if file.exists()]
     if there and not overwrite:
         raise OutputError(

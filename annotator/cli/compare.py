@@ -1,5 +1,6 @@
 """`serann compare`: models side by side on the same human votes."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,10 @@ def compare(
             show_default=False,
         ),
     ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write a page there (.html) with its figures beside it (.json)."),
+    ] = None,
     against: Annotated[
         str | None, typer.Option(metavar="MODEL|PRED", help="Which of them the others are compared with; the first.")
     ] = None,
@@ -26,21 +31,26 @@ def compare(
     ] = 3,
     seed: Annotated[int, typer.Option(help="Seed of the draws of votes.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a page that is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Score models side by side on human votes that none has seen.
 
-    On the utterances that all of them heard, each score of each system, and its
-    difference to the first (or to --against) with an interval over speakers,
-    paired: what a voice or an utterance adds to both cancels.
+    On the utterances that all of them heard, each score of each system, and of
+    the constant that needs no listening, with its interval over speakers, and its
+    difference to the first (or to --against) with another, paired: what a voice or
+    an utterance adds to both cancels.
 
-    Example: serann compare model other-model demo
+    Example: serann compare model other-model demo -o comparison.html
     """
-    from ...data.corpus import open_corpus
     from ...data.errors import OptionError
     from ...trainer import compare as run_comparison
+    from .arguments import open_last
+    from .comparison_page import render
     from .console import note, print_json, progress
     from .evaluation_tables import show_comparison
+    from .score_page import check_page, write_page
+    from .stopping import NOTHING_WRITTEN, stopped_in_a_sentence
 
     if len(systems) < 3:
         raise OptionError(
@@ -48,8 +58,10 @@ def compare(
             "another, or use 'serann evaluate MODEL CORPUS'"
         )
     *paths, corpus = systems
-    opened = open_corpus(corpus)
-    with progress("compare") as step:
+    if output is not None:
+        check_page(output, "comparison", overwrite=overwrite)
+    opened = open_last(corpus, command="compare MODEL OTHER CORPUS")
+    with stopped_in_a_sentence(NOTHING_WRITTEN), progress("compare") as step:
         found = run_comparison(
             paths,
             opened,
@@ -61,10 +73,14 @@ def compare(
             device=device,
             progress=step,
         )
+    if output is not None:
+        write_page(found.to_json(), output, render)
     if as_json:
         print_json(found.to_json())
     else:
         show_comparison(found)
+        if output is not None:
+            print(f"\npage: {output}")
     for text in found.warnings:
         note(f"warning: {text}")
     for text in found.notes:

@@ -29,8 +29,13 @@ def evaluate(
         str | None, typer.Option(metavar="DB", help="Listen to noise, too, at these levels, such as 5,10,20.")
     ] = None,
     noise: Annotated[
-        str, typer.Option(metavar="KINDS", help="Noise to listen to with --snr: white, speech-shaped, babble.")
-    ] = "white,speech-shaped,babble",
+        str | None,
+        typer.Option(
+            metavar="KINDS",
+            help="Noise to listen to with --snr (default white,speech-shaped,babble).",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the draws of votes and of noise.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a page that is there.")] = False,
@@ -46,18 +51,20 @@ def evaluate(
 
     Example: serann evaluate model demo -o evaluation.html
     """
-    from ...data.corpus import open_corpus
     from ...trainer import evaluate as run_evaluation
-    from ...trainer.noise import parse_kinds, parse_snrs
+    from ...trainer.noise import asked_noise
     from . import evaluation_tables
+    from .arguments import open_last
     from .console import note, print_json, progress
-    from .evaluation_page import check_page, write_page
+    from .evaluation_page import render
+    from .score_page import check_page, write_page
+    from .stopping import NOTHING_WRITTEN, stopped_in_a_sentence
 
-    snrs, kinds = () if snr is None else parse_snrs(snr), parse_kinds(noise)
+    snrs, kinds = asked_noise(snr, noise)
     if output is not None:
-        check_page(output, overwrite=overwrite)
-    opened = open_corpus(corpus)
-    with progress("evaluate") as step:
+        check_page(output, "evaluation", overwrite=overwrite)
+    opened = open_last(corpus, command="evaluate MODEL CORPUS")
+    with stopped_in_a_sentence(NOTHING_WRITTEN), progress("evaluate") as step:
         found = run_evaluation(
             model,
             opened,
@@ -71,7 +78,7 @@ def evaluate(
             progress=step,
         )
     if output is not None:
-        write_page(found.to_json(), output)
+        write_page(found.to_json(), output, render)
     if as_json:
         print_json(found.to_json())
     else:

@@ -7,6 +7,7 @@ from typing import Any
 from ..audit.answers import figure
 from ..audit.pictures import heat_map
 from ..audit.svg import Plot, nice_ticks, picture, tag, text
+from .definitions import LOWER, definition
 
 Document = Mapping[str, Any]
 TENTHS = [0, 0.2, 0.4, 0.6, 0.8, 1]
@@ -51,11 +52,12 @@ def f1_bars(doc: Document) -> str:
 
 
 def heat(doc: Document) -> str:
-    """The confusion's rows as shares."""
+    """The confusion's rows as shares: likeliest answers to the utterances of each human plurality."""
     shares = [
         [None if not (total := sum(row)) else value / total for value in row] for row in doc["classes"]["confusion"]
     ]
-    return heat_map(doc["model"], shares, [row["label"] for row in doc["classes"]["labels"]])
+    labels = [row["label"] for row in doc["classes"]["labels"]]
+    return heat_map(doc["model"], shares, labels, of="likeliest answers", heads=("human plurality", "likeliest answer"))
 
 
 def own_uars(doc: Document) -> str:
@@ -63,7 +65,9 @@ def own_uars(doc: Document) -> str:
     own = sorted(row["uar"][0] for row in doc["by_speaker"]["own"])
     plot = Plot(52, 34, 330, 236, [0, max(len(own) - 1, 1)], TENTHS)
     body = plot.axes(x_label="speakers, worst heard first", y_label="own UAR", x_ticks=[])
-    body += [plot.level(at, cls="level constant") for at in (0.5, 0.75)]
+    for at in (0.5, 0.75):
+        body.append(plot.level(at, cls="level constant"))
+        body.append(text(plot.right + 8, plot.y(at) + 4, f"{at:.2f}", cls="label constant", anchor="start"))
     body += [plot.dot(place, uar, cls="mark panel-0", r=2.6) for place, uar in enumerate(own)]
     said = f"{len(own)} speakers from {own[0]:.2f} to {own[-1]:.2f}, median {own[len(own) // 2]:.2f}"
     return picture(420, 312, body, title="UAR of each speaker", description=said)
@@ -89,7 +93,7 @@ def by_third(doc: Document, metric: str) -> str:
 
 
 def noise_lines(doc: Document, metric: str) -> str:
-    """A score against the signal-to-noise ratio, a line a kind of noise, and its level without noise."""
+    """A score against the signal-to-noise ratio, a line a kind of noise, side by side, and its level without noise."""
     rows = [row for row in doc["noise"] if row["metric"] == metric]
     kinds = list(dict.fromkeys(row["noise"] for row in rows))
     snrs = sorted({row["snr"] for row in rows})
@@ -102,15 +106,48 @@ def noise_lines(doc: Document, metric: str) -> str:
     plot = Plot(52, 34, 300, 236, _span(snrs), nice_ticks(min([0, clean, *values]), max([0.1, clean, *values])))
     body = plot.axes(x_label="signal-to-noise ratio, dB", y_label=metric, x_ticks=snrs)
     body.append(plot.level(clean, cls="level constant"))
+    if math.isfinite(clean):
+        # on the side where noise does not draw the lines
+        aside = 14 if definition(metric, bins=0).better == LOWER else -5
+        words = f"without noise {figure(clean)}"
+        body.append(text(plot.left + plot.width / 2, plot.y(clean) + aside, words, cls="label constant"))
+    apart = 0.03 * (plot.xs[-1] - plot.xs[0])
     for place, kind in enumerate(kinds):
-        cls = f"panel-{place % 5}"
-        points = [(row["snr"], row) for row in rows if row["noise"] == kind]
+        cls, aside = f"panel-{place % 5}", apart * (place - (len(kinds) - 1) / 2)
+        points = [(row["snr"] + aside, row) for row in rows if row["noise"] == kind]
         body.append(plot.line([(snr, _number(row["value"])) for snr, row in points], cls=f"curve thin {cls}"))
         for snr, row in points:
             body += _point(plot, snr, row, cls)
-        body.append(text(plot.left + 8, plot.bottom - 9 - 15 * place, kind, cls=f"label {cls}", anchor="start"))
+        body.append(text(plot.left + 100 * place, plot.bottom + 56, kind, cls=f"label {cls}", anchor="start"))
     said = "; ".join(f"{row['noise']} {row['snr']:g} dB {figure(_number(row['value']))}" for row in rows)
-    return picture(390, 312, body, title=f"{metric} under noise", description=f"without noise {figure(clean)}; {said}")
+    return picture(390, 332, body, title=f"{metric} under noise", description=f"without noise {figure(clean)}; {said}")
+
+
+def by_system(doc: Document, metric: str) -> str:
+    """A score of each system of a comparison, with its own interval, in a row."""
+    rows = [row for row in doc["scores"] if row["metric"] == metric]
+    values = [x for row in rows for x in map(_number, (row["value"], row["low"], row["high"])) if math.isfinite(x)]
+    height, left = 26 * len(rows), 150
+    ticks = nice_ticks(min(values, default=0.0), max(values, default=1.0), count=4)
+    span, body = ticks[-1] - ticks[0], []
+
+    def x(value: float) -> float:
+        return left + 240 * (value - ticks[0]) / span
+
+    for tick in ticks:
+        body.append(tag("line", cls="grid", x1=x(tick), x2=x(tick), y1=6, y2=height + 6))
+        body.append(text(x(tick), height + 22, f"{tick:.10g}".replace("-", "−")))
+    for place, row in enumerate(rows):
+        y, cls = 19.0 + 26 * place, f"panel-{1 if row['system'] == 'constant' else 0}"
+        body.append(text(left - 8, y + 4, row["system"][-20:], anchor="end"))
+        value, low, high = (_number(row[key]) for key in ("value", "low", "high"))
+        if math.isfinite(low) and math.isfinite(high):
+            body.append(tag("line", cls=f"whisker {cls}", x1=x(low), x2=x(high), y1=y, y2=y))
+        if math.isfinite(value):
+            inside = tag("title", figure(value, low, high))
+            body.append(tag("circle", inside, cls=f"mark {cls}", cx=x(value), cy=y, r=4.0))
+    said = "; ".join(f"{row['system']} {figure(_number(row['value']))}" for row in rows)
+    return picture(left + 260, height + 30, body, title=f"{metric} of each system", description=said)
 
 
 def _span(snrs: Sequence[float]) -> list[float]:

@@ -6,12 +6,15 @@ from typing import Any
 
 from ..audit.answers import figure
 from .console import print_table
+from .definitions import definition
+
+UNDEFINED = "–"
 
 
 def cell(score: Any) -> str:
     """A value with its interval in brackets, or with the reason why there is none; `score` is a row or its mapping."""
     if score is None:
-        return "-"
+        return UNDEFINED
     found = score if isinstance(score, Mapping) else score._asdict()
     shown = figure(found["value"], found["low"], found["high"])
     if math.isfinite(found["value"]) and math.isnan(found["low"]) and "method" in found:
@@ -32,19 +35,22 @@ def show(found: Any) -> None:
 
 def _overall(found: Any) -> None:
     rows = {(row.system, row.stratum, row.score.metric): row.score for row in found.rows}
-    model = found.model.name
+    model, bins = found.model.name, len(found.calibration)
     overall = []
     for metric in dict.fromkeys(row.score.metric for row in found.rows):
         ours, constant = rows.get((model, "all", metric)), rows.get(("constant", "all", metric))
         if ours is not None:
-            overall.append([metric, cell(ours), cell(constant), ours.utterances])
+            better = definition(metric, bins=bins).better
+            overall.append([metric, better, cell(ours), cell(constant), ours.utterances])
     print_table(
         f"{model} on {found.corpus}, {found.split}: {found.utterances} utterances of {found.speakers} speakers",
-        ["metric", "model [95 % over speakers]", "constant", "utterances"],
+        ["metric", "better", "model [95 % over speakers]", "constant", "utterances"],
         overall,
     )
-    bins = len(found.calibration)
-    print(f"kl_nats is KL(votes || model); ece and distribution_ece have {bins} bins of equal width.")
+    print(
+        f"kl_nats is KL(votes || model); ece and distribution_ece have {bins} bins of equal width. The page (-o) says "
+        "what each score is."
+    )
 
 
 def _by_ambiguity(found: Any) -> None:
@@ -59,8 +65,10 @@ def _by_ambiguity(found: Any) -> None:
     for metric in dict.fromkeys(row.score.metric for row in found.rows):
         cells = [rows.get((system, stratum, metric)) for stratum in strata for system in (model, "constant")]
         if any(cells):
-            shown = zip(cells[::2], cells[1::2], strict=True)
-            by_third.append([metric, *(x for ours, flat in shown for x in (cell(ours), flat and flat.value))])
+            # the constant's own interval would make the table too wide for a terminal
+            of_constant = [UNDEFINED if flat is None else figure(flat.value) for flat in cells[1::2]]
+            shown = zip(map(cell, cells[::2]), of_constant, strict=True)
+            by_third.append([metric, *(words for pair in shown for words in pair)])
     print_table(f"\nBy ambiguity ({found.votes_scored} votes scored, the others cut)", ["metric", *heads], by_third)
     print(found.thirds)
 
@@ -71,8 +79,8 @@ def _by_class(found: Any) -> None:
             row["label"],
             f"{row['support']:.1f}",
             f"{row['answered']:.1f}",
-            row["recall"],
-            row["precision"],
+            figure(row["recall"]),
+            figure(row["precision"]),
             cell(row["f1"]),
         ]
         for row in found.classes["labels"]
@@ -150,33 +158,37 @@ def _noise(found: Any) -> None:
 def _marked(row: Mapping[str, Any] | None) -> str:
     """A value, with a star where its change has an interval without 0."""
     if row is None:
-        return "-"
+        return UNDEFINED
     change = row["change"]
     return figure(row["value"]) + ("*" if change["low"] > 0 or change["high"] < 0 else "")
 
 
 def show_comparison(found: Any) -> None:
-    """Print a comparison: each system's scores, and its less those of the one compared with."""
-    against = {row.metric: row for row in found.scores[found.against]}
-    others = [name for name in found.systems if name != found.against]
-    heads = ["metric", found.against, *(h for name in others for h in (name, f"{name} less {found.against}"))]
-    rows = []
-    for metric, row in against.items():
-        line = [metric, cell(row)]
-        for name in others:
-            scores = {row.metric: row for row in found.scores[name]}
-            gaps = {row.metric: row for row in found.differences[name]}
-            line += [figure(scores[metric].value), cell(gaps.get(metric))]
-        rows.append(line)
+    """Print a comparison: a row for each score and system, and what it is less the one compared with."""
+    gaps = {(name, row.metric): row for name, rows in found.differences.items() for row in rows}
+    scores = {(name, row.metric): row for name, rows in found.scores.items() for row in rows}
+    rows = [
+        [
+            metric,
+            definition(metric, bins=found.bins).better,
+            name,
+            cell(scores[name, metric]),
+            "" if name == found.against else cell(gaps.get((name, metric))),
+        ]
+        for metric in dict.fromkeys(metric for _, metric in scores)
+        for name in found.scores
+        if (name, metric) in scores
+    ]
     print_table(
         f"{found.corpus}, {found.split}: {found.utterances} utterances of {found.speakers} speakers that all "
         f"{len(found.systems)} systems heard (95 % over speakers, differences paired)",
-        heads,
+        ["metric", "better", "system", "score", f"less {found.against}"],
         rows,
     )
+    print("constant: the best answer without listening, the shares of the labels among the seen votes.")
     if found.left_out:
         print(f"{found.left_out} utterances that some system could not hear, or did not predict, are left out.")
-    if any(row.metric.startswith("pauar") for row in found.scores[found.against]):
+    if any(metric.startswith("pauar") for _, metric in scores):
         print(
             f"pauar_50: share of speakers whose own UAR is above .50, over labels with {found.speaker_support} "
             "utterances or more."

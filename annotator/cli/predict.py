@@ -17,7 +17,7 @@ def predict(
     ],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     batch_seconds: Annotated[float, typer.Option(help="Seconds of sound a batch, with padding.")] = 120.0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a former prediction.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Let a trained model listen to a corpus or to sound files.
@@ -26,16 +26,21 @@ def predict(
     the model gives them; of a model trained with --loss dirichlet-multinomial
     also how many votes it takes each distribution to be worth. Sounds of more
     than 30 s are heard in equal windows, whose answers are averaged. An
-    utterance that cannot be heard is listed, and the exit code is then 1.
+    utterance that cannot be heard is listed, and the exit code is then 1; where
+    none can, nothing is written.
 
     Example: serann predict model demo -o prediction
     """
     from ...data.corpus import corpus_directory, open_corpus
+    from ...data.errors import CorpusError
     from ...trainer import predict as run_prediction
     from .console import note, print_json, progress
+    from .stopping import NOTHING_WRITTEN, stopped_in_a_sentence
 
     single = len(source) == 1 and (source[0] == "demo" or corpus_directory(source[0]).is_dir())
-    with progress("predict") as step:
+    if len(source) == 1 and not corpus_directory(source[0]).exists():
+        raise CorpusError(f"nothing is at {source[0]}: expected a corpus directory, 'demo', or sound files")
+    with stopped_in_a_sentence(NOTHING_WRITTEN), progress("predict") as step:
         found = run_prediction(
             model,
             open_corpus(source[0]) if single else source,

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a long command alike: what is finished is kept, and one sentence says how to go on."""
+"""Ctrl-C and SIGTERM end a long command alike, and one sentence says what is kept and how to go on."""
 
 import signal
 import threading
@@ -8,13 +8,16 @@ from typing import Any
 
 import typer
 
+KEPT = "what is finished is kept, and the same command goes on"
+NOTHING_WRITTEN = "nothing was written; run it again"
+
 
 @contextmanager
-def stopped_in_a_sentence() -> Iterator[None]:
+def stopped_in_a_sentence(outcome: str = KEPT) -> Iterator[None]:
     """End the block at once where either signal arrives; the exit code is the shell's, 130 (Ctrl-C) or 143 (SIGTERM).
 
-    The sentence holds what the `KeyboardInterrupt` has been told on its way: how much remains. Signals reach the main
-    thread alone, and only there may they be handled.
+    `outcome` says what is there now. The sentence holds what the `KeyboardInterrupt` has been told on its way: how much
+    remains. Signals reach the main thread alone, and only there may they be handled.
     """
     arrived = signal.SIGINT
 
@@ -33,7 +36,7 @@ def stopped_in_a_sentence() -> Iterator[None]:
         from .console import note
 
         told = f": {interrupt}" if str(interrupt) else ""
-        note(f"stopped{told}; what is finished is kept, and the same command goes on")
+        note(f"stopped{told}; {outcome}")
         raise typer.Exit(128 + arrived) from None
     finally:
         for number, handler in former.items():

@@ -1,5 +1,6 @@
 """`serann train`: a speech encoder on vote distributions."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,7 +67,9 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write each epoch's figures for TensorBoard, too.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing model.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a model, once the new one is finished.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Train a speech encoder on a fused corpus's train split, from votes and ratings that may be seen.
@@ -109,8 +112,10 @@ def _train(
     as_json: bool,
 ) -> None:
     from ...data.files import read_json
+    from ...data.fused import open_fused
     from ...trainer import read_model_info
     from ...trainer import train as run_training
+    from ...trainer.validation import constant_scores
     from .console import note, print_json, progress
 
     there = (output / "model.json").is_file() and not overwrite and read_model_info(output).finished
@@ -126,10 +131,12 @@ def _train(
             **asked,
         )
     info = read_model_info(path)
+    constant = constant_scores(open_fused(fused), info)
     if as_json:
-        print_json({"model": str(path), **read_json(path / "model.json", what="trained model's description")})
+        described = read_json(path / "model.json", what="trained model's description")
+        print_json({"model": str(path), **described, "constant": constant})
     else:
-        _show(path, info)
+        _show(path, info, constant)
     if there:
         note(f"{path} is finished already: nothing was done")
     for warning in info.warnings:
@@ -154,8 +161,9 @@ def _list_recipes(as_json: bool) -> None:
 def _plan(fused: Path, asked: dict[str, Any], as_json: bool) -> None:
     from ...trainer.plan import plan
     from .console import print_json, print_table, progress
+    from .stopping import NOTHING_WRITTEN, stopped_in_a_sentence
 
-    with progress("plan") as step:
+    with stopped_in_a_sentence(NOTHING_WRITTEN), progress("plan") as step:
         found = plan(fused, progress=step, **{name: value for name, value in asked.items() if name != "workers"})
     if as_json:
         return print_json(found.to_json())
@@ -171,11 +179,19 @@ def _plan(fused: Path, asked: dict[str, Any], as_json: bool) -> None:
             ["utterances", f"{found.utterances:,} ({found.hours:.2f} h), development {found.development:,}"],
             ["batches an epoch", f"{found.batches:,}"],
             ["steps", f"{found.steps:,} in {found.epochs} epochs"],
-            ["time an epoch", _clock(found.seconds_an_epoch)],
+            ["time before the first epoch", _clock(found.seconds_once)],
+            *([_of_stage(stage, found.stages), _clock(stage.seconds_an_epoch)] for stage in found.stages),
             ["time at most", _clock(found.seconds)],
             *([name, f"{size / 1e9:.2f} GB"] for name, size in gigabytes.items()),
         ],
     )
+
+
+def _of_stage(stage, stages) -> str:
+    """A row's name: which epochs, where another number of parameters learns in them than in others."""
+    if len(stages) == 1:
+        return "time an epoch"
+    return f"time an epoch from {stage.epoch} on ({stage.trained:,} trained)"
 
 
 def _clock(seconds: float) -> str:
@@ -196,8 +212,10 @@ TRAIN_ROWS = {
 }
 
 
-def _show(path: Path, info) -> None:
-    """The kept epoch's figures: of the train split's mini-batches, then of the development split."""
+def _show(path: Path, info, constant: Mapping[str, float]) -> None:
+    """The kept epoch's figures: of the train split's mini-batches, then of the development split, where those of the
+    constant stand beside them; and the layer, where it was chosen.
+    """
     from .console import print_table
 
     epochs = len((path / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
@@ -206,7 +224,25 @@ def _show(path: Path, info) -> None:
     told["dimensional_loss"] = {"ccc": "1 - CCC", "nll-ccc": "likelihood and 1 - CCC"}[info.options.dimensional_loss]
     names = {key: words.format(**told) for key, words in TRAIN_ROWS.items()}
     print_table(
-        f"{path}: kept epoch {info.best_epoch} of {epochs}, best by {info.options.best_by} on the development split",
-        ["figure", "value"],
-        [[names.get(k, f"development {k}"), v] for k, v in info.best.items() if k not in left_out],
+        f"{path}: kept epoch {info.best_epoch} of {epochs}, best by {info.options.best_by} on the development split "
+        f"(n = {info.fused.utterances['development']})",
+        ["figure", "value", "constant"],
+        [
+            [names.get(k, f"development {k}"), v, constant.get(k, "" if k in names else None)]
+            for k, v in info.best.items()
+            if k not in left_out
+        ],
+    )
+    print(
+        "constant: the best answer without listening, the shares of the labels among the seen votes; it rates nothing."
+    )
+    if info.architecture.saliency is not None:
+        print(_chosen_layer(info.architecture))
+
+
+def _chosen_layer(built) -> str:
+    scores = ", ".join(f"{layer}: {score:.3f}" for layer, score in enumerate(built.saliency))
+    return (
+        f"layer {built.layer}, chosen by saliency over {built.saliency_utterances} utterances ({scores}; 0 is before "
+        "the first layer)"
     )

@@ -56,7 +56,10 @@ MergedAlpha = Annotated[
     float | None, _option("Share of the primary votes in merged targets (default .9).", panel=TARGETS)
 ]
 Loss = Annotated[
-    str | None, _option("kl (default), ce, cb-ce, weighted-kl, jsd, or dirichlet-multinomial.", panel=TARGETS)
+    str | None,
+    _option(
+        "kl (default), ce, cb-ce, weighted-kl, jsd, or dirichlet-multinomial (with targets primary).", panel=TARGETS
+    ),
 ]
 DimensionalLoss = Annotated[
     str | None, _option("Of ratings: ccc (default) or nll-ccc, with a variance each.", panel=TARGETS)
@@ -116,29 +119,37 @@ BestBy = Annotated[
     ),
 ]
 Patience = Annotated[int | None, _option("Stop after so many epochs without a better one.", panel=COURSE)]
-Precision = Annotated[str | None, _option("no (32 bits, default), bf16 or fp16.", panel=COURSE)]
+Precision = Annotated[str | None, _option("no (32 bits, default), bf16, or fp16 (on a GPU).", panel=COURSE)]
 Seed = Annotated[int | None, _option("Of weights, batches, dropout, ties (default 0).", panel=COURSE)]
 
 
 def chosen(recipe: str | None, given: dict[str, Any]) -> dict[str, Any]:
-    """The recipe's options, and over them those that were given."""
+    """The recipe's options, and over them those that were given; what nothing reads any more because of these (the
+    shares of a filter, with --curriculum none) is left out.
+    """
+    from ...trainer.options import unread
     from ...trainer.recipe import read_recipe
 
     asked = {name: value for name, value in given.items() if value is not None}
     if "dimension_weights" in asked:
         asked["dimension_weights"] = _weights(asked["dimension_weights"])
-    return {**(read_recipe(recipe) if recipe else {}), **asked}
+    if not recipe:
+        return asked
+    own = read_recipe(recipe)
+    moot = set(unread({**own, **asked})) - set(unread(own)) - set(asked)
+    return {name: value for name, value in {**own, **asked}.items() if name not in moot}
 
 
 def _weights(text: str) -> dict[str, float]:
     from ...data.errors import OptionError
     from ...trainer.targets import DIMENSIONS
 
+    parts = text.split(",")
     try:
-        found = {name.strip(): float(value) for name, value in (part.split(":") for part in text.split(","))}
+        found = {name.strip(): float(value) for name, value in (part.split(":") for part in parts)}
     except ValueError:
         found = {}
-    if not found or set(found) - set(DIMENSIONS):
+    if len(found) != len(parts) or set(found) - set(DIMENSIONS):
         raise OptionError(
             f"--dimension-weights is {text!r}; expected weights of {', '.join(DIMENSIONS)}, as in valence:1.4,arousal:1"
         )

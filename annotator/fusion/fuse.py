@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...data.corpus import Corpus, absolute_audio, write_corpus
-from ...data.errors import OutputError
+from ...data.corpus import Corpus, absolute_audio, refuse_sounds, write_corpus
 from ...data.files import new_directory, refuse_existing, write_json
 from ...data.fused import DISTRIBUTIONS_FILE, FUSION_FILE, Fused, FusionInfo, open_fused
 from ...data.tables import DISTRIBUTIONS, write_table
@@ -45,8 +44,9 @@ def fuse(
     out = Path(out)
     asked = FusionOptions(**options)
     asked.check()
-    refuse_existing(out, what="fused corpus", overwrite=overwrite)
-    refuse_inputs(out, [corpus.path, *(run.path for run in runs)])
+    inputs = [corpus.path, *(run.path for run in runs)]
+    refuse_existing(out, what="fused corpus", overwrite=overwrite, inputs=inputs)
+    refuse_sounds(out, absolute_audio(corpus))
     fusion = prepare(corpus, runs, asked, progress=progress)
     info = describe(fusion)
     report = figures(fusion, info)
@@ -79,13 +79,6 @@ def prepare(
         planned = balance.plan if options.dime == "serann" else dime_aug.plan
         plan = planned(corpus, blend.p, **options.of_dime, seed=options.seed, progress=progress)
     return Fusion(corpus=corpus, sources=tuple(runs), options=options, evidence=evidence, blend=blend, plan=plan)
-
-
-def refuse_inputs(out: Path, inputs: Sequence[Path]) -> None:
-    """Raise OutputError where writing `out` would replace an input, or a folder that holds one."""
-    for path in inputs:
-        if out.resolve() in (path.resolve(), *path.resolve().parents):
-            raise OutputError(f"{out} holds the input {path}, which would be lost; choose another output")
 
 
 def _write_sounds(fusion: Fusion, partial: Path, progress: Progress | None) -> list[dict[str, Any]]:

@@ -37,7 +37,6 @@ from ...data.exports.label_studio import address, interface
 from ...data.files import new_directory, refuse_existing, write_json
 from ...data.seeds import uniforms
 from .evidence import Blend, Evidence, gather, remarks
-from .fuse import refuse_inputs
 from .options import FusionOptions
 from .proxy import Source
 from .strategies import STRATEGIES
@@ -166,8 +165,8 @@ def list_next(
     if strategy not in STRATEGIES:
         raise OptionError(f"--next needs a strategy that fuses: one of {', '.join(STRATEGIES)}; found '{strategy}'")
     FusionOptions(strategy=strategy, strength=strength, opinion=opinion, weight=weight, seed=seed).check()
-    refuse_existing(Path(out), what="list of next votes", overwrite=overwrite)
-    refuse_inputs(Path(out), [corpus.path, *(run.path for run in runs)])
+    inputs = [corpus.path, *(run.path for run in runs)]
+    refuse_existing(Path(out), what="list of next votes", overwrite=overwrite, inputs=inputs)
     evidence = gather(corpus, runs, seed=seed, strength=strength, opinion=opinion, weight=weight)
     blend = STRATEGIES[strategy](evidence)
     found = choose_next(evidence, blend, n)

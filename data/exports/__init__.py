@@ -55,7 +55,8 @@ def export_corpus(
         raise OptionError(f"unknown export {kind!r}; expected one of {', '.join(EXPORTS)}")
     content = gather(corpus, run_votes, policy=policy, copy=copy)
     writer = import_module(f".{EXPORTS[kind]}", __name__)
-    with new_directory(out, what=f"{kind} export", overwrite=overwrite) as partial:
+    asked = {"what": f"{kind} export", "kind": "corpus export", "overwrite": overwrite, "inputs": [corpus.path]}
+    with new_directory(out, **asked) as partial:
         notes = (*content.notes, *writer.write(partial, content))
         done = _summary(Path(out), kind, content, notes)
         write_json(partial / "export.json", _described(corpus, policy, done))
