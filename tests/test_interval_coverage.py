@@ -36,8 +36,7 @@ from simulated_speakers import Heard, reference_of, run_of, simulated_speakers, 
 POPULATION = 24_000
 # Saturation and worth, whose fits take longest, have 1,000 corpora. The others have 2,000, for .5 % of binomial error:
 # of the first 1,000 of thirty speakers, two figures of 50 were at .928 and .929.
-CORPORA, SATURATION_CORPORA = 2000, 1000
-WORTH_CORPORA = {10: 1000, 30: 1000, 90: 300}
+CORPORA, SATURATION_CORPORA, WORTH_CORPORA = 2000, 1000, 1000
 SATURATED_AT = 6
 # An error of calibration is a sum of absolute values: finite corpora have a larger one than the population, so the
 # estimand is its expectation in corpora of that many speakers. A small one is noise folded at 0, which the jackknife
@@ -229,4 +228,4 @@ def test_intervals_of_saturation_cover(speakers):
 @pytest.mark.slow
 @pytest.mark.parametrize("speakers", [10, 30, 90])
 def test_intervals_of_worth_cover_with_fits_of_their_own(speakers):
-    assert outside(worth_covers(speakers, WORTH_CORPORA[speakers])) == {}
+    assert outside(worth_covers(speakers, WORTH_CORPORA)) == {}
