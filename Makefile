@@ -19,12 +19,15 @@ check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
-# torch goes first, from the constraints, so that no other package chooses its build.
+# torch goes first, from the constraints, so that no other package chooses its build. The link lets pyright find `serann`
+# in tests and tools: it does not read what an editable install does at run time.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=26"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	mkdir -p .venv/typing
+	ln -sfn "$(CURDIR)" .venv/typing/serann
 	touch .venv/installed
 
 clean:

@@ -41,6 +41,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
+from fixtures.simulated import simulated_run
 from serann.annotator.fusion import fuse
 from serann.annotator.runs import Run, open_run
 from serann.data.corpus import Corpus, open_corpus, take
@@ -56,7 +57,6 @@ from serann.trainer.loading import small_config
 from serann.trainer.measures import Measure, difference, measures, scored
 from serann.trainer.predict import predict_corpus
 from serann.trainer.targets import seen_marginal
-from simulated import simulated_run
 
 SIMULATION = "a simulation: it checks the code and is no evidence about real listeners"
 SEEN = 2

@@ -32,6 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import soundfile
 import torch
+from fixtures.simulated import simulated_corpus
 from serann.annotator.fusion import fuse
 from serann.data.corpus import open_corpus
 from serann.data.fused import open_fused
@@ -42,7 +43,6 @@ from serann.trainer.encoders import pad
 from serann.trainer.losses import Target, dimensional_loss, kl
 from serann.trainer.options import DEFAULTS, check_options
 from serann.trainer.preparing import Training, prepare
-from simulated import simulated_corpus
 
 MARKS = {"tuned": 1.5, "frozen": 5.0}
 SMALL = {
