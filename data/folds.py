@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .bootstrap import group_codes
+from .scores.intervals import group_codes
 from .seeds import uniforms
 
 

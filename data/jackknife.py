@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from .bootstrap import Interval, OfTotals
+from .scores.intervals import Interval, OfTotals
 
 
 def jackknife_of(

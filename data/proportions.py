@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
-from .bootstrap import Interval
+from .scores.intervals import Interval
 
 
 def share(hits: np.ndarray, *, level: float = 0.95) -> Interval:

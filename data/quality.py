@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from .agreement import answers_by_utterance
 from .corpus import Corpus
 from .errors import CorpusError
 from .leaks import leaks, sound_keys
 from .orientation import arousal_doubts
-from .reliability import rater_reliability
+from .scores.agreement import answers_by_utterance
+from .scores.reliability import rater_reliability
 from .sound_quality import Excerpt, Limits, SoundReport, inspect_sounds
 
 # pyarrow makes its compute functions at import, so type checkers do not know them.

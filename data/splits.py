@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute
 
 from .corpus import Corpus, absolute_audio, write_corpus
-from .divergences import normalised_entropy
 from .errors import CorpusError, OptionError
 from .groups import Groups, conversation_groups, speaker_groups
 from .labels import LabelSet
+from .scores.divergences import normalised_entropy
 from .seeds import uniforms
 from .votes import count_votes, frequencies
 

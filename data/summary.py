@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from .agreement import agreement
 from .corpus import Corpus
-from .divergences import entropy_bits, normalised_entropy
-from .reliability import rater_reliability, reliability_summary
+from .scores.agreement import agreement
+from .scores.divergences import entropy_bits, normalised_entropy
+from .scores.reliability import rater_reliability, reliability_summary
 from .votes import count_votes
 
 # pyarrow makes its compute functions at import, so type checkers do not know them.

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..data.bootstrap import Interval, OfTotals, by_group
 from ..data.labels import LabelSet
-from ..data.metrics import ccc_of, confusion_rows, macro_f1_of, reference_classes, uar_of
-from ..data.scoring import THIRDS, ScoreRow, row_scores, score_row, strata_thirds
+from ..data.scores.intervals import Interval, OfTotals, by_group
+from ..data.scores.metrics import ccc_of, confusion_rows, macro_f1_of, reference_classes, uar_of
+from ..data.scores.scoring import THIRDS, ScoreRow, row_scores, score_row, strata_thirds
 from ..data.seeds import seed_from
 from ..data.votes import split_counts
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..data.bootstrap import Interval, by_group
-from ..data.metrics import f1_by_class, group_confusion
+from ..data.scores.intervals import Interval, by_group
+from ..data.scores.metrics import f1_by_class, group_confusion
 from .held_out import HeldOut
 
 

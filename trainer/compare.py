@@ -10,7 +10,7 @@ import numpy as np
 from ..data.corpus import Corpus
 from ..data.errors import CorpusError, LabelError, OptionError, list_problems
 from ..data.proportions import share, share_difference
-from ..data.scoring import VOTES_SCORED, ScoreRow, choose_votes_scored, score_row
+from ..data.scores.scoring import VOTES_SCORED, ScoreRow, choose_votes_scored, score_row
 from .checkpoint import CONSTANT, ModelInfo, Trained, open_model
 from .evaluate import check_numbers
 from .held_out import HeldOut, aligned, check_fit, held_out, notes_of, reference, warnings_of

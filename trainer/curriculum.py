@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import psi
 
-from ..data.divergences import normalised_entropy
 from ..data.errors import OptionError
+from ..data.scores.divergences import normalised_entropy
 from ..data.seeds import uniforms
 
 if TYPE_CHECKING:

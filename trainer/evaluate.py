@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..data.calibration_errors import reliability
 from ..data.corpus import Corpus
 from ..data.errors import OptionError
-from ..data.metrics import ccc_rows
-from ..data.scoring import THIRDS, VOTES_SCORED, ScoreRow, choose_votes_scored, score_row
+from ..data.scores.calibration import reliability
+from ..data.scores.metrics import ccc_rows
+from ..data.scores.scoring import THIRDS, VOTES_SCORED, ScoreRow, choose_votes_scored, score_row
 from .ambiguity import REDRAWS, Draw, about_thirds, concordance_in_third, cuttable, redraw, score_thirds
 from .checkpoint import CONSTANT, ModelInfo, Trained, open_model
 from .classes import by_class

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from ..data.bootstrap import by_group
 from ..data.jackknife import jackknife_of
-from ..data.metrics import group_confusion
-from ..data.scoring import confusion_statistics, limits_of
+from ..data.scores.intervals import by_group
+from ..data.scores.metrics import group_confusion
+from ..data.scores.scoring import confusion_statistics, limits_of
 from .held_out import HeldOut
 from .measures import LEVEL, Measure, by_name
 

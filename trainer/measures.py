@@ -3,12 +3,12 @@
 So a resample of speakers, a difference between two systems on the same utterances, or one between two parts of the
 speakers costs a sum over speakers, however many utterances there are. Reference: human votes and ratings alone.
 
-    sq_unbiased, log_score, jsd_bits@m, bhattacharyya@m, total_variation@m     data/scoring.py
-    kl_nats@m          KL(h || q), h the frequencies of the same m votes        data/divergences.py
-    brier              over votes, each an outcome                              data/proper_scores.py
-    accuracy, uar, macro_f1; accuracy_2best, accuracy_3best                     data/metrics.py
-    ece, distribution_ece   in `BINS` bins of equal width                       data/calibration_errors.py
-    ccc_<dimension>    with the mean human rating                               data/metrics.py
+    sq_unbiased, log_score, jsd_bits@m, bhattacharyya@m, total_variation@m     data/scores/scoring.py
+    kl_nats@m          KL(h || q), h the frequencies of the same m votes        data/scores/divergences.py
+    brier              over votes, each an outcome                              data/scores/proper_scores.py
+    accuracy, uar, macro_f1; accuracy_2best, accuracy_3best                     data/scores/metrics.py
+    ece, distribution_ece   in `BINS` bins of equal width                       data/scores/calibration.py
+    ccc_<dimension>    with the mean human rating                               data/scores/metrics.py
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,13 +16,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..data.bootstrap import Interval, OfTotals, by_group, group_sums
-from ..data.calibration_errors import distribution_ece_of, distribution_ece_totals, ece_of, ece_totals
-from ..data.divergences import kl_nats
 from ..data.jackknife import jackknife_of
-from ..data.metrics import accuracy_rows, ccc_of, ccc_rows, n_best_rows
-from ..data.proper_scores import brier, votes_at
-from ..data.scoring import ScoreRow, limits_of, score_columns, score_row
+from ..data.scores.calibration import distribution_ece_of, distribution_ece_totals, ece_of, ece_totals
+from ..data.scores.divergences import kl_nats
+from ..data.scores.intervals import Interval, OfTotals, by_group, group_sums
+from ..data.scores.metrics import accuracy_rows, ccc_of, ccc_rows, n_best_rows
+from ..data.scores.proper_scores import brier, votes_at
+from ..data.scores.scoring import ScoreRow, limits_of, score_columns, score_row
 from .held_out import HeldOut
 
 BINS = 10

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from ..data.class_balance import class_balanced, estimated_prior, expected_shares, prior_corrected
-from ..data.scoring import score_table
+from ..data.scores.class_balance import class_balanced, estimated_prior, expected_shares, prior_corrected
+from ..data.scores.scoring import score_table
 from .checkpoint import CONSTANT, ModelInfo
 from .held_out import HeldOut
 from .losses import class_weights

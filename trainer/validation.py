@@ -9,8 +9,8 @@ import torch
 
 from ..data.errors import AudioError
 from ..data.fused import Fused
-from ..data.metrics import accuracy, ccc, macro_f1, uar
-from ..data.proper_scores import log_score, sq_unbiased
+from ..data.scores.metrics import accuracy, ccc, macro_f1, uar
+from ..data.scores.proper_scores import log_score, sq_unbiased
 from .checkpoint import ModelInfo
 from .dataset import Listening, Readable, bucketed_batches, load_batches
 from .features import answer

@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..data.dirichlet import fit_dirichlet_multinomial, posterior_mean
 from ..data.errors import CorpusError
 from ..data.fused import Fused
 from ..data.policies import distributions
 from ..data.seeds import uniforms
+from ..data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial, posterior_mean
 from ..data.votes import count_votes
 
 TARGETS = ("fused", "hard", "primary", "merged", "smoothed", "disaggregated")

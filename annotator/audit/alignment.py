@@ -9,7 +9,7 @@ import numpy as np
 
 from ...data.corpus import Corpus, corpus_fingerprint
 from ...data.errors import OptionError, RunError
-from ...data.proper_scores import unbiased_ambiguity
+from ...data.scores.proper_scores import unbiased_ambiguity
 from ...data.votes import count_votes
 from ..runs import Run
 from . import panel_tables, side_by_side, variants

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.compute
 
-from ...data.agreement import single_answers
 from ...data.corpus import Corpus
-from ...data.dirichlet import fit_dirichlet_multinomial, posterior_mean
 from ...data.errors import CorpusError
 from ...data.groups import speaker_groups
+from ...data.scores.agreement import single_answers
 from ...data.seeds import uniforms
 from ...data.tables import distribution_array
+from ...data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial, posterior_mean
 from ...data.votes import count_votes
 from ..runs import Run, panel_distribution
 from .alt_scorers import HumanVotes, listed_votes

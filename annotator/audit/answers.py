@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from ...data.bootstrap import Interval
-from ...data.scoring import ScoreRow
+from ...data.scores.intervals import Interval
+from ...data.scores.scoring import ScoreRow
 from .effective_votes import Worth
 from .result import AuditResult, PanelResult, StratumRow
 

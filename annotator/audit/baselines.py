@@ -13,13 +13,13 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from scipy.special import logsumexp
 
-from ...data.dirichlet import fit_dirichlet_multinomial, posterior_mean
-from ...data.divergences import bhattacharyya, jsd_bits, total_variation
 from ...data.errors import CorpusError, OptionError
 from ...data.folds import cross_fitted
-from ...data.mixture import DirichletMixture, fit_dirichlet_mixture
-from ...data.proper_scores import log_score
+from ...data.scores.divergences import bhattacharyya, jsd_bits, total_variation
+from ...data.scores.proper_scores import log_score
 from ...data.seeds import rng_from, uniforms
+from ...data.vote_models.dirichlet_mixture import DirichletMixture, fit_dirichlet_mixture
+from ...data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial, posterior_mean
 from ...data.votes import frequencies, nested_draws
 from .reference import Reference
 

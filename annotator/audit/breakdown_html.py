@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from ...data.bootstrap import Interval
+from ...data.scores.intervals import Interval
 from . import pictures
 from .html_table import cell, framed, table
 from .result import AuditResult, LabelRow, StratumRow

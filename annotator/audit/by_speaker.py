@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...data.bootstrap import NO_LIMITS, Interval, OfTotals, by_group, group_sums
+from ...data.scores.intervals import NO_LIMITS, Interval, OfTotals, by_group, group_sums
 from .scorer import Scorer
 
 

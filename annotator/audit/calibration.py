@@ -15,8 +15,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from ...data.bootstrap import by_group
-from ...data.divergences import as_distribution
+from ...data.scores.divergences import as_distribution
+from ...data.scores.intervals import by_group
 from ..fusion.calibrated_prior import EmpiricalBayes, fit_empirical_bayes
 from ..fusion.latent_mixture import LatentMixture, fit_latent_mixture
 from .baselines import REFIT_STEPS, fitted_anew, fitted_part

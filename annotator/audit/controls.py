@@ -23,10 +23,10 @@ from html import escape
 
 import numpy as np
 
-from ...data.bootstrap import Interval
 from ...data.corpus import Corpus
 from ...data.errors import OptionError, RunError
-from ...data.proper_scores import sq_unbiased
+from ...data.scores.intervals import Interval
+from ...data.scores.proper_scores import sq_unbiased
 from ..runs import Run
 from . import baselines
 from .answers import count, figure, worth_figure

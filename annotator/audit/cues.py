@@ -19,9 +19,9 @@ from itertools import combinations
 
 import numpy as np
 
-from ...data.bootstrap import Interval, by_group, group_codes
 from ...data.corpus import Corpus
 from ...data.jackknife import jackknife_of
+from ...data.scores.intervals import Interval, by_group, group_codes
 from ..runs import Run
 from .answers import count, figure
 from .by_speaker import holm

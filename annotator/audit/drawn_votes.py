@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...data.bootstrap import group_codes
-from ...data.divergences import as_distribution
-from ...data.proper_scores import agreement_of_pairs
+from ...data.scores.divergences import as_distribution
+from ...data.scores.intervals import group_codes
+from ...data.scores.proper_scores import agreement_of_pairs
 from ...data.seeds import rng_from, uniforms
 from .baselines import fitted_part
 from .by_speaker import Speakers

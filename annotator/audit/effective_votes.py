@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...data.bootstrap import Interval
 from ...data.corpus import Corpus
+from ...data.scores.intervals import Interval
 from . import baselines
 from .calibration import CALIBRATIONS, Calibrated, chosen
 from .crossing import crossing, undefined

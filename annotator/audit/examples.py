@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ...data.corpus import Corpus
-from ...data.divergences import as_distribution, jsd_bits
-from ...data.proper_scores import sq_unbiased
+from ...data.scores.divergences import as_distribution, jsd_bits
+from ...data.scores.proper_scores import sq_unbiased
 from .reference import Reference
 from .result import Example
 

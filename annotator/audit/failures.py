@@ -17,12 +17,12 @@ from html import escape
 import numpy as np
 from scipy import stats
 
-from ...data.bootstrap import Interval
 from ...data.corpus import Corpus
 from ...data.jackknife import jackknife_of
-from ...data.metrics import plurality
-from ...data.proper_scores import sq_unbiased
-from ...data.scoring import THIRDS
+from ...data.scores.intervals import Interval
+from ...data.scores.metrics import plurality
+from ...data.scores.proper_scores import sq_unbiased
+from ...data.scores.scoring import THIRDS
 from .answers import count, figure
 from .by_speaker import Speakers, holm, speakers_of
 from .factors import Factor, factors_of, names_of

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ...data.bootstrap import Interval
-from ...data.scoring import ScoreRow
+from ...data.scores.intervals import Interval
+from ...data.scores.scoring import ScoreRow
 from .result import AuditResult
 
 FIGURES = pa.schema(

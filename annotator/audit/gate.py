@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ...data.bootstrap import Interval
 from ...data.errors import OptionError
-from ...data.scoring import ScoreRow
+from ...data.scores.intervals import Interval
+from ...data.scores.scoring import ScoreRow
 from .result import AuditResult, Check, PanelResult
 
 EXIT_CODE = 3

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...data.corpus import Corpus
-from ...data.proper_scores import sq_unbiased
-from ...data.scoring import ScoreRow, score_row, strata_thirds
+from ...data.scores.proper_scores import sq_unbiased
+from ...data.scores.scoring import ScoreRow, score_row, strata_thirds
 from . import baselines, variants
 from .effective_votes import HumanCurve
 from .noninferiority import vote_scores

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from ...data.bootstrap import Interval
-from ...data.scoring import ScoreRow
+from ...data.scores.intervals import Interval
+from ...data.scores.scoring import ScoreRow
 from .answers import figure
 
 

@@ -19,9 +19,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from ...data.bootstrap import Interval, by_group
-from ...data.divergences import as_distribution
-from ...data.proper_scores import agreement_of_pairs
+from ...data.scores.divergences import as_distribution
+from ...data.scores.intervals import Interval, by_group
+from ...data.scores.proper_scores import agreement_of_pairs
 from ...data.tables import distribution_array
 from ...data.votes import frequencies
 from ..runs import Run

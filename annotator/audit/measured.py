@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...data.corpus import Corpus
-from ...data.proper_scores import sq_unbiased
+from ...data.scores.proper_scores import sq_unbiased
 from ...data.votes import frequencies
 from ..runs import Run
 from . import baselines, panel_tables

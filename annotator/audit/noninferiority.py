@@ -23,8 +23,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...data.bootstrap import Interval
-from ...data.proper_scores import log_score
+from ...data.scores.intervals import Interval
+from ...data.scores.proper_scores import log_score
 from ...data.votes import frequencies
 from .baselines import People
 from .panels import Panel

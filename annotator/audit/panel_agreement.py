@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from ...data.agreement import ac1_of, fleiss_of, share_rows
-from ...data.bootstrap import Interval
 from ...data.corpus import Corpus
 from ...data.krippendorff import alpha_of, alpha_rows
+from ...data.scores.agreement import ac1_of, fleiss_of, share_rows
+from ...data.scores.intervals import Interval
 from ...data.seeds import uniforms
 from ...data.tables import distribution_array
 from ...data.votes import count_votes

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...data.divergences import as_distribution
-from ...data.proper_scores import sq_unbiased_by_label, unbiased_ambiguity
-from ...data.scoring import THIRDS
+from ...data.scores.divergences import as_distribution
+from ...data.scores.proper_scores import sq_unbiased_by_label, unbiased_ambiguity
+from ...data.scores.scoring import THIRDS
 from ...data.votes import frequencies
 from .panels import Panel
 from .result import LabelRow, StratumRow

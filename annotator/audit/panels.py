@@ -14,7 +14,7 @@ import pyarrow.compute
 from ...data.corpus import Corpus
 from ...data.errors import CorpusError, LabelError, RunError
 from ...data.labels import LabelSet
-from ...data.proper_scores import unbiased_ambiguity
+from ...data.scores.proper_scores import unbiased_ambiguity
 from ...data.votes import count_votes, frequencies
 from ..runs import Run, panel_distribution, synthetic_counts
 from .baselines import smoothed

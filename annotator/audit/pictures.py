@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...data.bootstrap import Interval
-from ...data.scoring import ScoreRow
+from ...data.scores.intervals import Interval
+from ...data.scores.scoring import ScoreRow
 from ...data.seeds import rng_from
 from .answers import figure
 from .result import AuditResult, Example, PanelResult, StratumRow

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ...data.bootstrap import group_codes
+from ...data.scores.intervals import group_codes
 from . import baselines
 from .replicates import blocks_of
 from .scorer import Scorer

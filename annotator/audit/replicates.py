@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from ...data.bootstrap import BOOTSTRAP_FROM
 from ...data.folds import group_folds
+from ...data.scores.intervals import BOOTSTRAP_FROM
 
 # So many blocks stand for sixty speakers and more.
 BLOCKS = 30

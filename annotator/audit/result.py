@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...data.bootstrap import Interval
-from ...data.scoring import ScoreRow
+from ...data.scores.intervals import Interval
+from ...data.scores.scoring import ScoreRow
 from .effective_votes import CurveValue, EffectiveVotes
 from .independence import Independence
 from .noninferiority import NonInferiority

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from ...data.bootstrap import Interval
-from ...data.divergences import jsd_bits
+from ...data.scores.divergences import jsd_bits
+from ...data.scores.intervals import Interval
 from .answers import count, figure
 from .by_speaker import interval_of
 from .drawn_votes import DrawnVotes, expected_sq

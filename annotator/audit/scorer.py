@@ -11,11 +11,11 @@ from typing import Literal
 
 import numpy as np
 
-from ...data.bootstrap import NO_LIMITS, Interval, OfTotals, by_group, group_codes, group_sums
-from ...data.divergences import as_distribution
-from ...data.metrics import group_confusion, reference_classes
-from ...data.proper_scores import log_score
-from ...data.scoring import ScoreRow, confusion_statistics, limits_of, row_scores, score_row
+from ...data.scores.divergences import as_distribution
+from ...data.scores.intervals import NO_LIMITS, Interval, OfTotals, by_group, group_codes, group_sums
+from ...data.scores.metrics import group_confusion, reference_classes
+from ...data.scores.proper_scores import log_score
+from ...data.scores.scoring import ScoreRow, confusion_statistics, limits_of, row_scores, score_row
 from .reference import Reference
 
 # A constant of so small a mean squared error leaves nothing to close: half a vote added to each of six labels of people

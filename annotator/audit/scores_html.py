@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...data.scoring import ScoreRow
+from ...data.scores.scoring import ScoreRow
 from . import pictures, side_by_side
 from .answers import count
 from .html_table import cell, framed, table

@@ -22,9 +22,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ...data.bootstrap import Interval, by_group
 from ...data.corpus import Corpus
 from ...data.errors import RunError
+from ...data.scores.intervals import Interval, by_group
 from ..runs import Run
 from .between_runs import compared
 from .design import answers, design

@@ -12,8 +12,8 @@ from itertools import combinations
 
 import numpy as np
 
-from ...data.proper_scores import log_score
-from ...data.scoring import ScoreRow, row_scores, score_row
+from ...data.scores.proper_scores import log_score
+from ...data.scores.scoring import ScoreRow, row_scores, score_row
 from .html_table import cell, table
 from .panels import Panel
 from .scorer import Scorer

@@ -9,7 +9,7 @@ from html import escape
 import numpy as np
 
 from ...data.corpus import Corpus
-from ...data.proper_scores import log_score
+from ...data.scores.proper_scores import log_score
 from ...data.votes import frequencies
 from .answers import figure
 from .factors import names_of

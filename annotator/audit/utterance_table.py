@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...data.corpus import Corpus
-from ...data.scoring import row_scores
+from ...data.scores.scoring import row_scores
 from .result import AuditResult, Rows
 from .scorer import Scorer, panel_ambiguity
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute
 
 from ...data.corpus import Corpus
-from ...data.divergences import jsd_bits
-from ...data.proper_scores import log_score, sq_unbiased
-from ...data.scoring import THIRDS, strata_thirds
+from ...data.scores.divergences import jsd_bits
+from ...data.scores.proper_scores import log_score, sq_unbiased
+from ...data.scores.scoring import THIRDS, strata_thirds
 from . import baselines
 from .reference import Reference
 from .scorer import Scorer

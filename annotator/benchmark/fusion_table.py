@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ...data.bootstrap import by_group
-from ...data.divergences import jsd_bits
 from ...data.labels import LabelSet
-from ...data.proper_scores import log_score, sq_unbiased, unbiased_ambiguity
+from ...data.scores.divergences import jsd_bits
+from ...data.scores.intervals import by_group
+from ...data.scores.proper_scores import log_score, sq_unbiased, unbiased_ambiguity
 from ..fusion.auto import THIRDS, plurality
 
 SCORES = ("sq_unbiased", "log_score", "jsd_bits")

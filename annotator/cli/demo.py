@@ -166,7 +166,7 @@ def evaluate_all(predictions: dict[str, Path], corpus: "Corpus", seed: int) -> d
 
 def difference(predictions: dict[str, Path], target: str, corpus: "Corpus", seed: int) -> list[dict[str, Any]]:
     """Paired differences of one model's scores less those of the model of human votes alone."""
-    from ...data.scoring import VOTES_SCORED, paired_table
+    from ...data.scores.scoring import VOTES_SCORED, paired_table
     from ...trainer import read_prediction
     from ...trainer.held_out import reference
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ...data.scoring import THIRDS
+from ...data.scores.scoring import THIRDS
 from ..audit.answers import count, figure
 from ..audit.html_table import framed, table
 from .definitions import definition

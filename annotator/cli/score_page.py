@@ -8,9 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ...data.bootstrap import Interval
 from ...data.errors import OptionError, OutputError, SerannError
 from ...data.files import atomic_file, finite, read_json, write_json
+from ...data.scores.intervals import Interval
 from ..audit.html_table import cell
 from .definitions import definitions
 

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...data.bootstrap import Interval
+from ...data.scores.intervals import Interval
 from .cross_fit import CrossFit, interval_of, require_pairs, untaught
 from .evidence import Blend, Evidence, require_votes, source_column
 from .fitted import fit_prior

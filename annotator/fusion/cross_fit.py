@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ...data.bootstrap import Interval, by_group
 from ...data.errors import CorpusError, OptionError
+from ...data.scores.intervals import Interval, by_group
 from ...data.seeds import rng_from
 from .evidence import Evidence
 from .fitted import Fitted, LeftOut, Proxies

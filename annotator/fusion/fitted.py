@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from ...data.mixture import fit_dirichlet_mixture
 from ...data.seeds import seed_from
+from ...data.vote_models.dirichlet_mixture import fit_dirichlet_mixture
 from .calibrated_prior import EmpiricalBayes, fit_empirical_bayes, posterior, unheard
 from .latent_mixture import Heard, LatentMixture, fit_latent_mixture, spoke, without_one
 

@@ -25,9 +25,9 @@ import numpy as np
 from scipy.special import gammaln, psi, zeta
 
 from ...data.count_terms import PSEUDO_VOTES, STRENGTHS, CountTerms
-from ...data.dirichlet import distinct_rows
-from ...data.mixture import PSEUDO_UTTERANCES, DirichletMixture, start
 from ...data.seeds import rng_from
+from ...data.vote_models.dirichlet_mixture import PSEUDO_UTTERANCES, DirichletMixture, start
+from ...data.vote_models.dirichlet_multinomial import distinct_rows
 
 COMPONENTS = 12
 # Thirty steps are within .0005 bits of a hundred and fifty (CREMA-D), at a fifth of the time.

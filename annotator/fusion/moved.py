@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...data.bootstrap import Interval
-from ...data.divergences import jsd_bits
+from ...data.scores.divergences import jsd_bits
+from ...data.scores.intervals import Interval
 from ...data.seeds import rng_from
 from ...data.votes import frequencies
 from .auto import cut, plurality

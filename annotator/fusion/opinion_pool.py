@@ -19,8 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from ...data.dirichlet import fit_dirichlet_multinomial, posterior_mean
 from ...data.errors import OptionError
+from ...data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial, posterior_mean
 from .cross_fit import FOLDS, require_pairs, subsample
 from .evidence import Blend, Evidence, averaged, require_runs, require_votes, source_column
 from .latent_mixture import log_share, without_one

@@ -6,8 +6,8 @@ import math
 from html import escape
 from pathlib import Path
 
-from ...data.bootstrap import Interval
 from ...data.corpus import Corpus
+from ...data.scores.intervals import Interval
 from .. import audit
 from ..audit.answers import count, figure
 from ..audit.html_table import bounds, cell, framed, table

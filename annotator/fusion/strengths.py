@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from ...data.bootstrap import Interval
+from ...data.scores.intervals import Interval
 from ...data.seeds import rng_from
 from .cross_fit import CrossFit
 from .evidence import Blend, Evidence

@@ -13,7 +13,7 @@ from ...annotator.models.packed_prompt import Branch, answer_logp, pack_row
 from ...prompts.loader import Panel, render
 from ..audio import utterance_audio
 from ..corpus import Corpus
-from ..divergences import jsd_bits
+from ..scores.divergences import jsd_bits
 from ..votes import count_votes, frequencies
 
 

@@ -12,7 +12,7 @@ import torch
 
 from ...annotator.models.families import AudioLanguageModel, Features
 from ...annotator.models.packed_prompt import answer_logp
-from ..divergences import jsd_bits
+from ..scores.divergences import jsd_bits
 from .lessons import Clip, Lesson, Teacher, audio_tokens, batches
 from .plan import LABELS
 

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from ..errors import CorpusError
 from .base import Imported
-from .sheets import plain_text
 from .sounds import Embedded, split_ending
+from .tables.sheets import plain_text
 
 # pyarrow makes its compute functions at import, so type checkers do not know them.
 pc: Any = pyarrow.compute

@@ -7,7 +7,7 @@ from ..errors import SerannError
 from ..files import read_json
 from ..labels import LabelSet
 from .base import Options
-from .columns import load_mapping
+from .tables.columns import load_mapping
 
 
 def with_exported_facts(folder: Path, options: Options) -> tuple[Options, bool]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..schemas import UTTERANCES
-from .sheets import Sheet, plain_text, text_of
+from .tables.sheets import Sheet, plain_text, text_of
 
 
 def further_columns(

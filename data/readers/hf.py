@@ -33,11 +33,11 @@ import pyarrow as pa
 
 from ..errors import CorpusError, OptionError
 from .base import Imported, Options, Reader, refuse
-from .columns import load_mapping
 from .embedded_sounds import Chunks, is_sound, parquet_chunks, sound_cells, with_sounds
 from .exported import with_exported_facts
-from .sheets import Line, Sheet, parquet_schema, read_parquet
 from .sounds import Embedded
+from .tables.columns import load_mapping
+from .tables.sheets import Line, Sheet, parquet_schema, read_parquet
 from .tabular import Sheets, read_tables
 from .text import read_text
 

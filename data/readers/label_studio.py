@@ -36,10 +36,10 @@ from urllib.parse import parse_qs, unquote, urlparse
 
 from ..errors import CorpusError, OptionError
 from .base import Imported, Options, Reader, refuse
-from .columns import load_mapping
 from .exported import with_exported_facts
-from .sheets import Line, Sheet, plain_json, text_of
 from .sounds import split_ending
+from .tables.columns import load_mapping
+from .tables.sheets import Line, Sheet, plain_json, text_of
 from .tabular import Sheets, read_tables
 from .text import read_text
 from .usual_names import USUAL, plain_name

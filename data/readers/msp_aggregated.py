@@ -12,7 +12,7 @@ from ..errors import CorpusError
 from ..keys import occurrence
 from ..labels import LabelSet
 from ..tables import PROBLEMS, from_rows
-from .msp_answers import read_table
+from .msp import read_table
 from .msp_detailed import Detailed, spell
 from .records import distinct, numbers, stems
 

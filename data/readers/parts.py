@@ -9,9 +9,9 @@ from ..errors import LabelError, OptionError, list_problems
 from ..labels import LABEL_SETS, LabelSet
 from .ballots import Counter, ballots, counter_for
 from .base import Options
-from .columns import Roles, TableMapping, assign
-from .sheets import Line, Sheet, text_of
 from .sounds import Embedded, split_ending
+from .tables.columns import Roles, TableMapping, assign
+from .tables.sheets import Line, Sheet, text_of
 
 # More labels than this, found in a column and named by nobody, are free text.
 MOST_LABELS = 40

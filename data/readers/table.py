@@ -43,8 +43,8 @@ from pathlib import Path
 
 from ..errors import OptionError
 from .base import Imported, Options, Reader, refuse
-from .columns import load_mapping
-from .sheets import SUFFIXES, read_sheet
+from .tables.columns import load_mapping
+from .tables.sheets import SUFFIXES, read_sheet
 from .tabular import Sheets, read_tables
 
 USUAL_FILES = {

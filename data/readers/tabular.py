@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from ..schemas import DIMENSIONS
 from .base import Gatherer, Imported, Options
-from .columns import check_said, load_mapping
-from .filling import Reading, add_long_ratings, add_ratings, add_utterances, add_votes
 from .parts import Part, label_set_of, named_labels, no_votes, part_of, without
-from .sheets import Sheet, text_of, unnest
 from .sounds import Embedded, SoundFinder
+from .tables.columns import check_said, load_mapping
+from .tables.filling import Reading, add_long_ratings, add_ratings, add_utterances, add_votes
+from .tables.sheets import Sheet, text_of, unnest
 
 
 class Sheets(NamedTuple):

@@ -18,8 +18,8 @@ from serann.data.demo.sentences import sentences
 from serann.data.demo.synthesis import make_voice
 from serann.data.demo.targets import FOCUSES, focus_target
 from serann.data.demo.training import Average, Guide, Options, batch_features, hide_bands, loss_of, rate_at, train
-from serann.data.divergences import jsd_bits
 from serann.data.errors import OptionError
+from serann.data.scores.divergences import jsd_bits
 from serann.prompts.loader import load_panel
 
 

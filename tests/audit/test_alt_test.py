@@ -23,13 +23,13 @@ from serann.annotator.audit.alt_test_section import alt_test_of, plurality, to_h
 from serann.annotator.audit.result import _plain
 from serann.annotator.cli import app, main
 from serann.annotator.runs import open_run
-from serann.data.bootstrap import by_group
 from serann.data.corpus import write_corpus
-from serann.data.dirichlet import fit_dirichlet_multinomial
 from serann.data.errors import CorpusError, LabelError, OptionError, SerannError, TableError
 from serann.data.labels import LABEL_SETS
 from serann.data.readers import Options, load_reader
+from serann.data.scores.intervals import by_group
 from serann.data.tables import VOTES, from_rows
+from serann.data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial
 from typer.testing import CliRunner
 
 # --- the paper's procedure, one human and one item at a time ----------------------------------------------------------

@@ -11,7 +11,7 @@ from serann.annotator.audit.methods import methods
 from serann.annotator.audit.report import render
 from serann.annotator.runs import open_run, synthetic_counts
 from serann.data.corpus import write_corpus
-from serann.data.proper_scores import unbiased_ambiguity
+from serann.data.scores.proper_scores import unbiased_ambiguity
 from serann.data.tables import VOTES, from_rows
 
 GOOD = {f"good-{i}": 0.0 for i in range(9)}

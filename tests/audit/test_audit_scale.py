@@ -12,13 +12,13 @@ from serann.annotator.audit import baselines
 from serann.annotator.audit.reference import Reference
 from serann.annotator.audit.scorer import Scorer
 from serann.data import blocks
-from serann.data.bootstrap import group_codes, group_sums
-from serann.data.dirichlet import distinct_rows
-from serann.data.divergences import hellinger, jsd_bits, manhattan, total_variation
 from serann.data.labels import LABEL_SETS
-from serann.data.metrics import accuracy_rows, confusion_rows, group_confusion, item_r2_rows, plurality
-from serann.data.proper_scores import brier, log_score, sq_unbiased, sq_unbiased_by_label
-from serann.data.scoring import score_table
+from serann.data.scores.divergences import hellinger, jsd_bits, manhattan, total_variation
+from serann.data.scores.intervals import group_codes, group_sums
+from serann.data.scores.metrics import accuracy_rows, confusion_rows, group_confusion, item_r2_rows, plurality
+from serann.data.scores.proper_scores import brier, log_score, sq_unbiased, sq_unbiased_by_label
+from serann.data.scores.scoring import score_table
+from serann.data.vote_models.dirichlet_multinomial import distinct_rows
 from serann.data.votes import draw_counts, nested_draws
 
 SCORES = (

@@ -12,7 +12,7 @@ from serann.annotator.audit.scorer import Scorer
 from serann.data.holdout import hold_out, write_division
 from serann.data.importing import import_corpus
 from serann.data.readers import Options
-from serann.data.scoring import strata_thirds
+from serann.data.scores.scoring import strata_thirds
 
 pytestmark = [
     pytest.mark.corpora,

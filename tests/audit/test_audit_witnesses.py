@@ -18,7 +18,7 @@ from serann.annotator.audit.panels import line_up
 from serann.annotator.audit.reference import build_reference
 from serann.annotator.audit.scorer import Scorer
 from serann.annotator.runs import open_run
-from serann.data.scoring import THIRDS, strata_thirds
+from serann.data.scores.scoring import THIRDS, strata_thirds
 
 DRAWS, M = 3, 4
 GOOD = {f"good-{i}": 0.0 for i in range(9)}

@@ -23,8 +23,8 @@ from serann.annotator.audit.reference import build_reference
 from serann.annotator.audit.worth_parts import subgroups
 from serann.annotator.runs import open_run
 from serann.data.holdout import hold_out, write_division
-from serann.data.mixture import DirichletMixture
-from serann.data.proper_scores import sq_unbiased
+from serann.data.scores.proper_scores import sq_unbiased
+from serann.data.vote_models.dirichlet_mixture import DirichletMixture
 from serann.data.votes import count_votes, split_counts
 
 

@@ -17,8 +17,8 @@ from serann.annotator.audit.scorer import Scorer
 from serann.annotator.audit.speaker_contrasts import against_the_rest
 from serann.annotator.runs import open_run
 from serann.data.jackknife import jackknife_of
-from serann.data.proper_scores import log_score, sq_unbiased
-from serann.data.scoring import strata_thirds
+from serann.data.scores.proper_scores import log_score, sq_unbiased
+from serann.data.scores.scoring import strata_thirds
 
 GOOD = {f"good-{i}": 0.0 for i in range(9)}
 

@@ -29,9 +29,9 @@ from serann.annotator.audit.notes import notes
 from serann.annotator.audit.panels import Panel
 from serann.annotator.audit.replicates import Replicates
 from serann.annotator.audit.scorer import Scorer
-from serann.data.bootstrap import Interval
-from serann.data.mixture import DirichletMixture, fit_dirichlet_mixture
-from serann.data.proper_scores import sq_unbiased
+from serann.data.scores.intervals import Interval
+from serann.data.scores.proper_scores import sq_unbiased
+from serann.data.vote_models.dirichlet_mixture import DirichletMixture, fit_dirichlet_mixture
 
 POPULATION = 24_000
 # Saturation and worth, whose fits take longest, have 1,000 corpora. The others have 2,000, for .5 % of binomial error:

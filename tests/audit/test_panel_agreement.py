@@ -15,8 +15,8 @@ from serann.annotator.audit.reference import build_reference
 from serann.annotator.audit.result import _plain
 from serann.annotator.audit.scorer import Scorer
 from serann.annotator.runs import open_run
-from serann.data.agreement import fleiss_kappa, gwet_ac1
 from serann.data.krippendorff import krippendorff_alpha
+from serann.data.scores.agreement import fleiss_kappa, gwet_ac1
 
 GOOD = {f"good-{i}": 0.0 for i in range(9)}
 

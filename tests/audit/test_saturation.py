@@ -16,9 +16,9 @@ from serann.annotator.audit.reference import build_reference
 from serann.annotator.audit.result import CurvePoint, _plain
 from serann.annotator.audit.scorer import Scorer
 from serann.annotator.runs import open_run
-from serann.data.divergences import jsd_bits
-from serann.data.proper_scores import sq_unbiased
-from serann.data.scoring import ScoreRow
+from serann.data.scores.divergences import jsd_bits
+from serann.data.scores.proper_scores import sq_unbiased
+from serann.data.scores.scoring import ScoreRow
 
 GOOD = {f"good-{i}": 0.0 for i in range(9)}
 X = np.arange(1, 21.0)

@@ -11,13 +11,13 @@ from serann.annotator.audit.by_speaker import holm
 from serann.annotator.audit.reference import build_reference
 from serann.annotator.audit.result import _plain
 from serann.annotator.audit.scorer import Scorer
-from serann.data import divergences as d
-from serann.data.bootstrap import by_group
-from serann.data.calibration_errors import distribution_ece, ece
 from serann.data.jackknife import jackknife_of
-from serann.data.metrics import item_r2_rows, r2_by_class
-from serann.data.proper_scores import log_score
-from serann.data.scoring import ScoreRow
+from serann.data.scores import divergences as d
+from serann.data.scores.calibration import distribution_ece, ece
+from serann.data.scores.intervals import by_group
+from serann.data.scores.metrics import item_r2_rows, r2_by_class
+from serann.data.scores.proper_scores import log_score
+from serann.data.scores.scoring import ScoreRow
 
 DIVERGENCES = (d.jsd_bits, d.jsd_nats, d.jsd_root, d.bhattacharyya, d.total_variation, d.hellinger, d.manhattan)
 GOOD = {f"good-{i}": 0.0 for i in range(9)}

@@ -48,7 +48,7 @@ from serann.data.corpus import Corpus, open_corpus, take
 from serann.data.demo.make_corpus import make_corpus
 from serann.data.errors import OptionError
 from serann.data.holdout import hold_out, write_division
-from serann.data.scoring import VOTES_SCORED
+from serann.data.scores.scoring import VOTES_SCORED
 from serann.data.seeds import rng_from, uniforms
 from serann.data.tables import DISTRIBUTIONS, distribution_array, read_table
 from serann.trainer import open_model, train

@@ -34,11 +34,11 @@ import soxr
 import transformers
 from serann.annotator.fusion import fuse
 from serann.data.audio import SAMPLE_RATE, load_audio
-from serann.data.bootstrap import by_group
 from serann.data.corpus import Corpus, write_corpus
 from serann.data.holdout import hold_out
 from serann.data.importing import import_corpus
-from serann.data.metrics import confusion_rows, macro_f1_of, uar_of
+from serann.data.scores.intervals import by_group
+from serann.data.scores.metrics import confusion_rows, macro_f1_of, uar_of
 from serann.data.seeds import rng_from
 from serann.data.tables import UTTERANCES, VOTES, from_rows
 from serann.trainer import open_model, train

@@ -11,9 +11,6 @@ import pytest
 from fixtures.simulated import simulated_corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serann.data import agreement as agreement_module
-from serann.data.agreement import agreement, answer_counts, fleiss_kappa, fleiss_kappa_paper, gwet_ac1, single_answers
-from serann.data.bootstrap import by_group
 from serann.data.corpus import write_corpus
 from serann.data.errors import OptionError
 from serann.data.groups import speaker_groups
@@ -25,6 +22,16 @@ from serann.data.krippendorff import (
     ordinal_alpha,
 )
 from serann.data.labels import LABEL_SETS
+from serann.data.scores import agreement as agreement_module
+from serann.data.scores.agreement import (
+    agreement,
+    answer_counts,
+    fleiss_kappa,
+    fleiss_kappa_paper,
+    gwet_ac1,
+    single_answers,
+)
+from serann.data.scores.intervals import by_group
 from serann.data.tables import RATINGS, UTTERANCES, VOTES, from_rows
 
 FOUR = LABEL_SETS["iemocap4"]

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from scipy import special, stats
-from serann.data.bootstrap import by_group
-from serann.data.dirichlet import fit_dirichlet_multinomial, posterior_mean
 from serann.data.folds import cross_fitted, group_folds
-from serann.data.metrics import ccc, ccc_of, ccc_rows
+from serann.data.scores.intervals import by_group
+from serann.data.scores.metrics import ccc, ccc_of, ccc_rows
+from serann.data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial, posterior_mean
 
 
 def speakers(count, seed=0, least=3, most=12):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from serann.data.class_balance import class_balanced, estimated_prior, expected_shares, prior_corrected
+from serann.data.scores.class_balance import class_balanced, estimated_prior, expected_shares, prior_corrected
 from serann.trainer.prior import own_confusion, why_undetermined
 
 

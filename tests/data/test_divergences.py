@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial import distance
 from scipy.stats import entropy
-from serann.data import divergences as d
+from serann.data.scores import divergences as d
 
 P, Q = np.array([0.6, 0.2, 0.2, 0.0]), np.array([1.0, 0.0, 0.0, 0.0])
 ALL = [d.jsd_bits, d.jsd_nats, d.jsd_root, d.bhattacharyya, d.total_variation, d.manhattan, d.hellinger]

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from serann.data import metrics as m
-from serann.data.divergences import bhattacharyya
 from serann.data.labels import LABEL_SETS
-from serann.data.proper_scores import log_score, sq_unbiased
-from serann.data.scoring import paired_table, score_table, strata_thirds
+from serann.data.scores import metrics as m
+from serann.data.scores.divergences import bhattacharyya
+from serann.data.scores.proper_scores import log_score, sq_unbiased
+from serann.data.scores.scoring import paired_table, score_table, strata_thirds
 
 
 @pytest.fixture

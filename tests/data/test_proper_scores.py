@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from serann.data import proper_scores as s
-from serann.data.divergences import jsd_bits
+from serann.data.scores import proper_scores as s
+from serann.data.scores.divergences import jsd_bits
 
 
 def simulated(m, utterances=20_000, labels=5, seed=0):

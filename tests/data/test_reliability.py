@@ -5,10 +5,10 @@ from itertools import permutations
 import numpy as np
 import pytest
 from fixtures.simulated import RATERS, simulated_corpus
-from serann.data.agreement import single_answers
 from serann.data.corpus import write_corpus
 from serann.data.labels import LABEL_SETS
-from serann.data.reliability import _sums, holm, rater_reliability, reliability_summary
+from serann.data.scores.agreement import single_answers
+from serann.data.scores.reliability import _sums, holm, rater_reliability, reliability_summary
 from serann.data.tables import UTTERANCES, VOTES, from_rows
 
 FOUR = LABEL_SETS["iemocap4"]

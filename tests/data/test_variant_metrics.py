@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from scipy.spatial import distance
-from serann.data import calibration_errors as ce
-from serann.data import divergences as d
-from serann.data import metrics as m
-from serann.data import proper_scores as s
+from serann.data.scores import calibration as ce
+from serann.data.scores import divergences as d
+from serann.data.scores import metrics as m
+from serann.data.scores import proper_scores as s
 
 P, Q = np.array([0.6, 0.2, 0.2, 0.0]), np.array([1.0, 0.0, 0.0, 0.0])
 

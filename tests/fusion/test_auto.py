@@ -11,7 +11,7 @@ from serann.annotator.fusion.cross_fit import FOLDS, CrossFit, subsample
 from serann.annotator.fusion.fitted import fit_prior
 from serann.annotator.fusion.latent_class import final_fits, power_fits
 from serann.data.errors import CorpusError, OptionError
-from serann.data.proper_scores import sq_unbiased
+from serann.data.scores.proper_scores import sq_unbiased
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from serann.annotator.fusion.moved import distances, moved
 from serann.annotator.fusion.strengths import by_label, delete_a_group, kinds_of, strengths
 from serann.annotator.runs import open_run
 from serann.data.errors import OptionError
-from serann.data.mixture import DirichletMixture
+from serann.data.vote_models.dirichlet_mixture import DirichletMixture
 from typer import Typer
 from typer.testing import CliRunner
 

@@ -8,8 +8,8 @@ from fixtures.simulated_fusion import simulated_evidence
 from serann.annotator.fusion import STRATEGIES
 from serann.annotator.fusion.cross_fit import FOLDS
 from serann.data.errors import CorpusError, OptionError
-from serann.data.mixture import fit_dirichlet_mixture
-from serann.data.proper_scores import sq_unbiased
+from serann.data.scores.proper_scores import sq_unbiased
+from serann.data.vote_models.dirichlet_mixture import fit_dirichlet_mixture
 
 
 def test_a_folds_distributions_are_those_of_a_mixture_fitted_to_the_other_folds():

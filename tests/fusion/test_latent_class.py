@@ -10,7 +10,7 @@ from serann.annotator.fusion import STRATEGIES
 from serann.annotator.fusion.fitted import FittedPrior, Proxies, fit_prior
 from serann.annotator.fusion.latent_mixture import Answers, fit_latent_mixture
 from serann.data.count_terms import CountTerms
-from serann.data.proper_scores import sq_unbiased
+from serann.data.scores.proper_scores import sq_unbiased
 
 
 @pytest.mark.parametrize("exact", [False, True])

@@ -13,13 +13,13 @@ from serann.annotator.fusion import STRATEGIES, Blend, Evidence, gather
 from serann.annotator.fusion.latent_mixture import fit_latent_mixture, softmax
 from serann.annotator.fusion.next_votes import choose_next, corpus_shares, draw_sample, expected_gain, list_next
 from serann.annotator.runs import open_run
-from serann.data.bootstrap import Interval, by_group
 from serann.data.corpus import open_corpus
 from serann.data.errors import CorpusError, OptionError, OutputError
 from serann.data.folds import group_folds
 from serann.data.labels import LabelSet
-from serann.data.mixture import fit_dirichlet_mixture
-from serann.data.proper_scores import sq_unbiased
+from serann.data.scores.intervals import Interval, by_group
+from serann.data.scores.proper_scores import sq_unbiased
+from serann.data.vote_models.dirichlet_mixture import fit_dirichlet_mixture
 from serann.data.votes import split_counts
 from typer.testing import CliRunner
 

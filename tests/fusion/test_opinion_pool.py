@@ -7,9 +7,9 @@ import pytest
 from fixtures.simulated_fusion import simulated_evidence, with_proxy
 from serann.annotator.fusion import STRATEGIES
 from serann.annotator.fusion.opinion_pool import against_others, best_weight, pooled
-from serann.data.dirichlet import fit_dirichlet_multinomial, posterior_mean
 from serann.data.errors import OptionError
-from serann.data.proper_scores import sq_unbiased
+from serann.data.scores.proper_scores import sq_unbiased
+from serann.data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial, posterior_mean
 
 POOL = STRATEGIES["opinion-pool"]
 

@@ -10,7 +10,7 @@ from serann.annotator.fusion.calibrated_prior import fit_empirical_bayes
 from serann.annotator.fusion.cross_fit import FOLDS, CrossFit
 from serann.annotator.fusion.fitted import fit_human_mixture
 from serann.annotator.fusion.proxy import RunEvidence
-from serann.data.proper_scores import sq_unbiased
+from serann.data.scores.proper_scores import sq_unbiased
 
 
 def heard_in(run: RunEvidence, rows: np.ndarray, order: tuple[int, ...]) -> RunEvidence:

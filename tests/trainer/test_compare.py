@@ -25,7 +25,7 @@ from serann.annotator.fusion import fuse
 from serann.data.audio import utterance_audio
 from serann.data.corpus import open_corpus, write_corpus
 from serann.data.labels import LABEL_SETS
-from serann.data.proper_scores import log_score
+from serann.data.scores.proper_scores import log_score
 from serann.data.tables import DISTRIBUTIONS, read_table
 from serann.data.votes import count_votes
 from serann.trainer import compare, evaluate, open_model, predict, read_model_info, read_prediction, train

@@ -11,7 +11,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.special import rel_entr, softmax
 from scipy.stats import dirichlet_multinomial as scipy_dm
 from serann.data.errors import OptionError
-from serann.data.metrics import ccc
+from serann.data.scores.metrics import ccc
 from serann.trainer.curriculum import CURRICULA, annealed, at_epoch, expected_entropy, in_order, kept, stages, weights
 from serann.trainer.losses import (
     CATEGORICAL,

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from fixtures.simulated import simulated_reference
 from scipy import stats
-from serann.data import metrics as m
-from serann.data.calibration_errors import distribution_ece, ece, reliability
-from serann.data.divergences import kl_nats
 from serann.data.labels import LABEL_SETS
 from serann.data.proportions import share, share_difference
-from serann.data.scoring import score_table
+from serann.data.scores import metrics as m
+from serann.data.scores.calibration import distribution_ece, ece, reliability
+from serann.data.scores.divergences import kl_nats
+from serann.data.scores.scoring import score_table
 from serann.trainer.classes import by_class
 from serann.trainer.genders import gender_gap
 from serann.trainer.measures import difference, measures, scored

@@ -18,9 +18,9 @@ from serann.annotator.fusion import fuse
 from serann.data.corpus import open_corpus
 from serann.data.errors import CorpusError, LabelError, ModelError, OptionError, OutputError
 from serann.data.labels import LABEL_SETS
-from serann.data.metrics import ccc, macro_f1
-from serann.data.proper_scores import log_score, sq_unbiased
-from serann.data.scoring import THIRDS, strata_thirds
+from serann.data.scores.metrics import ccc, macro_f1
+from serann.data.scores.proper_scores import log_score, sq_unbiased
+from serann.data.scores.scoring import THIRDS, strata_thirds
 from serann.data.seeds import seed_from
 from serann.data.tables import DISTRIBUTIONS, RATINGS, distribution_array, read_table, table_labels
 from serann.data.votes import count_votes, split_counts

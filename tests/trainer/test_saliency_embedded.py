@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from serann.annotator.fusion import fuse
 from serann.data.corpus import open_corpus
 from serann.data.fused import open_fused
-from serann.data.proper_scores import log_score
+from serann.data.scores.proper_scores import log_score
 from serann.data.votes import count_votes
 from serann.trainer import open_model, train
 from serann.trainer.dataset import Sounds

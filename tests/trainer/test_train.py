@@ -21,7 +21,7 @@ from serann.annotator.fusion import fuse
 from serann.data.corpus import open_corpus
 from serann.data.errors import CorpusError, ModelError, OptionError, OutputError, SerannError
 from serann.data.fused import open_fused
-from serann.data.proper_scores import log_score
+from serann.data.scores.proper_scores import log_score
 from serann.data.seeds import rng_from
 from serann.data.votes import count_votes
 from serann.trainer import loop, open_model, read_model_info, train

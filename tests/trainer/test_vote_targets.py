@@ -8,10 +8,10 @@ from fixtures.simulated import simulated_corpus, simulated_run
 from serann.annotator.fusion import fuse
 from serann.annotator.fusion.strategies import STRATEGIES
 from serann.annotator.runs import open_run
-from serann.data.dirichlet import fit_dirichlet_multinomial
 from serann.data.errors import CorpusError
 from serann.data.fused import open_fused
 from serann.data.policies import distributions
+from serann.data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial
 from serann.data.votes import count_votes, frequencies
 from serann.trainer.curriculum import expected_entropy
 from serann.trainer.targets import left_out, training_examples

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from ..errors import LabelError, OptionError, list_problems
-from ..labels import LABEL_SETS, LabelSet
-from .base import Options
-from .text import read_text
-from .usual_names import COUNT_AFFIX, KINDS, RATER_COLUMN, USUAL, plain_name
+from ...errors import LabelError, OptionError, list_problems
+from ...labels import LABEL_SETS, LabelSet
+from ..base import Options
+from ..text import read_text
+from ..usual_names import COUNT_AFFIX, KINDS, RATER_COLUMN, USUAL, plain_name
 
 SETTINGS = ("utterances", "votes", "ratings", "counts", "raters", "scale", "separator", "licence")
 

@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..audio import LFS_MARK
-from ..errors import CorpusError, OptionError
-from .text import read_text
+from ...audio import LFS_MARK
+from ...errors import CorpusError, OptionError
+from ..text import read_text
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 

@@ -15,10 +15,9 @@ import pyarrow as pa
 import pyarrow.compute
 from numpy.typing import ArrayLike
 
-from .bootstrap import Interval, by_group
-from .groups import Groups, speaker_groups
-from .keys import occurrence, row_keys
-from .krippendorff import (
+from ..groups import Groups, speaker_groups
+from ..keys import occurrence, row_keys
+from ..krippendorff import (
     alpha_of,
     alpha_rows,
     coincidences,
@@ -28,9 +27,10 @@ from .krippendorff import (
     ordinal_of,
     whole_counts,
 )
+from .intervals import Interval, by_group
 
 if TYPE_CHECKING:
-    from .corpus import Corpus
+    from ..corpus import Corpus
 
 # pyarrow makes its compute functions at import, so type checkers do not know them.
 pc: Any = pyarrow.compute

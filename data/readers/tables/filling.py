@@ -3,14 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..schemas import DIMENSIONS, SOURCES, UTTERANCES
-from .ballots import Ballot, ballots
-from .base import Gatherer
+from ...schemas import DIMENSIONS, SOURCES, UTTERANCES
+from ..ballots import Ballot, ballots
+from ..base import Gatherer
+from ..further import further_columns
+from ..parts import Part, unreadable
+from ..sounds import Embedded, SoundFinder
 from .columns import TableMapping
-from .further import further_columns
-from .parts import Part, unreadable
 from .sheets import Line, number_of, text_of
-from .sounds import Embedded, SoundFinder
 
 GENDERS = {"f": "female", "female": "female", "woman": "female", "w": "female", "fem": "female"}
 GENDERS |= {"m": "male", "male": "male", "man": "male", "masc": "male"}

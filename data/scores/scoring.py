@@ -7,12 +7,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from .bootstrap import NO_LIMITS, Interval, OfTotals, by_group
+from ..labels import LabelSet
+from ..seeds import uniforms
 from .divergences import bhattacharyya, jsd_bits, total_variation
-from .labels import LabelSet
+from .intervals import NO_LIMITS, Interval, OfTotals, by_group
 from .metrics import accuracy_rows, confusion_rows, macro_f1_of, reference_classes, uar_of
 from .proper_scores import log_score, sq_unbiased, unbiased_ambiguity, votes_at
-from .seeds import uniforms
 
 THIRDS = ("low", "medium", "high")
 # Votes of an utterance that are scored, and the share of utterances that must have them for it to be the default.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .blocks import by_blocks, row_sums
+from ..blocks import by_blocks, row_sums
 
 
 def as_distribution(rows: ArrayLike) -> np.ndarray:

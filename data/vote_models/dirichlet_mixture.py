@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
-from .count_terms import PSEUDO_VOTES, CountTerms
-from .dirichlet import distinct_rows
-from .errors import CorpusError
-from .seeds import rng_from
+from ..count_terms import PSEUDO_VOTES, CountTerms
+from ..errors import CorpusError
+from ..seeds import rng_from
+from .dirichlet_multinomial import distinct_rows
 
 COMPONENTS = 8
 STEPS = 300

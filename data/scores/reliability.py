@@ -20,7 +20,7 @@ from scipy import stats
 from .agreement import Answers, answer_counts, single_answers
 
 if TYPE_CHECKING:
-    from .corpus import Corpus
+    from ..corpus import Corpus
 
 # Raters with fewer comparable votes than this are described and never flagged.
 LEAST_VOTES = 20

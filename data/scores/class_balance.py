@@ -23,9 +23,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .bootstrap import by_group
+from ..votes import frequencies
+from .intervals import by_group
 from .scoring import ScoreRow, score_row
-from .votes import frequencies
 
 STEPS = 1000
 TOLERANCE = 1e-9

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 from scipy.special import gammaln, psi
 
-from .errors import CorpusError
+from ..errors import CorpusError
 
 # e^12 = 160,000 votes' worth of prior: votes that vary between utterances no more than chance would have it
 _LARGEST = 12.0

@@ -1,0 +1,1 @@
+"""Scores of distributions against votes: divergences, proper scores, agreement, calibration, intervals."""

@@ -1,0 +1,1 @@
+"""Models of votes: Dirichlet-multinomials, their mixtures, and priors calibrated from a proxy."""
