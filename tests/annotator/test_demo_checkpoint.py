@@ -5,19 +5,19 @@ import json
 import numpy as np
 import pytest
 import torch
+from make_demo.architecture import make_model, sinusoids
+from make_demo.judge import best_constant, judge
+from make_demo.lessons import Clip, Teacher, answer_tree, batches, features
+from make_demo.make_checkpoint import PANELS, parse_arguments, prompt_fingerprints
+from make_demo.plan import LABELS, plan_corpus
+from make_demo.raters import expected_votes, make_raters
+from make_demo.sentences import sentences
+from make_demo.synthesis import make_voice
+from make_demo.targets import FOCUSES, focus_target
+from make_demo.training import Average, Guide, Options, batch_features, hide_bands, loss_of, rate_at, train
 from serann.annotator.models.families import load_model
 from serann.annotator.models.packed_prompt import answer_logp
 from serann.data.corpus import DEMO_CHECKPOINT, open_corpus
-from serann.data.demo.architecture import make_model, sinusoids
-from serann.data.demo.judge import best_constant, judge
-from serann.data.demo.lessons import Clip, Teacher, answer_tree, batches, features
-from serann.data.demo.make_checkpoint import PANELS, parse_arguments, prompt_fingerprints
-from serann.data.demo.plan import LABELS, plan_corpus
-from serann.data.demo.raters import expected_votes, make_raters
-from serann.data.demo.sentences import sentences
-from serann.data.demo.synthesis import make_voice
-from serann.data.demo.targets import FOCUSES, focus_target
-from serann.data.demo.training import Average, Guide, Options, batch_features, hide_bands, loss_of, rate_at, train
 from serann.data.errors import OptionError
 from serann.data.scores.divergences import jsd_bits
 from serann.prompts.loader import load_panel
@@ -266,7 +266,7 @@ def test_the_card_quotes_the_record(record):
         "What it is for",
         "What it is not",
         "CC0-1.0",
-        "python -m serann.data.demo.make_checkpoint",
+        "python -m make_demo.make_checkpoint",
     ):
         assert words in card
 

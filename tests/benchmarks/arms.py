@@ -39,13 +39,14 @@ from typing import Any, NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 import numpy as np
 from fixtures.simulated import simulated_run
+from make_demo.make_corpus import make_corpus
 from serann.annotator.fusion import fuse
 from serann.annotator.runs import Run, open_run
 from serann.data.corpus import Corpus, open_corpus, take
-from serann.data.demo.make_corpus import make_corpus
 from serann.data.errors import OptionError
 from serann.data.holdout import hold_out, write_division
 from serann.data.scores.scoring import VOTES_SCORED

@@ -6,12 +6,12 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 import soundfile
+from make_demo import synthesis
+from make_demo.make_corpus import main, make_corpus, truth_table
+from make_demo.plan import HEARD, LABELS, PARTNERS, plan_corpus, split_speakers, voice_distribution
+from make_demo.raters import cast_ratings, cast_votes, expected_votes, make_raters
+from make_demo.sentences import sentences
 from serann.data.corpus import DEMO_CORPUS, open_corpus
-from serann.data.demo import synthesis
-from serann.data.demo.make_corpus import main, make_corpus, truth_table
-from serann.data.demo.plan import HEARD, LABELS, PARTNERS, plan_corpus, split_speakers, voice_distribution
-from serann.data.demo.raters import cast_ratings, cast_votes, expected_votes, make_raters
-from serann.data.demo.sentences import sentences
 from serann.data.errors import OptionError, SerannError
 from serann.data.files import hash_file
 from serann.data.holdout import hold_out
@@ -237,7 +237,7 @@ def test_a_corpus_with_too_few_voices_is_refused(tmp_path):
 
 @needs_espeak
 def test_the_same_utterance_is_spoken_the_same_twice(corpus):
-    from serann.data.demo.make_corpus import speak
+    from make_demo.make_corpus import speak
 
     plan = plan_corpus(utterances=480, voices=32, seed=1, sentences=sentences("corpus"))
     with synthesis.synthesiser() as engine:

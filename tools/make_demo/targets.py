@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from serann.data.errors import OptionError
 
-from ..errors import OptionError
 from .plan import CLASS_SHARES, LABELS, Utterance, lean_distribution
 from .raters import Rater, expected_votes
 

@@ -1,9 +1,9 @@
-"""Make a simulated corpus: `python -m serann.data.demo.make_corpus -o DIR`. Needs espeak-ng.
+"""Make a simulated corpus: `PYTHONPATH=tools python -m make_demo.make_corpus -o DIR`. Needs espeak-ng.
 
 With no other option it rebuilds the embedded corpus. Every random number comes from the seed and a name, so the same
 options (and the same espeak-ng) give the same sounds and votes. A larger one, with other voices, raters and sentences:
 
-    python -m serann.data.demo.make_corpus -o big --utterances 5000 --voices 60 --seed 7 --sentences other
+    PYTHONPATH=tools python -m make_demo.make_corpus -o big --utterances 5000 --voices 60 --seed 7 --sentences other
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import soundfile
+from serann.data.corpus import Corpus, CorpusInfo, write_corpus
+from serann.data.errors import OptionError, SerannError
+from serann.data.files import hash_file, refuse_existing
+from serann.data.holdout import hold_out
+from serann.data.labels import LABEL_SETS
+from serann.data.tables import DISTRIBUTIONS, RATINGS, UTTERANCES, VOTES, from_rows, write_table
 
-from ..corpus import Corpus, CorpusInfo, write_corpus
-from ..errors import OptionError, SerannError
-from ..files import hash_file, refuse_existing
-from ..holdout import hold_out
-from ..labels import LABEL_SETS
-from ..tables import DISTRIBUTIONS, RATINGS, UTTERANCES, VOTES, from_rows, write_table
 from .plan import SPLIT_SHARES, Utterance, plan_corpus
 from .raters import SCALE, cast_ratings, cast_votes, expected_votes, make_raters
 from .sentences import SENTENCE_SETS, sentences
@@ -176,7 +176,7 @@ def _in_memory(
 def _provenance(*, seed: int, voices: int, sentence_set: str) -> dict[str, Any]:
     return {
         "simulated": True,
-        "made_by": "python -m serann.data.demo.make_corpus",
+        "made_by": "python -m make_demo.make_corpus",
         "speech": f"{espeak_version()}, voices and emotions of serann's own voice variants",
         "votes": "drawn from a known distribution an utterance by simulated raters; no person listened",
         "seed": seed,
@@ -188,7 +188,7 @@ def _provenance(*, seed: int, voices: int, sentence_set: str) -> dict[str, Any]:
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line's options."""
     parser = argparse.ArgumentParser(
-        prog="python -m serann.data.demo.make_corpus",
+        prog="python -m make_demo.make_corpus",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

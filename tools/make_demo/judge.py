@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
-
-from ...annotator.models.families import AudioLanguageModel
-from ...annotator.models.label_tree import at_temperature, build_tree, normalise
-from ...annotator.models.packed_prompt import Branch, answer_logp, pack_row
-from ...prompts.loader import Panel, render
-from ..audio import utterance_audio
-from ..corpus import Corpus
-from ..scores.divergences import jsd_bits
-from ..votes import count_votes, frequencies
+from serann.annotator.models.families import AudioLanguageModel
+from serann.annotator.models.label_tree import at_temperature, build_tree, normalise
+from serann.annotator.models.packed_prompt import Branch, answer_logp, pack_row
+from serann.data.audio import utterance_audio
+from serann.data.corpus import Corpus
+from serann.data.scores.divergences import jsd_bits
+from serann.data.votes import count_votes, frequencies
+from serann.prompts.loader import Panel, render
 
 
 class Figures(TypedDict):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from serann.data.seeds import rng_from
 
-from ..seeds import rng_from
 from .plan import LABELS, Utterance, lean_distribution, voice_distribution
 
 VOTES_PER_UTTERANCE = 8

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from serann.data.labels import LABEL_SETS
+from serann.data.seeds import rng_from
 
-from ..labels import LABEL_SETS
-from ..seeds import rng_from
 from .sentences import Sentence
 
 LABELS = LABEL_SETS["demo6"].labels

@@ -18,9 +18,8 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 import numpy as np
-
-from ..errors import SerannError
-from ..seeds import rng_from
+from serann.data.errors import SerannError
+from serann.data.seeds import rng_from
 
 SAMPLE_RATE = 16000
 ESPEAK_RATE = 22050

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from serann.annotator.models.families import AudioLanguageModel, Features
+from serann.annotator.models.packed_prompt import answer_logp
+from serann.data.scores.divergences import jsd_bits
 
-from ...annotator.models.families import AudioLanguageModel, Features
-from ...annotator.models.packed_prompt import answer_logp
-from ..scores.divergences import jsd_bits
 from .lessons import Clip, Lesson, Teacher, audio_tokens, batches
 from .plan import LABELS
 

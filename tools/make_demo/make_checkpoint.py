@@ -1,4 +1,4 @@
-"""Make the embedded checkpoint: `python -m serann.data.demo.make_checkpoint -o DIR`. Needs espeak-ng.
+"""Make the embedded checkpoint: `PYTHONPATH=tools python -m make_demo.make_checkpoint -o DIR`. Needs espeak-ng.
 
 Speaks some thousands of simulated utterances in voices that the embedded corpus does not have, trains a small model of
 Qwen2-Audio's architecture from scratch on the questions of the panels, and writes it as `Qwen/Qwen2-Audio-7B-Instruct`
@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from serann.annotator.models.families import FAMILIES, AudioLanguageModel, load_model
+from serann.data.corpus import Corpus, open_corpus
+from serann.data.errors import SerannError
+from serann.data.files import new_directory, refuse_existing, write_json
+from serann.prompts.loader import fingerprint, load_panel, panel_fingerprint, render
 
-from ...annotator.models.families import FAMILIES, AudioLanguageModel, load_model
-from ...prompts.loader import fingerprint, load_panel, panel_fingerprint, render
-from ..corpus import Corpus, open_corpus
-from ..errors import SerannError
-from ..files import new_directory, refuse_existing, write_json
 from .architecture import make_model, make_processor, train_tokenizer
 from .judge import judge
 from .lessons import Clip, Teacher, lesson_sentences, make_clips
@@ -122,7 +122,7 @@ def _record(
 ) -> dict[str, Any]:
     return {
         "simulated": True,
-        "made_by": "python -m serann.data.demo.make_checkpoint",
+        "made_by": "python -m make_demo.make_checkpoint",
         "panels": prompt_fingerprints(),
         "labels": list(LABELS),
         "options": options._asdict(),
@@ -147,7 +147,7 @@ def _count(done: int, total: int) -> None:
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line's options; those of the training have the names and defaults of `Options`."""
     parser = argparse.ArgumentParser(
-        prog="python -m serann.data.demo.make_checkpoint",
+        prog="python -m make_demo.make_checkpoint",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
+from serann.annotator.models.families import AudioLanguageModel
+from serann.annotator.models.label_tree import ROOT, LabelTree
+from serann.annotator.models.packed_prompt import Branch, PackedRow, pack_row
+from serann.prompts.loader import Listener, Panel, render
 
-from ...annotator.models.families import AudioLanguageModel
-from ...annotator.models.label_tree import ROOT, LabelTree
-from ...annotator.models.packed_prompt import Branch, PackedRow, pack_row
-from ...prompts.loader import Listener, Panel, render
 from .make_corpus import speak
 from .plan import LABELS, Utterance, plan_corpus
 from .raters import Rater

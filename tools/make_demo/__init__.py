@@ -1,0 +1,1 @@
+"""Makers of the embedded corpus and the embedded checkpoint; not in the wheel."""
