@@ -9,10 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .annotator.annotate import annotate
     from .annotator.audit import audit
     from .annotator.fusion import fuse
-    from .annotator.runs import open_run
+    from .annotator.run.annotate import annotate
+    from .annotator.run.run import open_run
     from .data.corpus import open_corpus
     from .data.holdout import hold_out
     from .data.importing import import_corpus
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NAMES = {
     "LABEL_SETS": "data.labels",
     "LabelSet": "data.labels",
-    "annotate": "annotator.annotate",
+    "annotate": "annotator.run.annotate",
     "audit": "annotator.audit",
     "compare": "trainer",
     "evaluate": "trainer",
@@ -31,7 +31,7 @@ NAMES = {
     "hold_out": "data.holdout",
     "import_corpus": "data.importing",
     "open_corpus": "data.corpus",
-    "open_run": "annotator.runs",
+    "open_run": "annotator.run.run",
     "predict": "trainer",
     "train": "trainer",
 }

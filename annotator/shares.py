@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from .parsing import AnswerReader, bare_text, json_objects, plain_text
+from .panel.parsing import AnswerReader, bare_text, json_objects, plain_text
 
 
 class Shares(NamedTuple):

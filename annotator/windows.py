@@ -7,8 +7,8 @@ import numpy as np
 
 from ..prompts.loader import Rendered
 from .engines.base import Engine, Scores
-from .hearing import Windows
-from .memory import out_of_memory, release_memory
+from .engines.memory import out_of_memory, release_memory
+from .sounds.hearing import Windows
 
 # A batch may hold one utterance however long it is; no more than these seconds of its windows are asked at once.
 AT_ONCE = 120.0

@@ -11,7 +11,7 @@ from ...data.corpus import Corpus, corpus_fingerprint
 from ...data.errors import OptionError, RunError
 from ...data.scores.proper_scores import unbiased_ambiguity
 from ...data.votes import count_votes
-from ..runs import Run
+from ..run.run import Run
 from . import panel_tables, side_by_side, variants
 from .alt_test import EPSILON, check_epsilon
 from .answers import answer_in_words

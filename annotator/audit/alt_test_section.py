@@ -22,7 +22,7 @@ from ...data.seeds import uniforms
 from ...data.tables import distribution_array
 from ...data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial, posterior_mean
 from ...data.votes import count_votes
-from ..runs import Run, panel_distribution
+from ..run.run import Run, panel_distribution
 from .alt_scorers import HumanVotes, listed_votes
 from .alt_statistics import ADVISED
 from .alt_test import EPSILON, LICENCE, AltTest, alt_test

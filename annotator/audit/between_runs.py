@@ -14,7 +14,7 @@ import numpy as np
 from ...data.corpus import Corpus
 from ...data.errors import SerannError
 from ...data.files import read_json
-from ..runs import Run, panel_distribution, synthetic_counts
+from ..run.run import Run, panel_distribution, synthetic_counts
 from .information import Factor, blocks, crossing_with, factors, weights_alone, without_sampling_noise
 
 MODES = {"exact": "exact", "sample": "sampled", "verbalized": "verbalised"}

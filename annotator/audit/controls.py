@@ -27,7 +27,7 @@ from ...data.corpus import Corpus
 from ...data.errors import OptionError, RunError
 from ...data.scores.intervals import Interval
 from ...data.scores.proper_scores import sq_unbiased
-from ..runs import Run
+from ..run.run import Run
 from . import baselines
 from .answers import count, figure, worth_figure
 from .calibration import calibrations

@@ -22,7 +22,7 @@ import numpy as np
 from ...data.corpus import Corpus
 from ...data.jackknife import jackknife_of
 from ...data.scores.intervals import Interval, by_group, group_codes
-from ..runs import Run
+from ..run.run import Run
 from .answers import count, figure
 from .by_speaker import holm
 from .design import CUES, answers, design

@@ -9,7 +9,7 @@ from html import escape
 import numpy as np
 
 from ...data.corpus import Corpus
-from ..runs import Run
+from ..run.run import Run
 from . import alt_test_section, failures, panel_agreement, saturation
 from .alt_test import EPSILON
 from .alt_test_section import AltTestSection, alt_test_of

@@ -24,7 +24,7 @@ from ...data.scores.intervals import Interval, by_group
 from ...data.scores.proper_scores import agreement_of_pairs
 from ...data.tables import distribution_array
 from ...data.votes import frequencies
-from ..runs import Run
+from ..run.run import Run
 from .baselines import fitted_part
 from .reference import Reference
 

@@ -8,7 +8,7 @@ from html import escape
 
 from ...data.corpus import Corpus
 from ..models.families import known_exposure
-from ..runs import Run
+from ..run.run import Run
 from . import controls, cues, sensitivity, sensitivity_html
 from .controls import Controls, audit_controls, check_controls
 from .cues import Cues

@@ -10,7 +10,7 @@ import numpy as np
 from ...data.corpus import Corpus
 from ...data.scores.proper_scores import sq_unbiased
 from ...data.votes import frequencies
-from ..runs import Run
+from ..run.run import Run
 from . import baselines, panel_tables
 from .calibration import Calibrated, calibrations
 from .effective_votes import effective_votes

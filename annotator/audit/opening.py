@@ -14,7 +14,7 @@ from ...data.errors import CorpusError, OptionError, RunError
 from ...data.fused import is_fused
 from ...data.votes import count_votes
 from ..run.place import is_run
-from ..runs import Run, open_run
+from ..run.run import Run, open_run
 
 # pyarrow makes its compute functions at import, so type checkers do not know them.
 pc: Any = pyarrow.compute

@@ -25,7 +25,7 @@ from ...data.scores.intervals import Interval
 from ...data.seeds import uniforms
 from ...data.tables import distribution_array
 from ...data.votes import count_votes
-from ..runs import Run
+from ..run.run import Run
 from .answers import figure
 from .by_speaker import interval_of, speakers_of
 from .cross_replication import cross_rows, kappa_x_of, normalised_of, normalised_rows

@@ -16,7 +16,7 @@ from ...data.errors import CorpusError, LabelError, RunError
 from ...data.labels import LabelSet
 from ...data.scores.proper_scores import unbiased_ambiguity
 from ...data.votes import count_votes, frequencies
-from ..runs import Run, panel_distribution, synthetic_counts
+from ..run.run import Run, panel_distribution, synthetic_counts
 from .baselines import smoothed
 from .reference import Reference
 from .scorer import panel_ambiguity

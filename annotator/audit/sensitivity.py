@@ -25,7 +25,7 @@ import numpy as np
 from ...data.corpus import Corpus
 from ...data.errors import RunError
 from ...data.scores.intervals import Interval, by_group
-from ..runs import Run
+from ..run.run import Run
 from .between_runs import compared
 from .design import answers, design
 from .information import Factor, alone_and_given, crossing_with, entropy, factors

@@ -207,7 +207,7 @@ class _TimedEngine(TransformersEngine):
 
 def _end_to_end(folder: Path, checkpoint: Path, *, utterances: int, repeats: int) -> dict[str, float]:
     """Medians of wall seconds of whole runs, from sound files to tables, and of the model's own seconds in them."""
-    from ..annotate import annotate
+    from ..run.annotate import annotate
 
     engine = _TimedEngine(EngineSpec("transformers", str(checkpoint), device="cpu", dtype="float32"))
     durations = np.random.default_rng(2).uniform(3, 6, utterances)

@@ -22,7 +22,7 @@ from ..fusion.ballots import Ballots, read_ballots
 from ..fusion.evidence import Evidence
 from ..fusion.proxy import RunEvidence, line_up
 from ..fusion.strategies import STRATEGIES
-from ..runs import Run
+from ..run.run import Run
 from .fusion_proxies import of_rows, stressed
 from .fusion_table import LEAST_CHANCE, SCORES, Sums, parted, scores_of, strata_of
 

@@ -102,13 +102,13 @@ def annotate(
 
 
 def _plan(corpus: str, model: str, output: Path, asked: dict[str, Any], as_json: bool) -> None:
-    from ..annotate import plan_annotation
+    from ..run.annotate import plan_annotation
 
     _show_plan(plan_annotation(corpus, model, out=output, **asked)._asdict(), as_json)
 
 
 def _run(corpus: str, model: str, output: Path, asked: dict[str, Any], as_json: bool) -> None:
-    from ..annotate import annotate as run_annotation
+    from ..run.annotate import annotate as run_annotation
     from .console import print_json
     from .summary import show, summarise
 

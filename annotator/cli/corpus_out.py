@@ -80,9 +80,9 @@ def export(
 
     Example: serann corpus export demo hf -o dataset
     """
-    from ...annotator.runs import open_run
     from ...data.corpus import open_corpus
     from ...data.exports import export_corpus
+    from ..run.run import open_run
     from .console import note
 
     votes = open_run(run).votes if run is not None else None

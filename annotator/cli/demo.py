@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ...data.corpus import Corpus
-    from ..runs import Run
+    from ..run.run import Run
 
 SEEN = 2
 # Targets that a model is trained on, in the order of the table; DiME-Aug follows in the full demo.
@@ -76,8 +76,8 @@ def start_afresh(output: Path, options: dict[str, Any], *, overwrite: bool) -> N
 
 def run_loop(place: Path, size: Size, seed: int) -> dict[str, Any]:
     """Run every stage below `place` and return the final figures."""
-    from ..annotate import annotate
     from ..audit import audit, write_report
+    from ..run.annotate import annotate
 
     corpus = divided_corpus(place / "corpus", size, seed)
     with stage("annotate: every utterance, every listener") as step:

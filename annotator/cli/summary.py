@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..runs import Run
+    from ..run.run import Run
 
 # Below this mean probability of any label at all a run is not to be trusted, and says so; so with a scale's points.
 LOW_MASS = 0.5
@@ -41,7 +41,7 @@ def summarise(run: "Run") -> dict[str, Any]:
 
     from ...data.files import read_json
     from ..run.identity import USUALLY
-    from ..runs import panel_distribution, synthetic_counts
+    from ..run.run import panel_distribution, synthetic_counts
 
     session = read_json(run.path / "environment.json", what="environment record")["sessions"][-1]
     identity = run.info["identity"]

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...data.errors import OptionError
 from ...prompts.loader import Rendered, Shown
-from ..hearing import FrontEnd
+from ..sounds.hearing import FrontEnd
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ import numpy as np
 
 from ...data.errors import ModelError
 from ...prompts.loader import Rendered
-from ..memory import out_of_memory, release_memory
 from .base import shown_texts
+from .memory import out_of_memory, release_memory
 
 if TYPE_CHECKING:
     from ..models.families import AudioLanguageModel, ChatParts

@@ -8,7 +8,7 @@ from ...data.audio import SAMPLE_RATE
 from ...data.errors import OptionError
 from ...data.seeds import rng_from
 from ...prompts.loader import Rendered
-from ..hearing import FrontEnd, unchanged
+from ..sounds.hearing import FrontEnd, unchanged
 from .base import EngineSpec, Scores
 from .generation import Generated, Request
 

@@ -9,13 +9,13 @@ import torch
 
 from ...data.errors import ModelError
 from ...prompts.loader import Rendered, Shown
-from ..memory import out_of_memory, release_memory
 from ..models.families import Features, load_model
 from ..models.label_tree import LabelTree, build_tree
 from ..models.log_mel import LogMel, LogMelFrontEnd
 from ..models.packed_prompt import Branch, PackedRow, answer_logp, pack_groups
 from .base import EngineSpec, Scores, examples_of, shown_texts
 from .generation import Generated, Request, generate_texts
+from .memory import out_of_memory, release_memory
 
 # Below this many parameters a batch is too little work to share: the embedded checkpoint scored 34 utterances a second
 # with one thread, and 5 with two threads on two cores that other processes were using as well.

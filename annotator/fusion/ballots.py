@@ -12,7 +12,7 @@ import pyarrow.compute
 from ...data.corpus import Corpus
 from ...data.labels import LabelSet
 from ...data.tables import distribution_array
-from ..runs import Run
+from ..run.run import Run
 
 # pyarrow makes its compute functions at import, so type checkers do not know them.
 pc: Any = pyarrow.compute

@@ -15,7 +15,7 @@ from ...data.corpus import Corpus, corpus_fingerprint, require_division
 from ...data.fused import FusionInfo
 from ...data.labels import LabelSet
 from ...data.tables import distribution_column
-from ..runs import Run
+from ..run.run import Run
 from .dime_aug import NewUtterance, Plan, mix_distributions
 from .evidence import Blend, Evidence, remarks
 from .options import FusionOptions

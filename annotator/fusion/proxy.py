@@ -20,7 +20,7 @@ from ...data.errors import LabelError, RunError
 from ...data.fused import is_fused
 from ...data.labels import LabelSet
 from ...data.votes import count_votes, frequencies
-from ..runs import Run, open_run, panel_distribution, synthetic_counts
+from ..run.run import Run, open_run, panel_distribution, synthetic_counts
 from .ballots import Ballots, read_ballots, run_ballots
 
 # pyarrow makes its compute functions at import, so type checkers do not know them.

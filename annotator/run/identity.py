@@ -10,8 +10,8 @@ from ...data.errors import OutputError
 from ...data.files import fingerprint
 from ...data.labels import LABEL_SETS
 from ...prompts.loader import panel_fingerprint
-from ..attributes import Attributes
-from ..panel import ListeningPanel
+from ..panel.attributes import Attributes
+from ..panel.panel import ListeningPanel
 from .place import FORMAT, Info
 
 # What is not said of a run that is as usual.

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...data.seeds import uniforms
-from ..panel import ListeningPanel
+from ..panel.panel import ListeningPanel
 from .dealt_votes import dealt_votes, draw_label
 from .results import Results
 from .score_tables import taken

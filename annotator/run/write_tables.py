@@ -28,8 +28,8 @@ from ...data.tables import (
     validate,
     write_table,
 )
-from ..attributes import RATING_SCORES, Attributes, rating_score_table, rating_table
-from ..panel import ListeningPanel
+from ..panel.attributes import RATING_SCORES, Attributes, rating_score_table, rating_table
+from ..panel.panel import ListeningPanel
 from .results import Results
 from .score_tables import answer_rows, failure_table, listener_scores, score_table, stated_scores
 from .state_files import write_judged, write_sounds, write_stated

@@ -5,11 +5,11 @@ import inspect
 
 import pytest
 from fixtures.scripted_runs import corpus_of
-from serann.annotator.annotate import annotate, plan_annotation
-from serann.annotator.asking import Asked, Asking
 from serann.annotator.cli.annotate import annotate as command
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine
+from serann.annotator.run.annotate import annotate, plan_annotation
+from serann.annotator.run.asking import Asked, Asking
 
 # What else `annotate` takes; the rest of it is `Asked`.
 SITTING = {"workers": 2, "max_hours": None, "selfcheck": None, "overwrite": False}
@@ -51,6 +51,6 @@ def test_an_engine_that_was_brought_stays_open_and_its_own_is_closed(tmp_path, m
         made.append(ScriptedEngine(spec))
         return made[0]
 
-    monkeypatch.setattr("serann.annotator.asking.make_engine", make)
+    monkeypatch.setattr("serann.annotator.run.asking.make_engine", make)
     annotate(corpus, "scripted", out=tmp_path / "own", engine="scripted")
     assert made[0].closed

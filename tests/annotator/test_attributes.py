@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 from fixtures.small_models import make_checkpoint, naive_answer_logp
-from serann.annotator.answering import NOT_A_NUMBER, Draw, ask, panel_for
-from serann.annotator.attributes import RATING_SCORES, attributes_for, rating_score_table, rating_table
 from serann.annotator.engines.base import EngineSpec, Scores, make_engine
 from serann.annotator.engines.scripted import ScriptedEngine, loudness_and_text
-from serann.annotator.few_shot import listening_panel
+from serann.annotator.listener import NOT_A_NUMBER, Draw, ask, panel_for
 from serann.annotator.models.families import load_model
-from serann.annotator.panel import ListeningPanel
+from serann.annotator.panel.panel.attributes import RATING_SCORES, attributes_for, rating_score_table, rating_table
+from serann.annotator.panel.panel.few_shot import listening_panel
+from serann.annotator.panel.panel.panel import ListeningPanel
 from serann.data.corpus import open_corpus
 from serann.data.errors import OptionError, PromptError
 from serann.data.labels import label_set
@@ -226,6 +226,6 @@ def test_what_cannot_be_asked(monkeypatch):
         attributes_for(listening(), dimensions=("valence", "loudness"))
     with pytest.raises(OptionError, match="no dimension; expected some of valence"):
         attributes_for(listening(), dimensions=())
-    monkeypatch.setattr("serann.annotator.attributes.list_attributes", lambda: ["attributes"])
+    monkeypatch.setattr("serann.annotator.panel.attributes.list_attributes", lambda: ["attributes"])
     with pytest.raises(PromptError, match="no attribute questions in language de, es, fr; there are en"):
         attributes_for(listening("languages"))

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fixtures.scripted_runs import corpus_of, run_scripted, scripted, tables_of
-from serann.annotator.annotate import plan_annotation
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine
-from serann.annotator.open_questions import fingerprint_transcript
-from serann.annotator.runs import open_run
+from serann.annotator.run.annotate import plan_annotation
+from serann.annotator.run.open_questions import fingerprint_transcript
+from serann.annotator.run.run import open_run
 from serann.data.files import read_json
 
 

@@ -9,14 +9,14 @@ import soundfile
 from fixtures.scripted_runs import LABELS, corpus_of, run_scripted, scripted, tables_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serann.annotator import decoding
-from serann.annotator import session as session_module
 from serann.annotator.cli import app
-from serann.annotator.controls import CONTROLS, controlled, other_voices
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine, loudness_and_text
-from serann.annotator.hearing import Job, Windows, hear
-from serann.annotator.panel import ListeningPanel
+from serann.annotator.panel.panel.controls import CONTROLS, controlled, other_voices
+from serann.annotator.panel.panel.panel import ListeningPanel
+from serann.annotator.run import session as session_module
+from serann.annotator.sounds import decoding
+from serann.annotator.sounds.hearing import Job, Windows, hear
 from serann.data.audio import load_audio
 from serann.data.errors import OptionError, OutputError
 from serann.data.files import read_json

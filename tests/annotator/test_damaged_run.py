@@ -7,10 +7,10 @@ import sys
 
 import pytest
 from fixtures.scripted_runs import corpus_of, run_scripted, scripted, tables_of
-from serann.annotator.annotate import annotate, plan_annotation
 from serann.annotator.run import write_tables as write_module
+from serann.annotator.run.annotate import annotate, plan_annotation
 from serann.annotator.run.ledger import Ledger
-from serann.annotator.runs import open_run
+from serann.annotator.run.run import open_run
 from serann.data.errors import OutputError, RunError
 from serann.data.files import read_json, write_json
 
@@ -107,7 +107,7 @@ def test_a_place_is_looked_at_before_a_model_is_loaded(corpus, tmp_path, monkeyp
     run = run_scripted(corpus, tmp_path / "run")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("years")
-    monkeypatch.setattr("serann.annotator.asking.make_engine", never)
+    monkeypatch.setattr("serann.annotator.run.asking.make_engine", never)
     with Ledger(run.path, lambda former: dict(former), labels=6, raters="abcde"):
         for overwrite in (False, True):
             with pytest.raises(OutputError, match="is being written by another serann annotate"):

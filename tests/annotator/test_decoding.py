@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from fixtures.scripted_runs import break_reading, corpus_of, run_scripted, scripted, tables_of
 from fixtures.small_models import make_checkpoint
-from serann.annotator import decoding
-from serann.annotator.annotate import annotate
-from serann.annotator.decoding import Decoders
-from serann.annotator.hearing import Job, hear, unchanged
 from serann.annotator.models.families import load_model
 from serann.annotator.models.log_mel import LogMelFrontEnd, stacked
+from serann.annotator.run.annotate import annotate
+from serann.annotator.sounds import decoding
+from serann.annotator.sounds.decoding import Decoders
+from serann.annotator.sounds.hearing import Job, hear, unchanged
 from serann.data.audio import load_audio
 from serann.data.errors import RunError
 from transformers import WhisperFeatureExtractor
@@ -101,7 +101,7 @@ def assert_same(found, expected):
 def test_runs_in_processes_give_the_same_tables(corpus, checkpoint, tmp_path, monkeypatch):
     straight = tables_of(run_scripted(corpus, tmp_path / "straight").path)
     of_model = tables_of(annotate(corpus, str(checkpoint), out=tmp_path / "model", device="cpu").path)
-    monkeypatch.setattr("serann.annotator.session.MANY", 1)
+    monkeypatch.setattr("serann.annotator.run.session.MANY", 1)
     assert tables_of(run_scripted(corpus, tmp_path / "run").path) == straight
     assert tables_of(annotate(corpus, str(checkpoint), out=tmp_path / "again", device="cpu").path) == of_model
 

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from fixtures.scripted_runs import corpus_of, run_scripted, tables_of
 from fixtures.small_models import make_checkpoint
-from serann.annotator.annotate import annotate
 from serann.annotator.engines.base import EngineSpec, make_engine
+from serann.annotator.run.annotate import annotate
 from serann.annotator.run.segments import WAITING, read_segments
 from serann.data.corpus import open_corpus
 

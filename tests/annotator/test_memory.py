@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from fixtures.scripted_runs import corpus_of, run_scripted, scripted
 from serann.annotator.engines.base import EngineSpec
+from serann.annotator.engines.memory import memory_in_a_sentence, out_of_memory
 from serann.annotator.engines.scripted import ScriptedEngine
-from serann.annotator.memory import memory_in_a_sentence, out_of_memory
 from serann.annotator.run import segments
 from serann.annotator.run.segments import SegmentWriter
 from serann.data.errors import ModelError, RunError

@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 from fixtures.scripted_runs import LABELS, TABLES, corpus_of, interrupted, panel_of, run_scripted, scripted, tables_of
-from serann.annotator import attributes as attributes_module
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.generation import Generated
 from serann.annotator.engines.scripted import ScriptedEngine
-from serann.annotator.runs import panel_distribution, synthetic_counts
+from serann.annotator.panel.panel import attributes as attributes_module
+from serann.annotator.run.run import panel_distribution, synthetic_counts
 from serann.data.errors import OptionError, OutputError
 from serann.data.files import read_json, write_json
 from serann.data.labels import LabelSet

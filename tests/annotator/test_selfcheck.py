@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from fixtures.scripted_runs import corpus_of, run_scripted, scripted, tables_of
 from fixtures.small_models import make_checkpoint
-from serann.annotator.annotate import annotate
-from serann.annotator.answering import Answer, Answered
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine, loudness_and_text
-from serann.annotator.runs import open_run
-from serann.annotator.selfcheck import WINDOW, Endurance, Monitor, canary_waves
+from serann.annotator.listener import Answer, Answered
+from serann.annotator.run.annotate import annotate
+from serann.annotator.run.run import open_run
+from serann.annotator.run.selfcheck import WINDOW, Endurance, Monitor, canary_waves
 from serann.data.errors import RunError
 
 
@@ -29,7 +29,7 @@ def test_a_sound_engine_passes_and_the_tables_are_the_same(corpus, tmp_path):
 
 def test_it_is_on_by_default_only_for_many(corpus, tmp_path, monkeypatch):
     assert "canaries" not in run_scripted(corpus, tmp_path / "few").info
-    monkeypatch.setattr("serann.annotator.annotate.FROM_UTTERANCES", 100)
+    monkeypatch.setattr("serann.annotator.run.annotate.FROM_UTTERANCES", 100)
     assert "canaries" in run_scripted(corpus, tmp_path / "many").info
     assert "canaries" not in run_scripted(corpus, tmp_path / "none", selfcheck=False).info
 

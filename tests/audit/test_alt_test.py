@@ -22,7 +22,7 @@ from serann.annotator.audit.alt_test_data import line_up_labels, read_alt_test
 from serann.annotator.audit.alt_test_section import alt_test_of, plurality, to_html
 from serann.annotator.audit.result import _plain
 from serann.annotator.cli import app, main
-from serann.annotator.runs import open_run
+from serann.annotator.run.run import open_run
 from serann.data.corpus import write_corpus
 from serann.data.errors import CorpusError, LabelError, OptionError, SerannError, TableError
 from serann.data.labels import LABEL_SETS

@@ -16,7 +16,7 @@ from serann.annotator.audit.methods import methods
 from serann.annotator.audit.reference import build_reference
 from serann.annotator.audit.report import render
 from serann.annotator.cli import app
-from serann.annotator.runs import open_run, panel_distribution
+from serann.annotator.run.run import open_run, panel_distribution
 from serann.data.corpus import write_corpus
 from serann.data.errors import CorpusError, LabelError, OptionError, RunError
 from serann.data.folds import cross_fitted

@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 from serann.annotator.audit.controls import audit_controls, check_controls, to_html
 from serann.annotator.audit.crossing import crossing, meets
 from serann.annotator.audit.result import _plain
-from serann.annotator.runs import open_run
+from serann.annotator.run.run import open_run
 from serann.data.errors import OptionError
 from serann.data.files import read_json, write_json
 from serann.data.seeds import rng_from

@@ -13,7 +13,7 @@ from serann.annotator.audit import audit, write_report
 from serann.annotator.audit.figure_table import FIGURES, figure_table
 from serann.annotator.audit.gate import gated, parse_requirements
 from serann.annotator.audit.utterance_table import utterance_table
-from serann.annotator.runs import open_run
+from serann.annotator.run.run import open_run
 from serann.data.files import read_json, write_json
 from serann.data.scores.divergences import jsd_bits
 from serann.data.scores.proper_scores import log_score, sq_unbiased

@@ -17,7 +17,7 @@ from serann.annotator.audit.exponential_fit import fit_saturating
 from serann.annotator.audit.panels import line_up
 from serann.annotator.audit.reference import build_reference
 from serann.annotator.audit.scorer import Scorer
-from serann.annotator.runs import open_run
+from serann.annotator.run.run import open_run
 from serann.data.scores.scoring import THIRDS, strata_thirds
 
 DRAWS, M = 3, 4

@@ -16,7 +16,7 @@ from serann.annotator.audit.answers import worth_figure
 from serann.annotator.audit.gate import COMPARISONS, FIGURES, Requirement, check, gated, parse_requirements
 from serann.annotator.audit.worth_html import to_html
 from serann.annotator.cli import app
-from serann.annotator.runs import open_run
+from serann.annotator.run.run import open_run
 from serann.data.errors import OptionError
 from serann.data.holdout import hold_out, write_division
 from typer.testing import CliRunner

@@ -12,7 +12,7 @@ from serann.annotator.audit.noninferiority import non_inferiority, vote_scores
 from serann.annotator.audit.panels import line_up
 from serann.annotator.audit.reference import build_reference
 from serann.annotator.audit.scorer import Scorer
-from serann.annotator.runs import open_run
+from serann.annotator.run.run import open_run
 from serann.data.errors import OptionError
 from serann.data.holdout import hold_out, write_division
 from serann.data.votes import count_votes, split_counts

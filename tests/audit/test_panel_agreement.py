@@ -14,7 +14,7 @@ from serann.annotator.audit.cross_replication import kappa_x, normalised_kappa_x
 from serann.annotator.audit.reference import build_reference
 from serann.annotator.audit.result import _plain
 from serann.annotator.audit.scorer import Scorer
-from serann.annotator.runs import open_run
+from serann.annotator.run.run import open_run
 from serann.data.krippendorff import krippendorff_alpha
 from serann.data.scores.agreement import fleiss_kappa, gwet_ac1
 

@@ -18,7 +18,7 @@ from serann.annotator.audit.detail import SOUNDS
 from serann.annotator.audit.pictures import ambiguity_by_thirds
 from serann.annotator.audit.players import player
 from serann.annotator.audit.svg import nice_ticks, spread_labels, tag
-from serann.annotator.runs import open_run
+from serann.annotator.run.run import open_run
 from serann.data.corpus import open_corpus
 from serann.data.errors import OptionError
 from serann.data.tables import UTTERANCES, write_table

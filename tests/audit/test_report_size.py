@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from fixtures.simulated import _run_info, _write_listeners, _write_scores
 from serann.annotator.audit import audit, write_report
-from serann.annotator.runs import open_run
+from serann.annotator.run.run import open_run
 from serann.data.corpus import write_corpus
 from serann.data.files import write_json
 from serann.data.holdout import hold_out, write_division

@@ -15,7 +15,7 @@ from serann.annotator.audit.panels import line_up
 from serann.annotator.audit.reference import build_reference
 from serann.annotator.audit.result import CurvePoint, _plain
 from serann.annotator.audit.scorer import Scorer
-from serann.annotator.runs import open_run
+from serann.annotator.run.run import open_run
 from serann.data.scores.divergences import jsd_bits
 from serann.data.scores.proper_scores import sq_unbiased
 from serann.data.scores.scoring import ScoreRow

@@ -7,7 +7,7 @@ import pytest
 from fixtures.simulated import biased, simulated_corpus, simulated_run
 from serann.annotator.audit import audit, side_by_side
 from serann.annotator.audit.reference import build_reference
-from serann.annotator.runs import open_run, panel_distribution
+from serann.annotator.run.run import open_run, panel_distribution
 from serann.data.scores.intervals import by_group
 from serann.data.scores.proper_scores import log_score, sq_unbiased
 

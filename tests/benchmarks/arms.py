@@ -45,7 +45,7 @@ import numpy as np
 from fixtures.simulated import simulated_run
 from make_demo.make_corpus import make_corpus
 from serann.annotator.fusion import fuse
-from serann.annotator.runs import Run, open_run
+from serann.annotator.run.run import Run, open_run
 from serann.data.corpus import Corpus, open_corpus, take
 from serann.data.errors import OptionError
 from serann.data.holdout import hold_out, write_division

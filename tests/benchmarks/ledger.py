@@ -21,11 +21,11 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from serann.annotator import annotate as module
-from serann.annotator.annotate import annotate
 from serann.annotator.engines.base import EngineSpec, Scores
 from serann.annotator.engines.scripted import ScriptedEngine
-from serann.annotator.panel import ListeningPanel
+from serann.annotator.panel.panel.panel import ListeningPanel
+from serann.annotator.run import annotate as module
+from serann.annotator.run.annotate import annotate
 from serann.annotator.run.ledger import Ledger
 from serann.annotator.run.read_tables import read_results
 from serann.annotator.run.results import Sound, Unit

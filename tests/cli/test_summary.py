@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from fixtures.scripted_runs import break_reading, corpus_of, run_scripted, scripted
-from serann.annotator.attributes import RATING_SCORES
 from serann.annotator.cli import app
 from serann.annotator.cli import summary as module
 from serann.annotator.engines.base import ENGINES
 from serann.annotator.engines.scripted import loudness_and_text
+from serann.annotator.panel.panel.attributes import RATING_SCORES
 from serann.data.corpus import open_corpus
 from serann.data.tables import RATINGS, read_table
 from typer.testing import CliRunner
@@ -156,7 +156,7 @@ def test_failures_are_the_same_bytes_wherever_the_corpus_lies(tmp_path, monkeypa
 
 def test_a_decoder_that_dies_names_the_sound_as_the_table_does(tmp_path, monkeypatch):
     corpus = corpus_of(tmp_path / "corpus", 3)
-    monkeypatch.setattr("serann.annotator.session.MANY", 1)
+    monkeypatch.setattr("serann.annotator.run.session.MANY", 1)
     break_reading(tmp_path, monkeypatch, "if name.endswith('u001.wav'): os._exit(11)")
     run = run_scripted(corpus, tmp_path / "run")
     assert run.failures["reason"].to_pylist() == ["audio/u001.wav: the decoder died on it (exit status 11)"]

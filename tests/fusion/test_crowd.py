@@ -10,7 +10,7 @@ from fixtures.simulated_fusion import simulated_evidence
 from serann.annotator.fusion import STRATEGIES, gather
 from serann.annotator.fusion.ballots import Ballots
 from serann.annotator.fusion.crowd import ballots
-from serann.annotator.runs import open_run
+from serann.annotator.run.run import open_run
 from serann.data.errors import CorpusError, OptionError
 
 CROWD = ("dawid-skene", "mace", "glad")

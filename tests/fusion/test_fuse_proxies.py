@@ -12,7 +12,7 @@ from fixtures.simulated import RATERS, simulated_corpus, simulated_run
 from serann.annotator.cli.fuse import fuse as fuse_command
 from serann.annotator.fusion import fuse, gather
 from serann.annotator.fusion.proxy import line_up, open_proxy
-from serann.annotator.runs import open_run
+from serann.annotator.run.run import open_run
 from serann.data.corpus import open_corpus
 from serann.data.errors import LabelError, RunError
 from serann.data.fused import open_fused

@@ -8,7 +8,7 @@ from fixtures.evidence import evidence, with_votes
 from fixtures.simulated import simulated_corpus, simulated_run
 from serann.annotator.fusion import STRATEGIES, fuse, gather
 from serann.annotator.fusion.evidence import RunEvidence
-from serann.annotator.runs import open_run
+from serann.annotator.run.run import open_run
 from serann.data.corpus import open_corpus
 from serann.data.errors import CorpusError, LabelError, OptionError, OutputError, RunError
 from serann.data.files import read_json, write_json

@@ -16,7 +16,7 @@ from serann.annotator.cli.benchmark import fusion
 from serann.annotator.fusion.ballots import Ballots
 from serann.annotator.fusion.proxy import line_up
 from serann.annotator.fusion.strategies import STRATEGIES
-from serann.annotator.runs import open_run
+from serann.annotator.run.run import open_run
 from serann.data.corpus import open_corpus
 from serann.data.errors import CorpusError, LabelError, OptionError, RunError
 from serann.data.labels import LABEL_SETS

@@ -12,7 +12,7 @@ from serann.annotator.cli import app
 from serann.annotator.fusion import STRATEGIES, Blend, Evidence, gather
 from serann.annotator.fusion.latent_mixture import fit_latent_mixture, softmax
 from serann.annotator.fusion.next_votes import choose_next, corpus_shares, draw_sample, expected_gain, list_next
-from serann.annotator.runs import open_run
+from serann.annotator.run.run import open_run
 from serann.data.corpus import open_corpus
 from serann.data.errors import CorpusError, OptionError, OutputError
 from serann.data.folds import group_folds

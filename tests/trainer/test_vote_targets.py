@@ -7,7 +7,7 @@ import pytest
 from fixtures.simulated import simulated_corpus, simulated_run
 from serann.annotator.fusion import fuse
 from serann.annotator.fusion.strategies import STRATEGIES
-from serann.annotator.runs import open_run
+from serann.annotator.run.run import open_run
 from serann.data.errors import CorpusError
 from serann.data.fused import open_fused
 from serann.data.policies import distributions

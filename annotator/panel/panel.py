@@ -7,11 +7,11 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from ..data.errors import OptionError
-from ..data.files import fingerprint as hash_of
-from ..data.labels import LabelSet
-from ..data.tables import LISTENERS, from_rows
-from ..prompts.loader import (
+from ...data.errors import OptionError
+from ...data.files import fingerprint as hash_of
+from ...data.labels import LabelSet
+from ...data.tables import LISTENERS, from_rows
+from ...prompts.loader import (
     NO_TRANSCRIPT,
     Listener,
     Panel,

@@ -4,19 +4,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
-from ..data.corpus import Corpus
-from ..data.errors import OptionError
-from ..data.files import fingerprint, refuse_inputs
+from ...data.corpus import Corpus
+from ...data.errors import OptionError
+from ...data.files import fingerprint, refuse_inputs
+from ..engines.memory import memory_in_a_sentence
+from ..status import Progress, Watch, watching
 from .asking import Asked, Asking, Ready, loaded
-from .memory import memory_in_a_sentence
+from .environment import engine_versions, record_session
+from .identity import joined
+from .ledger import Ledger
+from .place import check_free, check_place, is_run, remove_run
 from .planning import Estimate, estimate, find_budget, read_only
-from .run.environment import engine_versions, record_session
-from .run.identity import joined
-from .run.ledger import Ledger
-from .run.place import check_free, check_place, is_run, remove_run
-from .run.read_tables import read_results
-from .run.write_tables import write_tables
-from .runs import Run, open_run
+from .read_tables import read_results
+from .run import Run, open_run
 from .selfcheck import (
     FROM_UTTERANCES,
     MOST_FAILURES,
@@ -28,7 +28,7 @@ from .selfcheck import (
     check_canaries,
 )
 from .session import Session
-from .status import Progress, Watch, watching
+from .write_tables import write_tables
 
 
 def annotate(

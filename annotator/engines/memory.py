@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from ..data.errors import RunError, SerannError
-from .engines.base import Engine
+from ...data.errors import RunError, SerannError
+from .base import Engine
 
 # What a lack of memory is called by torch's allocator, CUDA, oneDNN (twice), C++ and Python's threads.
 NO_MEMORY = (

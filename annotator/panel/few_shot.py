@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..data.audio import load_audio, utterance_audio
-from ..data.corpus import Corpus
-from ..data.errors import AudioError, OptionError
-from ..data.votes import count_votes
-from ..prompts.files import ExampleEntry
-from ..prompts.loader import Listener, Panel, Shown
+from ...data.audio import load_audio, utterance_audio
+from ...data.corpus import Corpus
+from ...data.errors import AudioError, OptionError
+from ...data.votes import count_votes
+from ...prompts.files import ExampleEntry
+from ...prompts.loader import Listener, Panel, Shown
 from .panel import ListeningPanel
 
 

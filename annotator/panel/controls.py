@@ -23,9 +23,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ..data.corpus import Corpus
-from ..data.errors import OptionError
-from ..prompts.loader import clean_transcript
+from ...data.corpus import Corpus
+from ...data.errors import OptionError
+from ...prompts.loader import clean_transcript
 from .panel import ListeningPanel
 
 # What `--control` takes, in words.

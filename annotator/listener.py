@@ -9,12 +9,12 @@ import numpy as np
 from ..data.errors import OptionError
 from ..data.seeds import uniforms
 from ..prompts.loader import Panel, Rendered, with_form
-from .attributes import Attributes
 from .engines.base import Engine, Scores
 from .engines.generation import Generated, Generator, Request
 from .models.label_tree import normalise
-from .panel import ListeningPanel
-from .parsing import AnswerReader
+from .panel.attributes import Attributes
+from .panel.panel import ListeningPanel
+from .panel.parsing import AnswerReader
 from .run.results import Judged
 from .shares import read_shares
 from .windows import score_windows

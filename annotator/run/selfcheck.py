@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ..data.audio import SAMPLE_RATE
-from ..data.errors import RunError
-from ..data.seeds import uniforms
-from ..prompts.loader import Rendered
-from .answering import Answered
-from .engines.base import Engine
-from .models.label_tree import normalise
-from .panel import ListeningPanel
+from ...data.audio import SAMPLE_RATE
+from ...data.errors import RunError
+from ...data.seeds import uniforms
+from ...prompts.loader import Rendered
+from ..engines.base import Engine
+from ..listener import Answered
+from ..models.label_tree import normalise
+from ..panel.panel import ListeningPanel
 
 # From this many utterances on, the self-check is on by default.
 FROM_UTTERANCES = 1000

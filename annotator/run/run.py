@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from ..data.errors import RunError
-from ..data.labels import LabelSet
-from ..data.tables import FAILURES, LISTENERS, SCORES, VOTES, distribution_array, read_table
-from ..data.votes import count_votes
-from .run.commit import is_promised
-from .run.place import RUN_FILE, is_run, read_run_file
+from ...data.errors import RunError
+from ...data.labels import LabelSet
+from ...data.tables import FAILURES, LISTENERS, SCORES, VOTES, distribution_array, read_table
+from ...data.votes import count_votes
+from .commit import is_promised
+from .place import RUN_FILE, is_run, read_run_file
 
 # pyarrow makes its compute functions at import, so type checkers do not know them.
 pc: Any = pyarrow.compute

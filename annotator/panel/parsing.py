@@ -26,9 +26,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from ..data.labels import LabelSet
-from ..prompts.files import Form
-from .models.label_tree import surface_forms
+from ...data.labels import LabelSet
+from ...prompts.files import Form
+from ..models.label_tree import surface_forms
 
 MARKS = ("final answer", "answer", "antwort", "respuesta", "réponse")
 # Denials up to three words before a label; "rather than happy" names happy to reject it.

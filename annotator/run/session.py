@@ -6,18 +6,18 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..data.errors import SerannError
-from .answering import Answered, ask
+from ...data.errors import SerannError
+from ..engines.memory import halving_left_to_caller, memory_in_a_sentence, on_cpu, out_of_memory, release_memory
+from ..listener import Answered, ask
+from ..sounds.corpus_sounds import CorpusSounds
+from ..sounds.decoding import Decoders
+from ..sounds.hearing import Heard, first_window, hear
+from ..status import Tally, Watch
 from .asking import Ready
-from .corpus_sounds import CorpusSounds
-from .decoding import Decoders
-from .hearing import Heard, first_window, hear
-from .memory import halving_left_to_caller, memory_in_a_sentence, on_cpu, out_of_memory, release_memory
+from .ledger import Batch, Ledger
 from .open_questions import OpenQuestions, Questions
-from .run.ledger import Batch, Ledger
-from .run.results import Failed, Readers, Results, Unit
+from .results import Failed, Readers, Results, Unit
 from .selfcheck import Endurance
-from .status import Tally, Watch
 
 # On a CPU larger batches pad more and gain nothing; a GPU wants work.
 BATCH_SIZE = {"cpu": 8, "gpu": 256}

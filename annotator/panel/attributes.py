@@ -8,15 +8,15 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import pyarrow as pa
 
-from ..data.errors import OptionError, PromptError
-from ..data.files import fingerprint
-from ..data.tables import RATINGS, TableSpec, from_rows
-from ..prompts.files import AttributeQuestion
-from ..prompts.loader import Listener, Rendered, clean_transcript, list_attributes, load_attributes
-from .engines.base import Scores
-from .models.label_tree import at_temperature, normalise
+from ...data.errors import OptionError, PromptError
+from ...data.files import fingerprint
+from ...data.tables import RATINGS, TableSpec, from_rows
+from ...prompts.files import AttributeQuestion
+from ...prompts.loader import Listener, Rendered, clean_transcript, list_attributes, load_attributes
+from ..engines.base import Scores
+from ..models.label_tree import at_temperature, normalise
+from ..run.results import Judged
 from .panel import ListeningPanel
-from .run.results import Judged
 
 DIMENSIONS = ("valence", "arousal", "dominance")
 # The scale of MSP-Podcast, for a corpus that states none.

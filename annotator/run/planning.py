@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..data.errors import OptionError
+from ...data.errors import OptionError
+from ..engines.memory import Memory, halving_left_to_caller, memory_of, on_cpu, out_of_memory, release_memory
+from ..sounds.hearing import Heard, first_window
 from .asking import Ready
-from .hearing import Heard, first_window
-from .memory import Memory, halving_left_to_caller, memory_of, on_cpu, out_of_memory, release_memory
-from .run.identity import check_identity
-from .run.ledger import Batch
-from .run.place import check_place
-from .run.read_tables import read_results
-from .run.results import Readers, Results
+from .identity import check_identity
+from .ledger import Batch
+from .place import check_place
+from .read_tables import read_results
+from .results import Readers, Results
 from .session import Known, Session
 
 # On a CPU the probe asks at most this many utterances of a batch; a GPU's memory shows only at the full batch.

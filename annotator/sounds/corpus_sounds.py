@@ -4,15 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..data.audio import window_count
-from ..data.corpus import Corpus
-from ..data.errors import CorpusError
-from .batching import UNKNOWN_SECONDS, plan_batches
-from .controls import other_voices
-from .duration import Duration
-from .engines.base import Engine
+from ...data.audio import window_count
+from ...data.corpus import Corpus
+from ...data.errors import CorpusError
+from ..batching import UNKNOWN_SECONDS, plan_batches
+from ..duration import Duration
+from ..engines.base import Engine
+from ..panel.controls import other_voices
+from ..run.results import Results, Sound
 from .hearing import Job, fingerprint_sound
-from .run.results import Results, Sound
 
 NO_VOICE = "no other voice: the corpus does not name this utterance's speaker, so nobody's is known to be another's"
 

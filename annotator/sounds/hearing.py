@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..data.audio import ROUNDING, load_recording
-from ..data.errors import AudioError
-from ..data.seeds import rng_from
-from .run.results import Sound
+from ...data.audio import ROUNDING, load_recording
+from ...data.errors import AudioError
+from ...data.seeds import rng_from
+from ..run.results import Sound
 
 # From mono samples [T] at the engine's rate to whatever its model takes.
 FrontEnd = Callable[[np.ndarray], Any]

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..prompts.loader import Rendered, clean_transcript
-from .answering import Draw
+from ...prompts.loader import Rendered, clean_transcript
+from ..listener import Draw
+from ..panel.panel import WORDS, asks_anything, differ
 from .asking import Ready
-from .panel import WORDS, asks_anything, differ
-from .run.dealt_votes import dealt_votes
-from .run.results import Readers, Results
+from .dealt_votes import dealt_votes
+from .results import Readers, Results
 
 # An utterance that failed this often is listed and left alone.
 MAX_ATTEMPTS = 3

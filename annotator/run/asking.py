@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
-from ..data.corpus import Corpus, open_corpus
-from ..data.errors import OptionError
-from ..prompts.loader import load_panel
-from .answering import MODES, panel_for
-from .attributes import Attributes, attributes_for
-from .controls import check_control, controlled
-from .duration import Duration, check_duration, duration_for, duration_identity
-from .engines.base import Engine, EngineSpec, make_engine
-from .few_shot import listening_panel
-from .panel import ListeningPanel
-from .run.identity import run_identity, run_info
-from .run.place import Info
+from ...data.corpus import Corpus, open_corpus
+from ...data.errors import OptionError
+from ...prompts.loader import load_panel
+from ..duration import Duration, check_duration, duration_for, duration_identity
+from ..engines.base import Engine, EngineSpec, make_engine
+from ..listener import MODES, panel_for
+from ..panel.attributes import Attributes, attributes_for
+from ..panel.controls import check_control, controlled
+from ..panel.few_shot import listening_panel
+from ..panel.panel import ListeningPanel
+from .identity import run_identity, run_info
+from .place import Info
 
 
 class Asked(TypedDict, total=False):

@@ -2,14 +2,9 @@
 
 What makes model input of samples is the engine's front end (`Engine.frontend`); it runs right after decoding, so that
 the model waits for neither. Processes take both off the interpreter that feeds the model, and a decoder that crashes
-takes only its process with it. `python -m serann.annotator.decoding` is one; it reads a `Front` and then `Job`s from
-its standard input, pickled, and answers each job on its standard output. (The standard library's process pool would run
-the caller's script again in every worker.)
-
-A worker starts in .07 s and holds 17 MB of its own. With Whisper's feature extractor, which imports transformers and
-torch (one thread), it holds 170 MB, and the import takes 2 s of a core, as long as 1,500 clips of 5 s take to prepare.
-So a worker imports in the background, and only in a run long enough for it; until then it sends samples, and the
-parent's thread prepares them: nothing waits for a start.
+takes only its process with it. One of them is `python -m serann.annotator.sounds.decoding`; it reads a `Front` and then
+`Job`s from its standard input, pickled, and answers each job on its standard output. (The standard library's process pool
+would run the caller's script again in every worker.)
 """
 
 import itertools
@@ -28,7 +23,7 @@ from functools import partial
 from importlib import import_module
 from typing import IO, Any, NamedTuple, Self
 
-from ..data.errors import RunError
+from ...data.errors import RunError
 from .hearing import FrontEnd, Heard, Job, hear, prepare, unchanged
 
 # A worker that dies is started again; an utterance that kills this many is the one to blame.
@@ -207,4 +202,4 @@ def _load(frontend: bytes, loaded: list[FrontEnd]) -> None:
 
 if __name__ == "__main__":
     # What is pickled has to belong to the module's own name, not to __main__.
-    import_module("serann.annotator.decoding")._serve()
+    import_module("serann.annotator.sounds.decoding")._serve()
