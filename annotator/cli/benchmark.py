@@ -57,7 +57,7 @@ def fusion(
     from ...data.corpus import open_corpus
     from ...data.errors import OptionError
     from ..audit import open_panel
-    from ..benchmark.fusion import benchmark_fusion
+    from ..fusion.benchmark import benchmark_fusion
     from .console import note, print_json
 
     try:

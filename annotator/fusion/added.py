@@ -17,7 +17,7 @@ from ...data.audio import SAMPLE_RATE, utterance_audio
 from ...data.seeds import rng_from
 from .augmented import flac, new_sound
 from .describe import Fusion, new_distributions
-from .dime_aug import NewUtterance, turn_seconds
+from .dime.paper import NewUtterance, turn_seconds
 
 SHOWN = 6
 MEASURED = 8

@@ -16,7 +16,7 @@ from ...data.fused import FusionInfo
 from ...data.labels import LabelSet
 from ...data.tables import distribution_column
 from ..run.run import Run
-from .dime_aug import NewUtterance, Plan, mix_distributions
+from .dime.paper import NewUtterance, Plan, mix_distributions
 from .evidence import Blend, Evidence, remarks
 from .options import FusionOptions
 from .proxy import Source

@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...data.labels import LabelSet
+from ...data.vote_models.calibrated_prior import EmpiricalBayes, fit_empirical_bayes, log_score, posterior, unheard
 from ...data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial
-from .calibrated_prior import EmpiricalBayes, fit_empirical_bayes, log_score, posterior, unheard
 from .cross_fit import untaught
 from .evidence import Blend, Evidence, require_runs, require_votes, source_column
 from .latent_mixture import Arrays, as_tuple, spoke

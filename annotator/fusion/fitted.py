@@ -14,8 +14,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ...data.seeds import seed_from
+from ...data.vote_models.calibrated_prior import EmpiricalBayes, fit_empirical_bayes, posterior, unheard
 from ...data.vote_models.dirichlet_mixture import fit_dirichlet_mixture
-from .calibrated_prior import EmpiricalBayes, fit_empirical_bayes, posterior, unheard
 from .latent_mixture import Heard, LatentMixture, fit_latent_mixture, spoke, without_one
 
 # Kinds of utterances, and starts that are averaged. On CREMA-D (two seen votes, five seeds; squared error with the

@@ -10,14 +10,14 @@ from ...data.corpus import Corpus, absolute_audio, refuse_sounds, write_corpus
 from ...data.files import new_directory, refuse_existing, write_json
 from ...data.fused import DISTRIBUTIONS_FILE, FUSION_FILE, Fused, FusionInfo, open_fused
 from ...data.tables import DISTRIBUTIONS, write_table
-from . import balance, dime_aug
+from .accounts import FusionReport, figures, with_files
 from .augmented import with_new_rows, write_sounds
 from .describe import Fusion, describe, distributions_table
-from .dime_aug import Progress
+from .dime import balance, paper
+from .dime.paper import Progress
 from .evidence import gather
 from .options import FusionOptions
 from .proxy import Source
-from .report import FusionReport, figures, with_files
 from .strategies import STRATEGIES
 
 REPORT_FILE = "report.html"
@@ -76,7 +76,7 @@ def prepare(
     blend = STRATEGIES[options.gives_p](evidence)
     plan = None
     if options.augments:
-        planned = balance.plan if options.dime == "serann" else dime_aug.plan
+        planned = balance.plan if options.dime == "serann" else paper.plan
         plan = planned(corpus, blend.p, **options.of_dime, seed=options.seed, progress=progress)
     return Fusion(corpus=corpus, sources=tuple(runs), options=options, evidence=evidence, blend=blend, plan=plan)
 
@@ -85,7 +85,7 @@ def _write_sounds(fusion: Fusion, partial: Path, progress: Progress | None) -> l
     plan = fusion.plan
     if plan is None:
         return []
-    report = dime_aug.counter(progress, plan.described + len(plan.items), start=plan.described)
+    report = paper.counter(progress, plan.described + len(plan.items), start=plan.described)
     longest = fusion.options.max_seconds
     return write_sounds(fusion.corpus, plan.items, partial, max_seconds=longest, report=report)
 

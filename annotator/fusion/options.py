@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...data.errors import OptionError
-from . import balance, dime_aug
+from .dime import balance, paper
 from .strategies import AUGMENTATIONS, DEFAULT, STRATEGIES
 
 # The longest sound that training hears, unless it is told otherwise.
@@ -101,7 +101,7 @@ class FusionOptions:
                 raise OptionError(
                     "--beta and --concatenate belong to --dime serann; the published procedure has neither"
                 )
-            dime_aug.check_options(rho=self.rho, neighbours=self.neighbours, true_neighbours=self.true_neighbours)
+            paper.check_options(rho=self.rho, neighbours=self.neighbours, true_neighbours=self.true_neighbours)
             return
         if self.true_neighbours or self.neighbours != 3:
             raise OptionError(

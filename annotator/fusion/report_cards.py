@@ -11,9 +11,9 @@ from ..audit.answers import count, figure
 from ..audit.html_table import table
 from ..audit.players import player
 from . import report_pictures as pictures
+from .accounts import FusionReport
 from .added import Added, Take
 from .moved import SHOWN, Example
-from .report import FusionReport
 
 
 def size(made: Added) -> str:

@@ -12,8 +12,8 @@ from .. import audit
 from ..audit.answers import count, figure
 from ..audit.html_table import bounds, cell, framed, table
 from . import report_pictures as pictures
+from .accounts import FusionReport
 from .fallback import StratumGain
-from .report import FusionReport
 from .report_cards import key, listen, new_utterances, size
 from .strategies import STRATEGIES
 from .strengths import CROWD, RULES, Estimate

@@ -8,12 +8,12 @@ from .dawid_skene import dawid_skene
 from .empirical_bayes import empirical_bayes
 from .evidence import Blend, Evidence
 from .glad import glad
-from .human import human
 from .human_mixture import human_mixture
 from .latent_class import latent_class
 from .mace import mace
 from .opinion_pool import opinion_pool
 from .pool import pool
+from .simple import human
 from .synthetic import synthetic
 
 STRATEGIES: dict[str, Callable[[Evidence], Blend]] = {

@@ -7,8 +7,9 @@ import pytest
 import soundfile
 from fixtures.simulated import simulated_corpus, simulated_run
 from fixtures.tones import VOTES_OF, tone_corpus
-from serann.annotator.fusion import dime_aug, fuse
+from serann.annotator.fusion import fuse
 from serann.annotator.fusion.augmented import new_sound
+from serann.annotator.fusion.dime import paper
 from serann.annotator.fusion.dime_features import audio_features, load_librosa, standardise, text_features
 from serann.annotator.run.run import open_run
 from serann.data.audio import utterance_audio
@@ -39,33 +40,33 @@ def naive_features(corpus: Corpus, i: int) -> np.ndarray:
 
 def test_class_sizes_grow_to_a_share_of_the_largest():
     # floor(.3 * 10) = 3; floor(.29 * 100) = 29, though in binary the product is 28.999…
-    assert dime_aug.new_counts(np.array([10, 1, 3, 4]), 0.3).tolist() == [0, 2, 0, 0]
-    assert dime_aug.new_counts(np.array([100, 0, 20]), 0.29).tolist() == [0, 29, 9]
-    assert dime_aug.new_counts(np.array([10, 4]), 1.0).tolist() == [0, 6]
-    assert dime_aug.new_counts(np.array([0, 0]), 0.5).tolist() == [0, 0]
+    assert paper.new_counts(np.array([10, 1, 3, 4]), 0.3).tolist() == [0, 2, 0, 0]
+    assert paper.new_counts(np.array([100, 0, 20]), 0.29).tolist() == [0, 29, 9]
+    assert paper.new_counts(np.array([10, 4]), 1.0).tolist() == [0, 6]
+    assert paper.new_counts(np.array([0, 0]), 0.5).tolist() == [0, 0]
 
 
 def test_the_query_is_one_of_its_own_three_neighbours():
     points = np.array([[0.0], [1.0], [3.0], [3.5], [9.0]])
-    near = dime_aug.nearest(points, [0, 2, 4], k=3)
+    near = paper.nearest(points, [0, 2, 4], k=3)
     # of 0: 0, 1, 3 -> two others; of 3: 3, 3.5, 1; of 9: 9, 3.5, 3
     assert {q: n.tolist() for q, n in near.items()} == {0: [1, 2], 2: [3, 1], 4: [3, 2]}
-    near = dime_aug.nearest(points, [0, 4], k=3, true_neighbours=True)
+    near = paper.nearest(points, [0, 4], k=3, true_neighbours=True)
     assert {q: n.tolist() for q, n in near.items()} == {0: [1, 2, 3], 4: [3, 2, 1]}
-    assert dime_aug.nearest(points[:2], [1], k=3)[1].tolist() == [0]
+    assert paper.nearest(points[:2], [1], k=3)[1].tolist() == [0]
 
 
 def test_mixtures_by_hand():
-    mixed = dime_aug.mix_sounds(np.array([0.2, 0.4, 0.6]), np.array([0.6, 0.0]), 0.25)
+    mixed = paper.mix_sounds(np.array([0.2, 0.4, 0.6]), np.array([0.6, 0.0]), 0.25)
     np.testing.assert_allclose(mixed, [0.3, 0.3], atol=1e-12)  # .2 + .25 * .4, .4 - .25 * .4, cut to two samples
     pair = {4: np.array([0.1, -0.2, 0.3]), 7: np.array([0.5, 0.2])}
-    item = dime_aug.NewUtterance("n", 0, 4, 7, 0.75, 0)
+    item = paper.NewUtterance("n", 0, 4, 7, 0.75, 0)
     np.testing.assert_allclose(
         new_sound(item, pair.__getitem__), [0.4, 0.1], atol=1e-6
     )  # .1 + .75 * .4, -.2 + .75 * .4
-    loud = dime_aug.mix_sounds(np.array([2.0, -1.0]), np.array([2.0, -1.0]), 0.5)
+    loud = paper.mix_sounds(np.array([2.0, -1.0]), np.array([2.0, -1.0]), 0.5)
     np.testing.assert_allclose(loud, [0.999, -0.4995])
-    p = dime_aug.mix_distributions(np.array([[0.8, 0.2]]), np.array([[0.4, 0.6]]), np.array([0.25]))
+    p = paper.mix_distributions(np.array([[0.8, 0.2]]), np.array([[0.4, 0.6]]), np.array([0.25]))
     np.testing.assert_allclose(p, [[0.7, 0.3]], atol=1e-12)
 
 
@@ -229,13 +230,13 @@ def test_rho_outside_its_range_is_refused(tmp_path, rho):
     with pytest.raises(
         OptionError, match=r"expected a share of the largest class, above 0 and at most 1 \(--rho 0.3\)"
     ):
-        dime_aug.check_options(rho=rho, neighbours=3, true_neighbours=False)
+        paper.check_options(rho=rho, neighbours=3, true_neighbours=False)
 
 
 def test_too_few_neighbours_are_refused():
     with pytest.raises(OptionError, match="neighbours is 1; expected 2 or more, for the published procedure counts"):
-        dime_aug.check_options(rho=0.3, neighbours=1, true_neighbours=False)
-    dime_aug.check_options(rho=0.3, neighbours=1, true_neighbours=True)
+        paper.check_options(rho=0.3, neighbours=1, true_neighbours=False)
+    paper.check_options(rho=0.3, neighbours=1, true_neighbours=True)
 
 
 def test_without_librosa_the_install_line_is_given(monkeypatch):

@@ -10,11 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.signal import periodogram
-from serann.annotator.fusion import balance, fuse
+from serann.annotator.fusion import fuse
 from serann.annotator.fusion.augmented import write_sounds
-from serann.annotator.fusion.balance import CEILING, MOST, SPREAD, expected_takes, target_masses, whole_takes
-from serann.annotator.fusion.dime_aug import NewUtterance
-from serann.annotator.fusion.perturb import Perturbation, draw_perturbation, in_room, perturb, room_response, with_noise
+from serann.annotator.fusion.dime import balance
+from serann.annotator.fusion.dime.balance import CEILING, MOST, SPREAD, expected_takes, target_masses, whole_takes
+from serann.annotator.fusion.dime.paper import NewUtterance
+from serann.annotator.fusion.dime.sounds import (
+    Perturbation,
+    draw_perturbation,
+    in_room,
+    perturb,
+    room_response,
+    with_noise,
+)
 from serann.data.audio import utterance_audio
 from serann.data.corpus import open_corpus
 from serann.data.errors import CorpusError, OptionError

@@ -9,11 +9,11 @@ import pytest
 import typer
 from fixtures.simulated import RATERS, simulated_corpus, simulated_run
 from fixtures.simulated_fusion import LABELS, simulated_evidence
-from serann.annotator.benchmark.fusion import CROWD, PROXYLESS, benchmark_fusion, deal, in_order
 from serann.annotator.benchmark.fusion_proxies import stressed
 from serann.annotator.benchmark.fusion_table import Sums, scores_of, strata_of
 from serann.annotator.cli.benchmark import fusion
 from serann.annotator.fusion.ballots import Ballots
+from serann.annotator.fusion.benchmark import CROWD, PROXYLESS, benchmark_fusion, deal, in_order
 from serann.annotator.fusion.proxy import line_up
 from serann.annotator.fusion.strategies import STRATEGIES
 from serann.annotator.run.run import open_run
@@ -85,9 +85,9 @@ def test_mistakes_are_sentences(place, tmp_path):
 
 
 def test_strategies_that_cannot_run_are_told(place, monkeypatch):
-    monkeypatch.setattr("serann.annotator.benchmark.fusion.has_crowd_kit", lambda: False)
+    monkeypatch.setattr("serann.annotator.fusion.benchmark.has_crowd_kit", lambda: False)
     monkeypatch.setattr(
-        "serann.annotator.benchmark.fusion.STRATEGIES", {n: STRATEGIES[n] for n in (*CROWD, *PROXYLESS)}
+        "serann.annotator.fusion.benchmark.STRATEGIES", {n: STRATEGIES[n] for n in (*CROWD, *PROXYLESS)}
     )
     corpus, run = open_corpus(place / "corpus"), open_run(place / "run")
     found = benchmark_fusion(corpus, [run], seen=(2,), seeds=1, stress=False)

@@ -30,9 +30,9 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import gammaln
 
-from ...data.errors import OptionError
-from .latent_mixture import Arrays, as_tuple, spoke
-from .prior_likelihood import LOG_STRENGTH, Votes, calibrated, objective
+from ...annotator.fusion.latent_mixture import Arrays, as_tuple, spoke
+from ...annotator.fusion.prior_likelihood import LOG_STRENGTH, Votes, calibrated, objective
+from ..errors import OptionError
 
 # Pseudo-votes of a row of the confusion map: this many a label, spread as the human votes are, so that a label nobody
 # chose keeps a chance; and these on the diagonal, for a proxy is presumed to mean what it says.

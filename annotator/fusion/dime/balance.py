@@ -32,11 +32,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import minimize
 
-from ...data.corpus import Corpus
-from ...data.errors import AudioError, CorpusError, OptionError
-from ...data.seeds import rng_from, seed_from
-from .dime_aug import NewUtterance, Plan, Progress, load_librosa, parent_sound, turn_seconds
-from .perturb import draw_perturbation
+from ....data.corpus import Corpus
+from ....data.errors import AudioError, CorpusError, OptionError
+from ....data.seeds import rng_from, seed_from
+from .paper import NewUtterance, Plan, Progress, load_librosa, parent_sound, turn_seconds
+from .sounds import draw_perturbation
 
 FORMULA = (
     "new takes of single utterances, slightly perturbed, with their parent's p; x_u = clip(p_u . theta / "

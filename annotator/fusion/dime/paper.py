@@ -30,13 +30,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...data.audio import ROUNDING, sound_seconds, utterance_audio
-from ...data.corpus import Corpus
-from ...data.errors import AudioError, CorpusError, OptionError
-from ...data.labels import LabelSet
-from ...data.seeds import seed_from
-from .dime_features import audio_features, load_librosa, standardise, text_features
-from .perturb import Perturbation
+from ....data.audio import ROUNDING, sound_seconds, utterance_audio
+from ....data.corpus import Corpus
+from ....data.errors import AudioError, CorpusError, OptionError
+from ....data.labels import LabelSet
+from ....data.seeds import seed_from
+from ..dime_features import audio_features, load_librosa, standardise, text_features
+from .sounds import Perturbation
 
 FORMULA = (
     "x = x_i + alpha (x_j - x_i); P = P_i + alpha (P_j - P_i), renormalised; t = t_i if alpha < 0.5 else t_j; "

@@ -18,13 +18,13 @@ import numpy as np
 from ...data.corpus import Corpus
 from ...data.errors import CorpusError, OptionError, SerannError
 from ...data.seeds import uniforms
-from ..fusion.ballots import Ballots, read_ballots
-from ..fusion.evidence import Evidence
-from ..fusion.proxy import RunEvidence, line_up
-from ..fusion.strategies import STRATEGIES
+from ..benchmark.fusion_proxies import of_rows, stressed
+from ..benchmark.fusion_table import LEAST_CHANCE, SCORES, Sums, parted, scores_of, strata_of
 from ..run.run import Run
-from .fusion_proxies import of_rows, stressed
-from .fusion_table import LEAST_CHANCE, SCORES, Sums, parted, scores_of, strata_of
+from .ballots import Ballots, read_ballots
+from .evidence import Evidence
+from .proxy import RunEvidence, line_up
+from .strategies import STRATEGIES
 
 BASE = "human-mixture"
 CROWD: tuple[str, ...] = ("dawid-skene", "mace", "glad")

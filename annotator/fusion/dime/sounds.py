@@ -19,7 +19,7 @@ from types import ModuleType
 
 import numpy as np
 
-from ...data.audio import SAMPLE_RATE
+from ....data.audio import SAMPLE_RATE
 
 SEMITONES = (-1.0, 1.0)
 TEMPOS = (0.95, 1.05)
