@@ -11,10 +11,10 @@ from ...data.corpus import Corpus, corpus_fingerprint
 from ...data.errors import OptionError, RunError
 from ...data.scores.proper_scores import unbiased_ambiguity
 from ...data.votes import count_votes
+from ..report.audit_words import answer_in_words
 from ..run.run import Run
 from . import panel_tables, side_by_side, variants
 from .alt_test import EPSILON, check_epsilon
-from .answers import answer_in_words
 from .controls import control_of
 from .detail import Detail, detail
 from .ground import Ground, lay_ground

@@ -22,12 +22,12 @@ from ...data.seeds import uniforms
 from ...data.tables import distribution_array
 from ...data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial, posterior_mean
 from ...data.votes import count_votes
+from ..report.audit_words import figure
+from ..report.html import table
 from ..run.run import Run, panel_distribution
 from .alt_scorers import HumanVotes, listed_votes
 from .alt_statistics import ADVISED
 from .alt_test import EPSILON, LICENCE, AltTest, alt_test
-from .answers import figure
-from .html_table import table
 
 # pyarrow makes its compute functions at import, so type checkers do not know them.
 pc: Any = pyarrow.compute

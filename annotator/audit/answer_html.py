@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from .answers import figure, mass_warning, nearest_human_votes, worth_figure
-from .html_table import bounds
+from ..report.audit_words import figure, mass_warning, nearest_human_votes, worth_figure
+from ..report.html import bounds
 from .result import AuditResult, PanelResult
 
 

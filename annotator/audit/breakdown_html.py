@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 
 from ...data.scores.intervals import Interval
-from . import pictures
-from .html_table import cell, framed, table
+from ..report import pictures
+from ..report.html import cell, framed, table
 from .result import AuditResult, LabelRow, StratumRow
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

@@ -27,13 +27,13 @@ from ...data.corpus import Corpus
 from ...data.errors import OptionError, RunError
 from ...data.scores.intervals import Interval
 from ...data.scores.proper_scores import sq_unbiased
+from ..report.audit_words import count, figure, worth_figure
+from ..report.html import cell, table
 from ..run.run import Run
 from . import baselines
-from .answers import count, figure, worth_figure
 from .calibration import calibrations
 from .crossing import falling, meets
 from .effective_votes import HumanCurve, Placed, Worth, effective_votes
-from .html_table import cell, table
 from .panels import Panel, line_up
 from .reference import build_reference
 from .scorer import Scorer

@@ -22,11 +22,11 @@ import numpy as np
 from ...data.corpus import Corpus
 from ...data.jackknife import jackknife_of
 from ...data.scores.intervals import Interval, by_group, group_codes
+from ..report.audit_words import count, figure
+from ..report.html import cell, table
 from ..run.run import Run
-from .answers import count, figure
 from .by_speaker import holm
 from .design import CUES, answers, design
-from .html_table import cell, table
 from .information import Factor, crossing_with, factors, weights_alone
 
 CORRECTION = "Holm"

@@ -9,6 +9,7 @@ from html import escape
 import numpy as np
 
 from ...data.corpus import Corpus
+from ..report.sounds import player, without_sounds
 from ..run.run import Run
 from . import alt_test_section, failures, panel_agreement, saturation
 from .alt_test import EPSILON
@@ -16,7 +17,6 @@ from .alt_test_section import AltTestSection, alt_test_of
 from .failures import Failures
 from .panel_agreement import PanelAgreement
 from .panels import Panel
-from .players import player, without_sounds
 from .result import CurvePoint
 from .saturation import Saturation
 from .scorer import Scorer

@@ -23,10 +23,10 @@ from ...data.scores.intervals import Interval
 from ...data.scores.metrics import plurality
 from ...data.scores.proper_scores import sq_unbiased
 from ...data.scores.scoring import THIRDS
-from .answers import count, figure
+from ..report.audit_words import count, figure
+from ..report.html import cell, table
 from .by_speaker import Speakers, holm, speakers_of
 from .factors import Factor, factors_of, names_of
-from .html_table import cell, table
 from .panels import Panel
 from .scorer import Scorer
 from .speaker_contrasts import against_the_rest

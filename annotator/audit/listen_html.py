@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from html import escape
 
 from ...data.corpus import Corpus
-from . import pictures
-from .answers import figure
-from .players import player, without_sounds
+from ..report import pictures
+from ..report.audit_words import figure
+from ..report.sounds import player, without_sounds
 from .result import AuditResult, Example
 
 PLAYERS = 16

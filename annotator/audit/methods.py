@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from .answers import count, mass_figure
+from ..report.audit_words import count, mass_figure
 from .effective_votes import in_words
 from .refits import REFITTED_ON
 from .result import AuditResult

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...data.scores.intervals import group_codes
-from .answers import count
+from ..report.audit_words import count
 from .reference import Reference
 from .result import PanelResult, System
 

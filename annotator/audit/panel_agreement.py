@@ -25,11 +25,11 @@ from ...data.scores.intervals import Interval
 from ...data.seeds import uniforms
 from ...data.tables import distribution_array
 from ...data.votes import count_votes
+from ..report.audit_words import figure
+from ..report.html import cell, table
 from ..run.run import Run
-from .answers import figure
 from .by_speaker import interval_of, speakers_of
 from .cross_replication import cross_rows, kappa_x_of, normalised_of, normalised_rows
-from .html_table import cell, table
 from .reference import Reference
 from .scorer import Scorer
 

@@ -23,15 +23,15 @@ import numpy as np
 
 from ...data.scores.divergences import jsd_bits
 from ...data.scores.intervals import Interval
-from .answers import count, figure
+from ..report.audit_words import count, figure
+from ..report.html import cell, table
+from ..report.svg import Plot, nice_ticks, picture, spread_labels, tag, text
 from .by_speaker import interval_of
 from .drawn_votes import DrawnVotes, expected_sq
 from .exponential_fit import Saturating, fit_saturating, saturation_point
-from .html_table import cell, table
 from .panels import Panel
 from .result import CurvePoint
 from .scorer import Scorer
-from .svg import Plot, nice_ticks, picture, spread_labels, tag, text
 
 MOST_VOTES, LEAST_VOTES = 20, 4
 # votes without replacement: the curve goes as far as this share of the utterances has votes

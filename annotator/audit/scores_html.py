@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...data.scores.scoring import ScoreRow
-from . import pictures, side_by_side
-from .answers import count
-from .html_table import cell, framed, table
+from ..report import pictures
+from ..report.audit_words import count
+from ..report.html import cell, framed, table
+from . import side_by_side
 from .result import AuditResult
 
 # better is lower / higher

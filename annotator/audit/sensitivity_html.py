@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .answers import count, figure
-from .html_table import cell, table
+from ..report.audit_words import count, figure
+from ..report.html import cell, table
 
 if TYPE_CHECKING:
     from .sensitivity import FactorInformation, Sensitivity

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...data.scores.proper_scores import log_score
 from ...data.scores.scoring import ScoreRow, row_scores, score_row
-from .html_table import cell, table
+from ..report.html import cell, table
 from .panels import Panel
 from .scorer import Scorer
 

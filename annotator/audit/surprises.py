@@ -11,9 +11,9 @@ import numpy as np
 from ...data.corpus import Corpus
 from ...data.scores.proper_scores import log_score
 from ...data.votes import frequencies
-from .answers import figure
+from ..report.audit_words import figure
+from ..report.html import table
 from .factors import names_of
-from .html_table import table
 from .panels import Panel
 from .reference import Reference
 

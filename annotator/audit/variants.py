@@ -22,10 +22,10 @@ from ...data.scores.metrics import group_confusion, item_r2_rows, r2_of, r2_rows
 from ...data.scores.proper_scores import brier, squared_agreement, unbiased_ambiguity
 from ...data.scores.scoring import ScoreRow, confusion_statistics, limits_of, score_row
 from ...data.seeds import rng_from
-from .answers import count
+from ..report.audit_words import count
+from ..report.html import cell, table
 from .baselines import People, fitted_part, shuffled
 from .by_speaker import Speakers, interval_of, speakers_of
-from .html_table import cell, table
 from .panels import Panel
 from .scorer import Scorer, panel_ambiguity
 

@@ -7,12 +7,12 @@ from html import escape
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from .answers import interval_figure, worth_figure
+from ..report.audit_words import interval_figure, worth_figure
+from ..report.html import cell, table
+from ..report.svg import Plot, nice_ticks, picture, spread_labels, tag, text
 from .crossing import FINENESS, falling
 from .effective_votes import Worth
-from .html_table import cell, table
 from .result import AuditResult, PanelResult
-from .svg import Plot, nice_ticks, picture, spread_labels, tag, text
 
 SCORES = {"log_score": "log score", "sq_unbiased": "squared error", "jsd_bits": "JSD"}
 PARTS = {"label": "label against the rest", "ambiguity": "ambiguity third", "subgroup": "subgroup"}

@@ -105,7 +105,7 @@ def audit(
 
 def _print(result) -> None:
     """Five columns, to fit a terminal: intervals of the two scores to judge by; the rest is in report and JSON."""
-    from ..audit.answers import count
+    from ..report.audit_words import count
     from .console import print_table
 
     m = result.settings["votes_scored"]
@@ -140,7 +140,7 @@ def _name(system) -> str:
 
 
 def _figure(row, digits: int, *, bounds: bool = True) -> str:
-    from ..audit.answers import figure
+    from ..report.audit_words import figure
     from .console import plain_signs
 
     if row is None:

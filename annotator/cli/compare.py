@@ -45,8 +45,8 @@ def compare(
     """
     from ...data.errors import OptionError
     from ...trainer import compare as run_comparison
+    from ..report.comparison_page import render
     from .arguments import open_last
-    from .comparison_page import render
     from .console import note, print_json, progress
     from .evaluation_tables import show_comparison
     from .score_page import check_page, write_page

@@ -53,10 +53,10 @@ def evaluate(
     """
     from ...trainer import evaluate as run_evaluation
     from ...trainer.noise import asked_noise
+    from ..report.evaluation_page import render
     from . import evaluation_tables
     from .arguments import open_last
     from .console import note, print_json, progress
-    from .evaluation_page import render
     from .score_page import check_page, write_page
     from .stopping import NOTHING_WRITTEN, stopped_in_a_sentence
 

@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..audit.answers import figure
-from ..audit.pictures import heat_map
-from ..audit.svg import Plot, nice_ticks, picture, tag, text
-from .definitions import LOWER, definition
+from ..report.audit_words import figure
+from ..report.definitions import LOWER, definition
+from ..report.pictures import heat_map
+from ..report.svg import Plot, nice_ticks, picture, tag, text
 
 Document = Mapping[str, Any]
 TENTHS = [0, 0.2, 0.4, 0.6, 0.8, 1]

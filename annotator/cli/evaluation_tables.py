@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..audit.answers import figure
+from ..report.audit_words import figure
+from ..report.definitions import definition
 from .console import print_table
-from .definitions import definition
 
 UNDEFINED = "–"
 

@@ -11,8 +11,8 @@ from typing import Any
 from ...data.errors import OptionError, OutputError, SerannError
 from ...data.files import atomic_file, finite, read_json, write_json
 from ...data.scores.intervals import Interval
-from ..audit.html_table import cell
-from .definitions import definitions
+from ..report.definitions import definitions
+from ..report.html import cell
 
 Document = Mapping[str, Any]
 # What marks the figures of each kind of page.

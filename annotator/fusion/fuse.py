@@ -120,7 +120,7 @@ def _write(partial: Path, fusion: Fusion, info: FusionInfo, rows: list[dict[str,
 
 def _write_report(report: FusionReport, partial: Path, corpus: Corpus, sounds: bool) -> None:
     # The page is built from the audit's pieces, and the audit reads models from this package.
-    from .report_html import render
+    from ..report.fusion_page import render
 
     new = open_fused(partial).corpus if report.added is not None else None
     page = render(report, corpus, new, sounds=sounds)

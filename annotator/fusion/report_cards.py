@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from html import escape
 
 from ...data.corpus import Corpus
-from ..audit.answers import count, figure
-from ..audit.html_table import table
-from ..audit.players import player
+from ..report.audit_words import count, figure
+from ..report.html import table
+from ..report.sounds import player
 from . import report_pictures as pictures
 from .accounts import FusionReport
 from .added import Added, Take

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..audit.answers import figure
-from ..audit.svg import nice_ticks, picture, tag, text
+from ..report.audit_words import figure
+from ..report.svg import nice_ticks, picture, tag, text
 from .fallback import StratumGain
 
 # What a distribution is of, and its colour's class in the audit's style sheet.

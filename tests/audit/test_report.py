@@ -13,11 +13,11 @@ import pytest
 import soundfile
 from fixtures.simulated import biased, simulated_corpus, simulated_run
 from serann.annotator.audit import audit, write_report
-from serann.annotator.audit.answers import figure
 from serann.annotator.audit.detail import SOUNDS
-from serann.annotator.audit.pictures import ambiguity_by_thirds
-from serann.annotator.audit.players import player
-from serann.annotator.audit.svg import nice_ticks, spread_labels, tag
+from serann.annotator.report.audit_words import figure
+from serann.annotator.report.pictures import ambiguity_by_thirds
+from serann.annotator.report.sounds import player
+from serann.annotator.report.svg import nice_ticks, spread_labels, tag
 from serann.annotator.run.run import open_run
 from serann.data.corpus import open_corpus
 from serann.data.errors import OptionError

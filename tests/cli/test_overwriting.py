@@ -9,8 +9,8 @@ import pytest
 import soundfile
 from fixtures.simulated import simulated_corpus
 from fixtures.small_encoders import make_encoder_checkpoint
-from serann.annotator.audit.report_files import check_report
 from serann.annotator.fusion import fuse
+from serann.annotator.report.files import check_report
 from serann.annotator.run.annotate import annotate
 from serann.data.corpus import open_corpus
 from serann.data.errors import AudioError, OutputError

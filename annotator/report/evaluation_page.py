@@ -6,11 +6,11 @@ from html import escape
 from typing import Any
 
 from ...data.scores.scoring import THIRDS
-from ..audit.answers import count, figure
-from ..audit.html_table import framed, table
+from ..cli.evaluation_pictures import by_third, f1_bars, heat, noise_lines, own_uars, reliability_picture
+from ..cli.score_page import Document, banners, framed_page, score_cell, section, small_print, what_they_are
+from .audit_words import count, figure
 from .definitions import definition
-from .evaluation_pictures import by_third, f1_bars, heat, noise_lines, own_uars, reliability_picture
-from .score_page import Document, banners, framed_page, score_cell, section, small_print, what_they_are
+from .html import framed, table
 
 
 def render(document: Document) -> str:

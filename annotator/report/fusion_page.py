@@ -9,14 +9,14 @@ from pathlib import Path
 from ...data.corpus import Corpus
 from ...data.scores.intervals import Interval
 from .. import audit
-from ..audit.answers import count, figure
-from ..audit.html_table import bounds, cell, framed, table
-from . import report_pictures as pictures
-from .accounts import FusionReport
-from .fallback import StratumGain
-from .report_cards import key, listen, new_utterances, size
-from .strategies import STRATEGIES
-from .strengths import CROWD, RULES, Estimate
+from ..fusion import report_pictures as pictures
+from ..fusion.accounts import FusionReport
+from ..fusion.fallback import StratumGain
+from ..fusion.report_cards import key, listen, new_utterances, size
+from ..fusion.strategies import STRATEGIES
+from ..fusion.strengths import CROWD, RULES, Estimate
+from .audit_words import count, figure
+from .html import bounds, cell, framed, table
 
 COLUMNS = {
     "seen_votes": "seen votes",

@@ -7,19 +7,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ...data.corpus import Corpus
-from . import (
-    answer_html,
-    breakdown_html,
-    detail,
-    listen_html,
-    listening,
-    scores_html,
-    variants,
-    worth_html,
-)
-from .answers import count, mass_figure
-from .methods import methods
-from .result import AuditResult
+from ..audit import answer_html, breakdown_html, detail, listen_html, listening, scores_html, variants, worth_html
+from ..audit.methods import methods
+from ..audit.result import AuditResult
+from .audit_words import count, mass_figure
 
 
 def render(result: AuditResult, corpus: Corpus) -> str:

@@ -6,8 +6,8 @@ import math
 
 from ...data.scores.intervals import Interval
 from ...data.scores.scoring import ScoreRow
-from .effective_votes import Worth
-from .result import AuditResult, PanelResult, StratumRow
+from ..audit.effective_votes import Worth
+from ..audit.result import AuditResult, PanelResult, StratumRow
 
 # below this mean mass on the labels, what a run says about them is mostly made by scaling up
 LOW_MASS = 0.5

@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from ...data.scores.intervals import Interval
 from ...data.scores.scoring import ScoreRow
-from .result import AuditResult
+from ..audit.result import AuditResult
 
 FIGURES = pa.schema(
     [

@@ -1,0 +1,1 @@
+"""Words, pictures and pages about results: audits, fusions, evaluations, comparisons."""
