@@ -1,11 +1,11 @@
 """Speech-emotion models trained on vote distributions: train, predict, evaluate."""
 
 from .checkpoint import ModelInfo, Trained, open_model, read_model_info
-from .compare import Comparison, compare
-from .evaluate import Evaluation, evaluate
 from .loop import train
 from .predict import predict
 from .prediction import Prediction, read_prediction
+from .scoring.compare import Comparison, compare
+from .scoring.evaluate import Evaluation, evaluate
 
 __all__ = [
     "Comparison",

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..data.scores.intervals import Interval, by_group
 from ..data.scores.metrics import f1_by_class, group_confusion
-from .held_out import HeldOut
+from .scoring.held_out import HeldOut
 
 
 def by_class(q: np.ndarray, ref: HeldOut) -> dict[str, Any]:

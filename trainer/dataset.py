@@ -11,7 +11,7 @@ from ..data.audio import SAMPLE_RATE, utterance_audio
 from ..data.corpus import Corpus
 from ..data.errors import SerannError
 from ..data.seeds import rng_from
-from .encoders import pad, pad_states
+from .network.encoders import pad, pad_states
 from .targets import Examples
 
 SPEED = 0.07

@@ -9,8 +9,8 @@ from ..data.jackknife import jackknife_of
 from ..data.scores.intervals import by_group
 from ..data.scores.metrics import group_confusion
 from ..data.scores.scoring import confusion_statistics, limits_of
-from .held_out import HeldOut
-from .measures import LEVEL, Measure, by_name
+from .scoring.held_out import HeldOut
+from .scoring.measures import LEVEL, Measure, by_name
 
 GENDERS = ("female", "male")
 COMPARED = ("sq_unbiased", "log_score", "accuracy", "uar", "macro_f1", "ccc_valence", "ccc_arousal", "ccc_dominance")

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ..data.errors import OptionError
-from .encoders import SpeechEncoder
+from .network.encoders import SpeechEncoder
 
 LAYERS = ("last", "weighted", "auto")
 

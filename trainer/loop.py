@@ -28,9 +28,9 @@ from .checkpoint import (
 from .curriculum import ambiguity_of, lesson
 from .dataset import Batch, Listening, Perturbed, Sounds, load_batches
 from .device import own_generator, pick_device, seed_torch
-from .features import FrozenFeatures, answer, encoder_fingerprint
-from .freezing import set_trainable
-from .losses import CATEGORICAL, Loss, Target, dimensional_loss
+from .network.features import FrozenFeatures, answer, encoder_fingerprint
+from .network.freezing import set_trainable
+from .network.losses import CATEGORICAL, Loss, Target, dimensional_loss
 from .options import check_options, check_running, with_defaults
 from .preparing import Training, open_existing, prepare
 from .resume import Row, resume, save, what_is_kept

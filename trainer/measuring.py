@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from .dataset import Batch, Listening, Perturbed, Sounds, bucketed_batches, load_batches
-from .features import FrozenFeatures, answer
-from .freezing import set_trainable
 from .loop import descend, learn
+from .network.features import FrozenFeatures, answer
+from .network.freezing import set_trainable
 from .preparing import Training
 from .targets import Examples
 

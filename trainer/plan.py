@@ -18,11 +18,11 @@ import numpy as np
 import torch
 
 from ..data.audio import SAMPLE_RATE
-from . import features
 from .curriculum import stages
 from .dataset import MEMORY_SECONDS
 from .device import own_generator, pick_device
 from .measuring import Taken, development_split, hear, learning, read, train_split, validating
+from .network import features
 from .options import TrainOptions, check_options, with_defaults
 from .preparing import Training, open_existing, prepare
 from .resume import as_bytes, state_of

@@ -20,9 +20,9 @@ from ..data.files import new_directory, refuse_existing
 from .checkpoint import ModelInfo, Trained, open_model
 from .dataset import heard
 from .device import pick_device
-from .encoders import pad
-from .heads import Output
-from .losses import LOG_EVIDENCE
+from .network.encoders import pad
+from .network.heads import Output
+from .network.losses import LOG_EVIDENCE
 from .prediction import Prediction, write_prediction
 from .targets import from_unit
 

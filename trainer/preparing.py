@@ -14,13 +14,13 @@ from ..data.fused import Fused, open_fused
 from .checkpoint import Architecture, ModelInfo, Source, claim, software
 from .dataset import Readable, Sounds, bucketed_batches
 from .device import make_accelerator, pick_device, seed_torch
-from .encoders import SpeechEncoder
-from .heads import EmotionModel
 from .layers import choose
-from .loading import fresh_encoder, load_encoder
-from .losses import class_weights
+from .network.encoders import SpeechEncoder
+from .network.heads import EmotionModel
+from .network.loading import fresh_encoder, load_encoder
+from .network.losses import class_weights
+from .network.saliency import Choice, choose_layer
 from .options import TrainOptions
-from .saliency import Choice, choose_layer
 from .schedule import make_optimiser
 from .targets import (
     Examples,

@@ -20,8 +20,8 @@ import numpy as np
 from ..data.scores.class_balance import class_balanced, estimated_prior, expected_shares, prior_corrected
 from ..data.scores.scoring import score_table
 from .checkpoint import CONSTANT, ModelInfo
-from .held_out import HeldOut
-from .losses import class_weights
+from .network.losses import class_weights
+from .scoring.held_out import HeldOut
 
 EQUAL, SEEN, NONE = "to equal shares", "to the seen votes' shares", "none"
 # One point too many in the mean answer moves the implied shares by ten points or more.

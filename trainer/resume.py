@@ -9,7 +9,7 @@ import torch
 
 from ..data.errors import ModelError, list_problems
 from ..data.files import atomic_file
-from .freezing import learnt_state
+from .network.freezing import learnt_state
 from .preparing import Training
 
 # A batch's size, loss, and the loss's two parts.

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from .checkpoint import Trained
-from .held_out import HeldOut, aligned
-from .measures import by_name, difference, measures, scored
-from .noise import Noises
 from .predict import Progress, predict_corpus
 from .prediction import Prediction
+from .scoring.held_out import HeldOut, aligned
+from .scoring.measures import by_name, difference, measures, scored
+from .scoring.noise import Noises
 
 REPORTED = ("sq_unbiased", "log_score", "accuracy", "uar", "macro_f1", "ccc_valence", "ccc_arousal", "ccc_dominance")
 

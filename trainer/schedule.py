@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from .curriculum import at_epoch, stages
-from .freezing import parameter_groups
-from .heads import EmotionModel
+from .network.freezing import parameter_groups
+from .network.heads import EmotionModel
 from .options import TrainOptions
 
 # Omidi and Hansen 2026: where the development loss falls by less than this share of itself, rates are multiplied.

@@ -13,8 +13,8 @@ from ..data.scores.metrics import accuracy, ccc, macro_f1, uar
 from ..data.scores.proper_scores import log_score, sq_unbiased
 from .checkpoint import ModelInfo
 from .dataset import Listening, Readable, bucketed_batches, load_batches
-from .features import answer
-from .heads import EmotionModel
+from .network.features import answer
+from .network.heads import EmotionModel
 from .options import DIRECTION, TrainOptions
 from .targets import Examples, validation_examples
 

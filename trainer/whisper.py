@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..data.audio import SAMPLE_RATE
 from ..data.errors import ModelError
-from .encoders import SpeechEncoder
+from .network.encoders import SpeechEncoder
 
 # Of every Whisper checkpoint: samples of the transform, and samples from one of its frames to the next.
 TRANSFORM, HOP = 400, 160

@@ -134,7 +134,7 @@ def train_all(fused: dict[str, Path], corpus: "Corpus", out: Path, size: Size, s
 
 def evaluate_all(predictions: dict[str, Path], corpus: "Corpus", seed: int) -> dict[str, Any]:
     """Score every model on the test speakers' human votes, and the fused targets against the human-only ones."""
-    from ...trainer import evaluate
+    from ...trainer.scoring import evaluate
 
     found = {target: evaluate(path, corpus, split="test", seed=seed) for target, path in predictions.items()}
     first = next(iter(found.values()))
@@ -168,7 +168,7 @@ def difference(predictions: dict[str, Path], target: str, corpus: "Corpus", seed
     """Paired differences of one model's scores less those of the model of human votes alone."""
     from ...data.scores.scoring import VOTES_SCORED, paired_table
     from ...trainer import read_prediction
-    from ...trainer.held_out import reference
+    from ...trainer.scoring.held_out import reference
 
     rows, counts = reference(corpus, "test")
     ids = [corpus.ids[row] for row in rows]

@@ -51,8 +51,8 @@ def evaluate(
 
     Example: serann evaluate model demo -o evaluation.html
     """
-    from ...trainer import evaluate as run_evaluation
-    from ...trainer.noise import asked_noise
+    from ...trainer.scoring import evaluate as run_evaluation
+    from ...trainer.scoring.noise import asked_noise
     from ..report.evaluation_page import render
     from . import evaluation_tables
     from .arguments import open_last

@@ -53,10 +53,10 @@ from serann.data.scores.scoring import VOTES_SCORED
 from serann.data.seeds import rng_from, uniforms
 from serann.data.tables import DISTRIBUTIONS, distribution_array, read_table
 from serann.trainer import open_model, train
-from serann.trainer.held_out import HeldOut, held_out, reference
-from serann.trainer.loading import small_config
-from serann.trainer.measures import Measure, difference, measures, scored
+from serann.trainer.network.loading import small_config
 from serann.trainer.predict import predict_corpus
+from serann.trainer.scoring.held_out import HeldOut, held_out, reference
+from serann.trainer.scoring.measures import Measure, difference, measures, scored
 from serann.trainer.targets import seen_marginal
 
 SIMULATION = "a simulation: it checks the code and is no evidence about real listeners"

@@ -42,7 +42,7 @@ from serann.data.scores.metrics import confusion_rows, macro_f1_of, uar_of
 from serann.data.seeds import rng_from
 from serann.data.tables import UTTERANCES, VOTES, from_rows
 from serann.trainer import open_model, train
-from serann.trainer.loading import small_config
+from serann.trainer.network.loading import small_config
 from serann.trainer.predict import predict_corpus
 
 MOST_EPOCHS, LEAST_EPOCHS = 80, 6

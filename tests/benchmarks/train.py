@@ -39,8 +39,8 @@ from serann.data.fused import open_fused
 from serann.trainer import loop
 from serann.trainer.dataset import Sounds
 from serann.trainer.device import own_generator
-from serann.trainer.encoders import pad
-from serann.trainer.losses import Target, dimensional_loss, kl
+from serann.trainer.network.encoders import pad
+from serann.trainer.network.losses import Target, dimensional_loss, kl
 from serann.trainer.options import DEFAULTS, check_options
 from serann.trainer.preparing import Training, prepare
 

@@ -9,8 +9,8 @@ import pytest
 from scipy.stats import t
 from serann.data.corpus import open_corpus
 from serann.data.errors import OptionError
-from serann.trainer.held_out import held_out, reference
-from serann.trainer.measures import difference, measures, scored
+from serann.trainer.scoring.held_out import held_out, reference
+from serann.trainer.scoring.measures import difference, measures, scored
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 

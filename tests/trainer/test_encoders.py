@@ -5,15 +5,9 @@ import pytest
 import torch
 from fixtures.small_encoders import encoder_config, make_encoder_checkpoint, make_sounds, whisper_config
 from serann.data.errors import ModelError
-from serann.trainer.encoders import (
-    MaskedGroupNorm,
-    SpeechEncoder,
-    mask_group_norms,
-    pad,
-    unit_variance,
-)
-from serann.trainer.heads import EmotionModel, masked_mean
-from serann.trainer.loading import build_encoder, fresh_encoder, load_encoder, small_config
+from serann.trainer.network.encoders import MaskedGroupNorm, SpeechEncoder, mask_group_norms, pad, unit_variance
+from serann.trainer.network.heads import EmotionModel, masked_mean
+from serann.trainer.network.loading import build_encoder, fresh_encoder, load_encoder, small_config
 from torch import nn
 
 LENGTHS = (8000, 5200, 1600)

@@ -18,13 +18,13 @@ from serann.annotator.fusion import fuse
 from serann.data.corpus import open_corpus
 from serann.data.errors import OutputError
 from serann.data.fused import open_fused
-from serann.trainer import features as module
 from serann.trainer import open_model, read_model_info, train
 from serann.trainer.dataset import Listening, Sounds, load_batches
-from serann.trainer.encoders import SpeechEncoder
-from serann.trainer.features import FrozenFeatures, encoder_fingerprint, layers_read, plan, stored_frames
 from serann.trainer.layers import choose
-from serann.trainer.loading import load_encoder
+from serann.trainer.network import features as module
+from serann.trainer.network.encoders import SpeechEncoder
+from serann.trainer.network.features import FrozenFeatures, encoder_fingerprint, layers_read, plan, stored_frames
+from serann.trainer.network.loading import load_encoder
 from serann.trainer.targets import training_examples, validation_examples
 
 QUICK = {"epochs": 3, "batch_seconds": 3.0, "device": "cpu", "head_learning_rate": 1e-2, "frozen": True}

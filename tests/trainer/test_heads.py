@@ -4,8 +4,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serann.trainer.encoders import Frames
-from serann.trainer.heads import TCGRU, WIDTH, AttentivePooling, DimensionalHead, MeanPooling, make_body, masked_mean
+from serann.trainer.network.encoders import Frames
+from serann.trainer.network.heads import (
+    TCGRU,
+    WIDTH,
+    AttentivePooling,
+    DimensionalHead,
+    MeanPooling,
+    make_body,
+    masked_mean,
+)
 
 BODIES = [
     ("linear", "mean", False),

@@ -13,7 +13,7 @@ from scipy.stats import dirichlet_multinomial as scipy_dm
 from serann.data.errors import OptionError
 from serann.data.scores.metrics import ccc
 from serann.trainer.curriculum import CURRICULA, annealed, at_epoch, expected_entropy, in_order, kept, stages, weights
-from serann.trainer.losses import (
+from serann.trainer.network.losses import (
     CATEGORICAL,
     Target,
     class_weights,

@@ -12,7 +12,7 @@ from serann.data.scores.divergences import kl_nats
 from serann.data.scores.scoring import score_table
 from serann.trainer.classes import by_class
 from serann.trainer.genders import gender_gap
-from serann.trainer.measures import difference, measures, scored
+from serann.trainer.scoring.measures import difference, measures, scored
 
 sk = pytest.importorskip("sklearn.metrics")
 LABELS = LABEL_SETS["demo6"]

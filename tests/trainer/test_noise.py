@@ -7,7 +7,7 @@ from fixtures.simulated import simulated_corpus
 from serann.data.corpus import open_corpus
 from serann.data.errors import AudioError, OptionError
 from serann.data.seeds import rng_from
-from serann.trainer.noise import KINDS, Noises, mix, parse_kinds, parse_snrs
+from serann.trainer.scoring.noise import KINDS, Noises, mix, parse_kinds, parse_snrs
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from serann.annotator.fusion import fuse
 from serann.data.errors import AudioError
 from serann.data.fused import open_fused
 from serann.trainer.dataset import Sounds
-from serann.trainer.encoders import SpeechEncoder
-from serann.trainer.loading import build_encoder
-from serann.trainer.saliency import choose_layer, distinct, embeddings, explained, saliency
+from serann.trainer.network.encoders import SpeechEncoder
+from serann.trainer.network.loading import build_encoder
+from serann.trainer.network.saliency import choose_layer, distinct, embeddings, explained, saliency
 from serann.trainer.targets import training_examples
 
 WIDTH, LATENT, LABELS, LAYERS = 64, 5, 6, 10

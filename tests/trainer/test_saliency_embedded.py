@@ -14,8 +14,8 @@ from serann.data.scores.proper_scores import log_score
 from serann.data.votes import count_votes
 from serann.trainer import open_model, train
 from serann.trainer.dataset import Sounds
-from serann.trainer.loading import fresh_encoder, small_config
-from serann.trainer.saliency import choose_layer, embeddings
+from serann.trainer.network.loading import fresh_encoder, small_config
+from serann.trainer.network.saliency import choose_layer, embeddings
 from serann.trainer.targets import training_examples
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fixtures.simulated import simulated_reference
 from scipy import stats
-from serann.trainer.speakers import CLASSES, SUPPORT, by_speaker, null_uars, own_uar, recalls
+from serann.trainer.scoring.speakers import CLASSES, SUPPORT, by_speaker, null_uars, own_uar, recalls
 
 sk = pytest.importorskip("sklearn.metrics")
 

@@ -12,7 +12,7 @@ from serann.data.fused import open_fused
 from serann.trainer import loop, measuring, read_model_info, train
 from serann.trainer import plan as plan_module
 from serann.trainer.dataset import Sounds, bucketed_batches
-from serann.trainer.encoders import SpeechEncoder
+from serann.trainer.network.encoders import SpeechEncoder
 from serann.trainer.plan import plan
 from serann.trainer.targets import training_examples, validation_examples
 

@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..data.labels import LabelSet
-from ..data.scores.intervals import Interval, OfTotals, by_group
-from ..data.scores.metrics import ccc_of, confusion_rows, macro_f1_of, reference_classes, uar_of
-from ..data.scores.scoring import THIRDS, ScoreRow, row_scores, score_row, strata_thirds
-from ..data.seeds import seed_from
-from ..data.votes import split_counts
+from ...data.labels import LabelSet
+from ...data.scores.intervals import Interval, OfTotals, by_group
+from ...data.scores.metrics import ccc_of, confusion_rows, macro_f1_of, reference_classes, uar_of
+from ...data.scores.scoring import THIRDS, ScoreRow, row_scores, score_row, strata_thirds
+from ...data.seeds import seed_from
+from ...data.votes import split_counts
 
 # The squared error of a third of 120 utterances of 8 speakers, between seeds: standard deviation .026 to .040 with one
 # draw, .006 to .013 with 20, .003 to .007 with 50. Fifty draws of ten thousand utterances take 5 s.

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from ..data.errors import ModelError
-from ..data.files import read_json
+from ...data.errors import ModelError
+from ...data.files import read_json
+from ..whisper import WhisperEncoder, check_extractor, fresh_whisper
 from .encoders import SpeechEncoder
-from .whisper import WhisperEncoder, check_extractor, fresh_whisper
 
 ENCODERS = {"wavlm": "microsoft/wavlm-base-plus"}
 ARCHITECTURES = ("wavlm", "hubert", "wav2vec2", "whisper")

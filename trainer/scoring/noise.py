@@ -16,10 +16,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.signal import fftconvolve
 
-from ..data.audio import SAMPLE_RATE, utterance_audio
-from ..data.corpus import Corpus
-from ..data.errors import AudioError, OptionError, SerannError, list_problems
-from ..data.seeds import rng_from, uniforms
+from ...data.audio import SAMPLE_RATE, utterance_audio
+from ...data.corpus import Corpus
+from ...data.errors import AudioError, OptionError, SerannError, list_problems
+from ...data.seeds import rng_from, uniforms
 
 KINDS = ("white", "speech-shaped", "babble")
 LEAST_SNR, MOST_SNR = -30.0, 60.0

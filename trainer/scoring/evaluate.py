@@ -7,22 +7,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..data.corpus import Corpus
-from ..data.errors import OptionError
-from ..data.scores.calibration import reliability
-from ..data.scores.metrics import ccc_rows
-from ..data.scores.scoring import THIRDS, VOTES_SCORED, ScoreRow, choose_votes_scored, score_row
+from ...data.corpus import Corpus
+from ...data.errors import OptionError
+from ...data.scores.calibration import reliability
+from ...data.scores.metrics import ccc_rows
+from ...data.scores.scoring import THIRDS, VOTES_SCORED, ScoreRow, choose_votes_scored, score_row
+from ..checkpoint import CONSTANT, ModelInfo, Trained, open_model
+from ..classes import by_class
+from ..genders import gender_gap
+from ..predict import Progress, predict_corpus
+from ..prediction import Prediction, is_prediction, read_prediction
+from ..prior import balanced_scores, corrected_scores
+from ..robustness import under_noise
 from .ambiguity import REDRAWS, Draw, about_thirds, concordance_in_third, cuttable, redraw, score_thirds
-from .checkpoint import CONSTANT, ModelInfo, Trained, open_model
-from .classes import by_class
-from .genders import gender_gap
 from .held_out import HeldOut, aligned, check_fit, held_out, notes_of, reference, warnings_of
 from .measures import BINS, measures, scored
 from .noise import KINDS
-from .predict import Progress, predict_corpus
-from .prediction import Prediction, is_prediction, read_prediction
-from .prior import balanced_scores, corrected_scores
-from .robustness import under_noise
 from .speakers import SUPPORT, by_speaker
 
 OVERALL = "all"

@@ -23,12 +23,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..data.errors import AudioError
-from ..data.seeds import rng_from
-from .dataset import Listening, Sounds, bucketed_batches, load_batches
+from ...data.errors import AudioError
+from ...data.seeds import rng_from
+from ..dataset import Listening, Sounds, bucketed_batches, load_batches
+from ..targets import Examples
 from .encoders import SpeechEncoder
 from .heads import masked_mean
-from .targets import Examples
 
 # Utterances that are listened to, drawn by seed.
 MOST = 2000

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from ..data.corpus import Corpus
-from ..data.errors import CorpusError, LabelError, OptionError, list_problems
-from ..data.proportions import share, share_difference
-from ..data.scores.scoring import VOTES_SCORED, ScoreRow, choose_votes_scored, score_row
-from .checkpoint import CONSTANT, ModelInfo, Trained, open_model
+from ...data.corpus import Corpus
+from ...data.errors import CorpusError, LabelError, OptionError, list_problems
+from ...data.proportions import share, share_difference
+from ...data.scores.scoring import VOTES_SCORED, ScoreRow, choose_votes_scored, score_row
+from ..checkpoint import CONSTANT, ModelInfo, Trained, open_model
+from ..predict import Progress, predict_corpus
+from ..prediction import Prediction, is_prediction, read_prediction
 from .evaluate import check_numbers
 from .held_out import HeldOut, aligned, check_fit, held_out, notes_of, reference, warnings_of
 from .measures import BINS, by_name, difference, measures, scored
-from .predict import Progress, predict_corpus
-from .prediction import Prediction, is_prediction, read_prediction
 from .speakers import GUESSES, SUPPORT, THRESHOLDS, own_uar, pauar_name, recalls
 
 # Distributions [U, K] and, of systems that rate, ratings [U, D] under each system's name.

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from ..data.corpus import Corpus
-from ..data.errors import CorpusError, LabelError
-from ..data.labels import LabelSet
-from ..data.scores.intervals import group_codes
-from ..data.votes import count_votes
-from .checkpoint import ModelInfo
-from .prediction import Prediction
-from .targets import from_unit, heard_speakers, mean_ratings
+from ...data.corpus import Corpus
+from ...data.errors import CorpusError, LabelError
+from ...data.labels import LabelSet
+from ...data.scores.intervals import group_codes
+from ...data.votes import count_votes
+from ..checkpoint import ModelInfo
+from ..prediction import Prediction
+from ..targets import from_unit, heard_speakers, mean_ratings
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ from typing import Any
 
 from torch import nn
 
-from ..data.errors import OptionError
-from .curriculum import at_epoch, stages
+from ...data.errors import OptionError
+from ..curriculum import at_epoch, stages
+from ..options import TrainOptions
 from .encoders import SpeechEncoder
 from .heads import EmotionModel
-from .options import TrainOptions
 
 Group = dict[str, Any]
 

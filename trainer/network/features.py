@@ -23,13 +23,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.audio import SAMPLE_RATE
-from ..data.errors import CorpusError, ModelError, OutputError
-from ..data.files import atomic_file
-from .dataset import Batch, Listening, Sounds, bucketed_batches, load_batches
+from ...data.audio import SAMPLE_RATE
+from ...data.errors import CorpusError, ModelError, OutputError
+from ...data.files import atomic_file
+from ..dataset import Batch, Listening, Sounds, bucketed_batches, load_batches
+from ..targets import Examples
 from .encoders import Frames, SpeechEncoder
 from .heads import EmotionModel, Output
-from .targets import Examples
 
 SHARD_BYTES = 64 * 2**20
 # What a killed run left half-written goes once it is this old: it may be another run's, at work.

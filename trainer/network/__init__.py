@@ -1,0 +1,1 @@
+"""What is trained: speech encoders, heads, losses, and how much of them learns."""

@@ -1,0 +1,1 @@
+"""Scores of predictions against held-out human votes, and comparisons of systems."""
