@@ -18,7 +18,7 @@ import numpy as np
 from ...data.scores.divergences import as_distribution
 from ...data.scores.intervals import by_group
 from ...data.vote_models.calibrated_prior import EmpiricalBayes, fit_empirical_bayes
-from ..fusion.latent_mixture import LatentMixture, fit_latent_mixture
+from ...data.vote_models.dirichlet_mixture import LatentMixture, fit_latent_mixture
 from .baselines import REFIT_STEPS, fitted_anew, fitted_part
 from .panels import Panel
 from .reference import Reference

@@ -44,7 +44,7 @@ def compare(
     Example: serann compare model other-model demo -o comparison.html
     """
     from ...data.errors import OptionError
-    from ...trainer.scoring import compare as run_comparison
+    from ...trainer import compare as run_comparison
     from ..report.comparison_page import render
     from .arguments import open_last
     from .console import note, print_json, progress

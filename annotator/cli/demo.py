@@ -134,7 +134,7 @@ def train_all(fused: dict[str, Path], corpus: "Corpus", out: Path, size: Size, s
 
 def evaluate_all(predictions: dict[str, Path], corpus: "Corpus", seed: int) -> dict[str, Any]:
     """Score every model on the test speakers' human votes, and the fused targets against the human-only ones."""
-    from ...trainer.scoring import evaluate
+    from ...trainer import evaluate
 
     found = {target: evaluate(path, corpus, split="test", seed=seed) for target, path in predictions.items()}
     first = next(iter(found.values()))

@@ -51,7 +51,7 @@ def evaluate(
 
     Example: serann evaluate model demo -o evaluation.html
     """
-    from ...trainer.scoring import evaluate as run_evaluation
+    from ...trainer import evaluate as run_evaluation
     from ...trainer.scoring.noise import asked_noise
     from ..report.evaluation_page import render
     from . import evaluation_tables

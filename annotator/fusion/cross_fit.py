@@ -17,9 +17,9 @@ import numpy as np
 from ...data.errors import CorpusError, OptionError
 from ...data.scores.intervals import Interval, by_group
 from ...data.seeds import rng_from
+from ...data.vote_models.dirichlet_mixture import spoke
 from .evidence import Evidence
 from .fitted import Fitted, LeftOut, Proxies
-from .latent_mixture import spoke
 
 FOLDS = 5
 MOST_ROWS = 100_000

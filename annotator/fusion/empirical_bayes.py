@@ -25,10 +25,10 @@ import numpy as np
 
 from ...data.labels import LabelSet
 from ...data.vote_models.calibrated_prior import EmpiricalBayes, fit_empirical_bayes, log_score, posterior, unheard
+from ...data.vote_models.dirichlet_mixture import Arrays, as_tuple, spoke
 from ...data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial
 from .cross_fit import untaught
 from .evidence import Blend, Evidence, require_runs, require_votes, source_column
-from .latent_mixture import Arrays, as_tuple, spoke
 
 FORMULA = (
     "p_u = (n_u + sum_j alpha_j g_j(q_ju)) / (N_u + sum_j alpha_j), g = softmax(log(q C) / tau + b), cross-fitted by "

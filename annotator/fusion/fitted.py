@@ -15,8 +15,14 @@ import numpy as np
 
 from ...data.seeds import seed_from
 from ...data.vote_models.calibrated_prior import EmpiricalBayes, fit_empirical_bayes, posterior, unheard
-from ...data.vote_models.dirichlet_mixture import fit_dirichlet_mixture
-from .latent_mixture import Heard, LatentMixture, fit_latent_mixture, spoke, without_one
+from ...data.vote_models.dirichlet_mixture import (
+    Heard,
+    LatentMixture,
+    fit_dirichlet_mixture,
+    fit_latent_mixture,
+    spoke,
+    without_one,
+)
 
 # Kinds of utterances, and starts that are averaged. On CREMA-D (two seen votes, five seeds; squared error with the
 # audio-visual votes, with the face's): one start of 12 kinds .0608 and .0784, one of 16 .0602 and .0783, four of 16

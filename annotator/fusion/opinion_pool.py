@@ -20,10 +20,10 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from ...data.errors import OptionError
+from ...data.vote_models.dirichlet_mixture import log_share, without_one
 from ...data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial, posterior_mean
 from .cross_fit import FOLDS, require_pairs, subsample
 from .evidence import Blend, Evidence, averaged, require_runs, require_votes, source_column
-from .latent_mixture import log_share, without_one
 
 FORMS = ("linear", "logarithmic")
 FORMULA = {

@@ -8,7 +8,7 @@ from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.generation import Generated
 from serann.annotator.engines.scripted import ScriptedEngine, loudness_and_text
 from serann.annotator.listener import NOT_A_NUMBER, Draw, ask, panel_for
-from serann.annotator.panel.panel.panel import ListeningPanel
+from serann.annotator.panel.panel import ListeningPanel
 from serann.data.errors import OptionError, PromptError
 from serann.data.labels import label_set
 from serann.prompts import NO_TRANSCRIPT, load_panel

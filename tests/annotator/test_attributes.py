@@ -7,9 +7,9 @@ from serann.annotator.engines.base import EngineSpec, Scores, make_engine
 from serann.annotator.engines.scripted import ScriptedEngine, loudness_and_text
 from serann.annotator.listener import NOT_A_NUMBER, Draw, ask, panel_for
 from serann.annotator.models.families import load_model
-from serann.annotator.panel.panel.attributes import RATING_SCORES, attributes_for, rating_score_table, rating_table
-from serann.annotator.panel.panel.few_shot import listening_panel
-from serann.annotator.panel.panel.panel import ListeningPanel
+from serann.annotator.panel.attributes import RATING_SCORES, attributes_for, rating_score_table, rating_table
+from serann.annotator.panel.few_shot import listening_panel
+from serann.annotator.panel.panel import ListeningPanel
 from serann.data.corpus import open_corpus
 from serann.data.errors import OptionError, PromptError
 from serann.data.labels import label_set

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from serann.annotator.cli import app
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine, loudness_and_text
-from serann.annotator.panel.panel.controls import CONTROLS, controlled, other_voices
-from serann.annotator.panel.panel.panel import ListeningPanel
+from serann.annotator.panel.controls import CONTROLS, controlled, other_voices
+from serann.annotator.panel.panel import ListeningPanel
 from serann.annotator.run import session as session_module
 from serann.annotator.sounds import decoding
 from serann.annotator.sounds.hearing import Job, Windows, hear

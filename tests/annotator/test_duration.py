@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from serann.annotator.batching import plan_batches
 from serann.annotator.engines.base import Scores
-from serann.annotator.panel.panel.attributes import RATING_SCORES
+from serann.annotator.panel.attributes import RATING_SCORES
 from serann.annotator.run import session as session_module
 from serann.annotator.run.annotate import annotate, plan_annotation
 from serann.annotator.sounds import decoding

@@ -12,7 +12,7 @@ from serann.annotator.engines.generation import Request, generate_texts
 from serann.annotator.models.families import load_model
 from serann.annotator.models.label_tree import normalise
 from serann.annotator.models.sampling import Wanted, decode, pick_tokens
-from serann.annotator.panel.panel.parsing import AnswerReader
+from serann.annotator.panel.parsing import AnswerReader
 from serann.data.audio import utterance_audio
 from serann.data.corpus import open_corpus
 from serann.data.errors import ModelError

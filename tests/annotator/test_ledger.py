@@ -15,7 +15,7 @@ from fixtures.scripted_runs import Stop, corpus_of, interrupted, panel_of, run_s
 from serann.annotator.batching import plan_batches
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine, loudness_and_text
-from serann.annotator.panel.panel.panel import ListeningPanel
+from serann.annotator.panel.panel import ListeningPanel
 from serann.annotator.run import annotate as module
 from serann.annotator.run import commit as commit_module
 from serann.annotator.run import ledger as ledger_module

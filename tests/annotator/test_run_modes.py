@@ -8,7 +8,7 @@ from fixtures.scripted_runs import LABELS, TABLES, corpus_of, interrupted, panel
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.generation import Generated
 from serann.annotator.engines.scripted import ScriptedEngine
-from serann.annotator.panel.panel import attributes as attributes_module
+from serann.annotator.panel import attributes as attributes_module
 from serann.annotator.run.run import panel_distribution, synthetic_counts
 from serann.data.errors import OptionError, OutputError
 from serann.data.files import read_json, write_json

@@ -13,7 +13,7 @@ from fixtures.scripted_runs import run_scripted
 from fixtures.simulated import simulated_corpus, simulated_run, simulated_truth
 from serann.annotator.audit import audit
 from serann.annotator.cli import main
-from serann.annotator.panel.panel.few_shot import choose_examples
+from serann.annotator.panel.few_shot import choose_examples
 from serann.data.corpus import write_corpus
 from serann.data.files import read_json, write_json
 from serann.data.holdout import hold_out, write_division

@@ -13,10 +13,9 @@ from serann.annotator.audit.effective_votes import HumanCurve, effective_votes
 from serann.annotator.audit.panels import Panel
 from serann.annotator.audit.replicates import BLOCKS, blocks_of, replicates
 from serann.annotator.audit.scorer import Scorer
-from serann.annotator.fusion.latent_mixture import fit_latent_mixture
 from serann.data.scores.proper_scores import log_score, sq_unbiased
 from serann.data.vote_models.calibrated_prior import fit_empirical_bayes
-from serann.data.vote_models.dirichlet_mixture import fit_dirichlet_mixture
+from serann.data.vote_models.dirichlet_mixture import fit_dirichlet_mixture, fit_latent_mixture
 
 
 def placed_on(speakers, *, draws=2, seed=0):

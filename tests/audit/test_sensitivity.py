@@ -25,7 +25,7 @@ from serann.annotator.audit.result import _plain
 from serann.annotator.audit.sensitivity import section, to_html
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine
-from serann.annotator.panel.panel.panel import ListeningPanel
+from serann.annotator.panel.panel import ListeningPanel
 from serann.annotator.run.run import open_run, panel_distribution
 from serann.data.corpus import take
 from serann.data.errors import RunError

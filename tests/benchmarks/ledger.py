@@ -23,7 +23,7 @@ import numpy as np
 import soundfile
 from serann.annotator.engines.base import EngineSpec, Scores
 from serann.annotator.engines.scripted import ScriptedEngine
-from serann.annotator.panel.panel.panel import ListeningPanel
+from serann.annotator.panel.panel import ListeningPanel
 from serann.annotator.run import annotate as module
 from serann.annotator.run.annotate import annotate
 from serann.annotator.run.ledger import Ledger

@@ -12,7 +12,7 @@ from serann.annotator.cli import app
 from serann.annotator.cli import summary as module
 from serann.annotator.engines.base import ENGINES
 from serann.annotator.engines.scripted import loudness_and_text
-from serann.annotator.panel.panel.attributes import RATING_SCORES
+from serann.annotator.panel.attributes import RATING_SCORES
 from serann.data.corpus import open_corpus
 from serann.data.tables import RATINGS, read_table
 from typer.testing import CliRunner

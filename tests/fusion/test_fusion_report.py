@@ -20,12 +20,11 @@ from serann.annotator.fusion.cross_fit import CrossFit
 from serann.annotator.fusion.fallback import fallback, reason
 from serann.annotator.fusion.fitted import FittedMixture
 from serann.annotator.fusion.latent_class import power_fits
-from serann.annotator.fusion.latent_mixture import LatentMixture
 from serann.annotator.fusion.moved import distances, moved
 from serann.annotator.fusion.strengths import by_label, delete_a_group, kinds_of, strengths
 from serann.annotator.run.run import open_run
 from serann.data.errors import OptionError
-from serann.data.vote_models.dirichlet_mixture import DirichletMixture
+from serann.data.vote_models.dirichlet_mixture import DirichletMixture, LatentMixture
 from typer import Typer
 from typer.testing import CliRunner
 

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import psi
 from scipy.stats import dirichlet
-from serann.annotator.fusion.latent_mixture import Answers, fit_latent_mixture, inverse_psi, log_share
 from serann.data.scores.proper_scores import sq_unbiased
+from serann.data.vote_models.dirichlet_mixture import Answers, fit_latent_mixture, inverse_psi, log_share
 
 KINDS = np.array([[20.0, 1, 1, 1], [1, 8, 8, 1], [1, 1, 1, 15]])
 

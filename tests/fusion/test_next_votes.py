@@ -10,7 +10,6 @@ import pytest
 from fixtures.simulated import simulated_corpus, simulated_run
 from serann.annotator.cli import app
 from serann.annotator.fusion import STRATEGIES, Blend, Evidence, gather
-from serann.annotator.fusion.latent_mixture import fit_latent_mixture, softmax
 from serann.annotator.fusion.next_votes import choose_next, corpus_shares, draw_sample, expected_gain, list_next
 from serann.annotator.run.run import open_run
 from serann.data.corpus import open_corpus
@@ -19,7 +18,7 @@ from serann.data.folds import group_folds
 from serann.data.labels import LabelSet
 from serann.data.scores.intervals import Interval, by_group
 from serann.data.scores.proper_scores import sq_unbiased
-from serann.data.vote_models.dirichlet_mixture import fit_dirichlet_mixture
+from serann.data.vote_models.dirichlet_mixture import fit_dirichlet_mixture, fit_latent_mixture, softmax
 from serann.data.votes import split_counts
 from typer.testing import CliRunner
 

@@ -28,10 +28,9 @@ from serann.data.labels import LABEL_SETS
 from serann.data.scores.proper_scores import log_score
 from serann.data.tables import DISTRIBUTIONS, read_table
 from serann.data.votes import count_votes
-from serann.trainer import open_model, predict, read_model_info, read_prediction, train
+from serann.trainer import compare, evaluate, open_model, predict, read_model_info, read_prediction, train
 from serann.trainer.network.losses import class_weights
 from serann.trainer.prior import taught_prior
-from serann.trainer.scoring import compare, evaluate
 
 MODEL = {"from_scratch": True, "batch_seconds": 3.0, "device": "cpu"}
 

@@ -24,9 +24,8 @@ from serann.data.scores.scoring import THIRDS, strata_thirds
 from serann.data.seeds import seed_from
 from serann.data.tables import DISTRIBUTIONS, RATINGS, distribution_array, read_table, table_labels
 from serann.data.votes import count_votes, split_counts
-from serann.trainer import open_model, predict, read_model_info, read_prediction, train
+from serann.trainer import evaluate, open_model, predict, read_model_info, read_prediction, train
 from serann.trainer.predict import predict_corpus
-from serann.trainer.scoring import evaluate
 from serann.trainer.scoring.ambiguity import redraw, score_thirds
 from serann.trainer.scoring.evaluate import CONSTANT, check_fit
 from typer.testing import CliRunner
