@@ -21,10 +21,9 @@ from functools import cached_property
 import numpy as np
 from scipy.special import gammaln, logsumexp, psi, zeta
 
-from ..count_terms import PSEUDO_VOTES, STRENGTHS, CountTerms
 from ..errors import CorpusError
 from ..seeds import rng_from
-from .dirichlet_multinomial import distinct_rows
+from .dirichlet_multinomial import PSEUDO_VOTES, STRENGTHS, CountTerms, distinct_rows
 
 COMPONENTS = 8
 STEPS = 300

@@ -6,11 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import gammaln
 from scipy.stats import dirichlet_multinomial
-from serann.data.count_terms import CountTerms
 from serann.data.errors import CorpusError
 from serann.data.scores.proper_scores import sq_unbiased
 from serann.data.vote_models.dirichlet_mixture import DirichletMixture, fit_dirichlet_mixture
-from serann.data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial, posterior_mean
+from serann.data.vote_models.dirichlet_multinomial import CountTerms, fit_dirichlet_multinomial, posterior_mean
 
 TWO = DirichletMixture(np.array([0.3, 0.7]), np.array([[2.0, 1.0, 0.5], [0.2, 3.0, 1.0]]), 0.0, 0)
 
