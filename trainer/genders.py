@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.jackknife import jackknife_of
-from ..data.scores.intervals import by_group
+from ..data.scores.intervals import by_group, jackknife_of
 from ..data.scores.metrics import group_confusion
 from ..data.scores.scoring import confusion_statistics, limits_of
 from .scoring.held_out import HeldOut

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from .replicates import Replicates, replicates
+from ...data.scores.intervals import Replicates, replicates
 
 # Points of the drawn curve between n and n + 1, for the interval's ends.
 FINENESS = 20

@@ -20,8 +20,7 @@ from itertools import combinations
 import numpy as np
 
 from ...data.corpus import Corpus
-from ...data.jackknife import jackknife_of
-from ...data.scores.intervals import Interval, by_group, group_codes
+from ...data.scores.intervals import Interval, by_group, group_codes, jackknife_of
 from ..report.audit_words import count, figure
 from ..report.html import cell, table
 from ..run.run import Run

@@ -22,13 +22,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ...data.corpus import Corpus
-from ...data.scores.intervals import Interval
+from ...data.scores.intervals import Interval, Replicates, replicates
 from . import baselines
 from .calibration import CALIBRATIONS, Calibrated, chosen
 from .crossing import crossing, undefined
 from .reference import Reference
 from .refits import Refits
-from .replicates import Replicates, replicates
 from .scorer import Scorer
 from .worth_parts import PartSums, parts_of
 

@@ -18,8 +18,7 @@ import numpy as np
 from scipy import stats
 
 from ...data.corpus import Corpus
-from ...data.jackknife import jackknife_of
-from ...data.scores.intervals import Interval
+from ...data.scores.intervals import Interval, jackknife_of
 from ...data.scores.metrics import plurality
 from ...data.scores.proper_scores import sq_unbiased
 from ...data.scores.scoring import THIRDS

@@ -14,10 +14,9 @@ from html import escape
 
 import numpy as np
 
-from ...data.jackknife import jackknife_of
 from ...data.scores.calibration import distribution_ece_of, distribution_ece_totals, ece_of, ece_totals
 from ...data.scores.divergences import bhattacharyya, hellinger, jsd_nats, total_variation
-from ...data.scores.intervals import NO_LIMITS, Interval
+from ...data.scores.intervals import NO_LIMITS, Interval, jackknife_of
 from ...data.scores.metrics import group_confusion, item_r2_rows, r2_of, r2_rows, reference_classes
 from ...data.scores.proper_scores import brier, squared_agreement, unbiased_ambiguity
 from ...data.scores.scoring import ScoreRow, confusion_statistics, limits_of, score_row

@@ -16,7 +16,7 @@ from serann.annotator.audit.result import _plain
 from serann.annotator.audit.scorer import Scorer
 from serann.annotator.audit.speaker_contrasts import against_the_rest
 from serann.annotator.run.run import open_run
-from serann.data.jackknife import jackknife_of
+from serann.data.scores.intervals import jackknife_of
 from serann.data.scores.proper_scores import log_score, sq_unbiased
 from serann.data.scores.scoring import strata_thirds
 

@@ -27,9 +27,8 @@ from serann.annotator.audit.independence import independent_listeners
 from serann.annotator.audit.noninferiority import non_inferiority, vote_scores
 from serann.annotator.audit.notes import notes
 from serann.annotator.audit.panels import Panel
-from serann.annotator.audit.replicates import Replicates
 from serann.annotator.audit.scorer import Scorer
-from serann.data.scores.intervals import Interval
+from serann.data.scores.intervals import Interval, Replicates
 from serann.data.scores.proper_scores import sq_unbiased
 from serann.data.vote_models.dirichlet_mixture import DirichletMixture, fit_dirichlet_mixture
 

@@ -11,8 +11,8 @@ from serann.annotator.audit.baselines import REFIT_STEPS, curve_votes, fit_peopl
 from serann.annotator.audit.calibration import CALIBRATIONS, calibrations, chosen
 from serann.annotator.audit.effective_votes import HumanCurve, effective_votes
 from serann.annotator.audit.panels import Panel
-from serann.annotator.audit.replicates import BLOCKS, blocks_of, replicates
 from serann.annotator.audit.scorer import Scorer
+from serann.data.scores.intervals import BLOCKS, blocks_of, replicates
 from serann.data.scores.proper_scores import log_score, sq_unbiased
 from serann.data.vote_models.calibrated_prior import fit_empirical_bayes
 from serann.data.vote_models.dirichlet_mixture import fit_dirichlet_mixture, fit_latent_mixture

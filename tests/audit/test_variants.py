@@ -11,10 +11,9 @@ from serann.annotator.audit.by_speaker import holm
 from serann.annotator.audit.reference import build_reference
 from serann.annotator.audit.result import _plain
 from serann.annotator.audit.scorer import Scorer
-from serann.data.jackknife import jackknife_of
 from serann.data.scores import divergences as d
 from serann.data.scores.calibration import distribution_ece, ece
-from serann.data.scores.intervals import by_group
+from serann.data.scores.intervals import by_group, jackknife_of
 from serann.data.scores.metrics import item_r2_rows, r2_by_class
 from serann.data.scores.proper_scores import log_score
 from serann.data.scores.scoring import ScoreRow

@@ -5,10 +5,10 @@ import pytest
 from fixtures.simulated import simulated_reference
 from scipy import stats
 from serann.data.labels import LABEL_SETS
-from serann.data.proportions import share, share_difference
 from serann.data.scores import metrics as m
 from serann.data.scores.calibration import distribution_ece, ece, reliability
 from serann.data.scores.divergences import kl_nats
+from serann.data.scores.intervals import share, share_difference
 from serann.data.scores.scoring import score_table
 from serann.trainer.classes import by_class
 from serann.trainer.genders import gender_gap

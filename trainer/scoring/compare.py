@@ -9,7 +9,7 @@ import numpy as np
 
 from ...data.corpus import Corpus
 from ...data.errors import CorpusError, LabelError, OptionError, list_problems
-from ...data.proportions import share, share_difference
+from ...data.scores.intervals import share, share_difference
 from ...data.scores.scoring import VOTES_SCORED, ScoreRow, choose_votes_scored, score_row
 from ..checkpoint import CONSTANT, ModelInfo, Trained, open_model
 from ..predict import Progress, predict_corpus

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...data.jackknife import jackknife_of
 from ...data.scores.calibration import distribution_ece_of, distribution_ece_totals, ece_of, ece_totals
 from ...data.scores.divergences import kl_nats
-from ...data.scores.intervals import Interval, OfTotals, by_group, group_sums
+from ...data.scores.intervals import Interval, OfTotals, by_group, group_sums, jackknife_of
 from ...data.scores.metrics import accuracy_rows, ccc_of, ccc_rows, n_best_rows
 from ...data.scores.proper_scores import brier, votes_at
 from ...data.scores.scoring import ScoreRow, limits_of, score_columns, score_row

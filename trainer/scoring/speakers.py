@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...data.proportions import share
-from ...data.scores.intervals import group_sums
+from ...data.scores.intervals import group_sums, share
 from ...data.scores.metrics import among_best, plurality
 from ...data.seeds import rng_from
 from .held_out import HeldOut
