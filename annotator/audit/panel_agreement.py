@@ -19,8 +19,17 @@ import pyarrow as pa
 import pyarrow.compute
 
 from ...data.corpus import Corpus
-from ...data.krippendorff import alpha_of, alpha_rows
-from ...data.scores.agreement import ac1_of, fleiss_of, share_rows
+from ...data.scores.agreement import (
+    ac1_of,
+    alpha_of,
+    alpha_rows,
+    cross_rows,
+    fleiss_of,
+    kappa_x_of,
+    normalised_of,
+    normalised_rows,
+    share_rows,
+)
 from ...data.scores.intervals import Interval
 from ...data.seeds import uniforms
 from ...data.tables import distribution_array
@@ -29,7 +38,6 @@ from ..report.audit_words import figure
 from ..report.html import cell, table
 from ..run.run import Run
 from .by_speaker import interval_of, speakers_of
-from .cross_replication import cross_rows, kappa_x_of, normalised_of, normalised_rows
 from .reference import Reference
 from .scorer import Scorer
 

@@ -10,13 +10,11 @@ from fixtures.simulated import shuffled, simulated_corpus, simulated_run, simula
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serann.annotator.audit import panel_agreement as agree
-from serann.annotator.audit.cross_replication import kappa_x, normalised_kappa_x
 from serann.annotator.audit.reference import build_reference
 from serann.annotator.audit.result import _plain
 from serann.annotator.audit.scorer import Scorer
 from serann.annotator.run.run import open_run
-from serann.data.krippendorff import krippendorff_alpha
-from serann.data.scores.agreement import fleiss_kappa, gwet_ac1
+from serann.data.scores.agreement import fleiss_kappa, gwet_ac1, kappa_x, krippendorff_alpha, normalised_kappa_x
 
 GOOD = {f"good-{i}": 0.0 for i in range(9)}
 

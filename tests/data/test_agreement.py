@@ -14,21 +14,19 @@ from hypothesis import strategies as st
 from serann.data.corpus import write_corpus
 from serann.data.errors import OptionError
 from serann.data.groups import speaker_groups
-from serann.data.krippendorff import (
-    alpha_of,
-    alpha_rows,
-    interval_alpha,
-    krippendorff_alpha,
-    ordinal_alpha,
-)
 from serann.data.labels import LABEL_SETS
 from serann.data.scores import agreement as agreement_module
 from serann.data.scores.agreement import (
     agreement,
+    alpha_of,
+    alpha_rows,
     answer_counts,
     fleiss_kappa,
     fleiss_kappa_paper,
     gwet_ac1,
+    interval_alpha,
+    krippendorff_alpha,
+    ordinal_alpha,
     single_answers,
 )
 from serann.data.scores.intervals import by_group
