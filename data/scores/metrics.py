@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csc_array
 
-from ..blocks import by_blocks, row_sums
-from .divergences import as_distribution
+from .divergences import as_distribution, by_blocks, row_sums
 
 
 def plurality(rows: ArrayLike) -> np.ndarray:

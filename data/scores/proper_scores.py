@@ -12,9 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..blocks import by_blocks, row_sums
 from ..votes import draw_counts
-from .divergences import as_distribution, jsd_bits
+from .divergences import as_distribution, by_blocks, jsd_bits, row_sums
 
 
 def _whole(counts: ArrayLike) -> np.ndarray:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from serann.annotator.audit import baselines
 from serann.annotator.audit.reference import Reference
 from serann.annotator.audit.scorer import Scorer
-from serann.data import blocks
 from serann.data.labels import LABEL_SETS
+from serann.data.scores import divergences
 from serann.data.scores.divergences import hellinger, jsd_bits, manhattan, total_variation
 from serann.data.scores.intervals import group_codes, group_sums
 from serann.data.scores.metrics import accuracy_rows, confusion_rows, group_confusion, item_r2_rows, plurality
@@ -39,14 +39,14 @@ def predictions(rows: int, labels: int = 6, seed: int = 0) -> tuple[np.ndarray, 
 
 @pytest.mark.parametrize("score", SCORES, ids=lambda score: score.__name__)
 def test_scores_by_blocks_are_those_of_single_rows(score, monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK", 7)
+    monkeypatch.setattr(divergences, "BLOCK", 7)
     q, counts = predictions(40)
     alone = np.concatenate([score(q[i : i + 1], counts[i : i + 1]) for i in range(len(q))])
     np.testing.assert_array_equal(score(q, counts), alone)
 
 
 def test_a_negative_entry_is_refused_in_any_block(monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK", 4)
+    monkeypatch.setattr(divergences, "BLOCK", 4)
     q, counts = predictions(20)
     q[18, 2] = -0.1
     with pytest.raises(ValueError, match="negative or an infinite entry"):
