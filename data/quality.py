@@ -11,8 +11,8 @@ import pyarrow.compute
 
 from .corpus import Corpus
 from .errors import CorpusError
+from .importing import arousal_doubts
 from .leaks import leaks, sound_keys
-from .orientation import arousal_doubts
 from .scores.agreement import answers_by_utterance
 from .scores.reliability import rater_reliability
 from .sound_quality import Excerpt, Limits, SoundReport, inspect_sounds

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serann.data.errors import OptionError
+from serann.data.importing import map_votes
 from serann.data.labels import LABEL_SETS, LabelSet, map_labels
-from serann.data.mapping import map_votes
 from serann.data.policies import OUTSIDE, POLICIES, distributions
 from serann.data.tables import UTTERANCES, VOTES, from_rows, validate
 
