@@ -26,8 +26,7 @@ def check(
     Example: serann corpus check demo
     """
     from ...data.corpus import open_corpus
-    from ...data.quality import check_corpus
-    from ...data.sound_quality import Limits
+    from ...data.quality import Limits, check_corpus
     from .console import note, print_json, print_table, progress
 
     opened = open_corpus(corpus)

@@ -8,11 +8,10 @@ import soundfile
 from fixtures.simulated import simulated_corpus
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from serann.data import sound_quality
+from serann.data import quality
 from serann.data.corpus import open_corpus, write_corpus
 from serann.data.labels import LABEL_SETS
-from serann.data.quality import SEVERITY, check_corpus
-from serann.data.sound_quality import Excerpt, Limits, inspect_sound, inspect_sounds
+from serann.data.quality import SEVERITY, Excerpt, Limits, check_corpus, inspect_sound, inspect_sounds
 from serann.data.tables import RATINGS, UTTERANCES, VOTES, from_rows
 
 FOUR = LABEL_SETS["iemocap4"]
@@ -229,18 +228,18 @@ def test_sounds_in_flight_are_bounded_and_come_back_in_order(tmp_path, monkeypat
         nonlocal started
         with lock:
             started += 1
-        return sound_quality.SoundReport(None, excerpt.path.name)
+        return quality.SoundReport(None, excerpt.path.name)
 
     def progress(done, total):
         nonlocal most
         most = max(most, started - done)
         seen.append(done)
 
-    monkeypatch.setattr(sound_quality, "inspect_sound", slow)
+    monkeypatch.setattr(quality, "inspect_sound", slow)
     excerpts = [Excerpt(tmp_path / f"{k:04d}") for k in range(2000)]
     reports = inspect_sounds(excerpts, Limits(), workers=2, progress=progress)
     assert [r.sentence for r in reports] == [e.path.name for e in excerpts]
-    assert most <= sound_quality.TOGETHER * (2 * sound_quality.AHEAD + 1)
+    assert most <= quality.TOGETHER * (2 * quality.AHEAD + 1)
     assert seen == sorted(seen)
     assert inspect_sounds([], Limits()) == []
 
