@@ -20,9 +20,9 @@ from .audio import load_audio
 from .corpus import Corpus
 from .errors import AudioError, CorpusError
 from .importing import arousal_doubts
-from .leaks import leaks, sound_keys
 from .scores.agreement import answers_by_utterance
 from .scores.reliability import rater_reliability
+from .splits import leaks, sound_keys
 
 # --------------------
 # What can be heard to be wrong with a sound: unreadable, of the wrong length, silent, clipped, or heard before.

@@ -2,20 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from .corpus import Corpus, absolute_audio, write_corpus
 from .errors import CorpusError, OptionError
-from .groups import Groups, conversation_groups, speaker_groups
 from .labels import LabelSet
 from .scores.divergences import normalised_entropy
+from .scores.intervals import group_codes
 from .seeds import uniforms
 from .votes import count_votes, frequencies
+
+# --------------------
+# Which utterances belong together: those of a speaker, else of a dialogue.
+
+# pyarrow makes its compute functions at import, so type checkers do not know them.
+pc: Any = pyarrow.compute
+
+
+class Groups(NamedTuple):
+    """Each utterance's group, int [U]; the groups' names in order, [G]; what a group is, in words."""
+
+    codes: np.ndarray
+    names: list[str]
+    unit: str
+
+
+def speaker_groups(utterances: pa.Table) -> Groups:
+    """Group a table of utterances by speaker; those of an unknown speaker by dialogue, and without one singly.
+
+    Names begin with what they name ("speaker 03", "dialogue Ses01F_impro01", "utterance u7"), and groups are ordered
+    by them, so they do not depend on the order of rows.
+    """
+    kinds = {"speaker": "speaker", "dialogue": "dialogue", "utterance": "utterance_id"}
+    columns = [utterances[column].combine_chunks() for column in kinds.values()]
+    names = pc.coalesce(
+        *(pc.binary_join_element_wise(k, c, " ") for k, c in zip(kinds, columns, strict=True))
+    ).dictionary_encode()
+    order = pc.sort_indices(names.dictionary).to_numpy(zero_copy_only=False)
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    ordered = names.dictionary.take(pa.array(order)).to_pylist()
+    found = [kind for kind in kinds if any(name.startswith(f"{kind} ") for name in ordered)]
+    others = f" ({' or '.join(found[1:])} where unknown)" if len(found) > 1 else ""
+    return Groups(rank[names.indices.to_numpy(zero_copy_only=False)], ordered, found[0] + others if found else "none")
+
+
+def conversation_groups(utterances: pa.Table) -> Groups:
+    """The groups of `speaker_groups`, joined where they speak in one dialogue (the two actors of an IEMOCAP session).
+
+    A joined group has the name of its first member.
+    """
+    groups = speaker_groups(utterances)
+    encoded = utterances["dialogue"].combine_chunks().dictionary_encode()
+    dialogue = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
+    known = dialogue >= 0
+    if not known.any():
+        return groups
+    size = len(groups.names)
+    pairs = (groups.codes[known], size + dialogue[known])
+    nodes = size + len(encoded.dictionary)
+    graph = coo_array((np.ones(known.sum(), dtype=np.int8), pairs), shape=(nodes, nodes))
+    member = connected_components(graph, directed=False)[1][:size]
+    _, first, joined = np.unique(member, return_index=True, return_inverse=True)
+    if len(first) == size:
+        return groups
+    rank = np.argsort(np.argsort(first))  # in the order of their first members' names
+    names = [groups.names[i] for i in np.sort(first)]
+    return Groups(rank[joined][groups.codes], names, f"{groups.unit}, joined by dialogues")
+
 
 # pyarrow makes its compute functions at import, so type checkers do not know them.
 pc: Any = pyarrow.compute
@@ -280,3 +342,97 @@ def write_split(corpus: Corpus, split: Split, out: str | Path, *, overwrite: boo
         overwrite=overwrite,
         inputs=[corpus.path],
     )
+
+
+# --------------------
+# Folds of speakers: what is fitted for one fold's utterances has never heard their speakers.
+
+
+def group_folds(groups: Sequence[object] | np.ndarray, *, folds: int = 5, seed: int = 0) -> np.ndarray:
+    """Fold of each row, int [U] in 0..F-1, with every group whole in one fold; F = min(folds, number of groups).
+
+    Groups are taken from the largest down, equals in a seeded order, each into the fold with the fewest rows so far.
+    A group's name and size decide, not the order of rows.
+    """
+    codes, size = group_codes(groups)
+    names = [""] * size
+    for code, name in zip(codes, groups, strict=True):
+        names[code] = str(name)
+    rows = np.bincount(codes, minlength=size)
+    order = np.lexsort((uniforms(names, 1, "folds", seed)[:, 0], -rows))
+    fold_of, filled = np.zeros(size, dtype=int), np.zeros(max(1, min(folds, size)))
+    for group in order:
+        fold_of[group] = int(np.argmin(filled))
+        filled[fold_of[group]] += rows[group]
+    return fold_of[codes]
+
+
+def cross_fitted(folds: np.ndarray, fit: Callable[[np.ndarray], np.ndarray], *, width: int) -> np.ndarray:
+    """Rows [U, width]: each fold's rows hold `fit(mask of all the other folds' rows)`, one vector a fold.
+
+    With a single fold (one speaker) nothing is left to fit on: ValueError.
+    """
+    distinct = np.unique(folds)
+    if len(distinct) < 2:
+        raise ValueError("cross-fitting needs two folds, so two groups")
+    fitted = np.empty((len(folds), width))
+    for fold in distinct:
+        fitted[folds == fold] = fit(folds != fold)
+    return fitted
+
+
+# --------------------
+# What is in several splits of a corpus and should not be: speakers, dialogues, sounds, scripts.
+
+# pyarrow makes its compute functions at import, so type checkers do not know them.
+pc: Any = pyarrow.compute
+
+
+def leaks(corpus: Corpus, *, most: int | None = 5) -> list[dict[str, Any]]:
+    """Return what is in several of a corpus's splits: speakers, dialogues, sounds and repeated scripts.
+
+    One row a leaking value: `kind` (speaker, dialogue, sound, script), `value`, `splits` (utterances in each; splits
+    whose names begin with test are one), and `ids`, the first `most` utterances of each. Scripts are compared without
+    regard to case and blanks, sounds by content hash and window. Utterances without a split, and unknown values, leak
+    nothing.
+    """
+    table = corpus.utterances
+    split = pc.if_else(pc.starts_with(pc.fill_null(table["split"], ""), "test"), "test", table["split"])
+    values = {
+        "speaker": table["speaker"],
+        "dialogue": table["dialogue"],
+        "sound": sound_keys(table),
+        "script": pc.utf8_lower(pc.utf8_trim_whitespace(pc.replace_substring_regex(table["script"], r"\s+", " "))),
+    }
+    return [row for kind, column in values.items() for row in _leaking(kind, column, split, table, most)]
+
+
+def sound_keys(utterances: pa.Table) -> pa.ChunkedArray:
+    """Return what an utterance sounds like by its content hash and its window, null where there is no hash."""
+    window = [pc.fill_null(pc.cast(utterances[name], pa.string()), "") for name in ("start", "end")]
+    key = pc.binary_join_element_wise(utterances["content_hash"], *window, " ")
+    return pc.utf8_trim_whitespace(key)
+
+
+def _leaking(
+    kind: str, values: pa.ChunkedArray, splits: pa.ChunkedArray, utterances: pa.Table, most: int | None
+) -> list[dict[str, Any]]:
+    table = pa.table({"value": values, "split": splits, "id": utterances["utterance_id"]})
+    table = table.filter(pc.and_(pc.is_valid(table["value"]), pc.is_valid(table["split"])))
+    found = table.group_by("value").aggregate([("split", "count_distinct")])
+    found = found.filter(pc.greater(found["split_count_distinct"], 1))["value"].combine_chunks()
+    among = table.filter(pc.is_in(table["value"], value_set=found)).sort_by(
+        [("value", "ascending"), ("split", "ascending"), ("id", "ascending")]
+    )
+    by_value: dict[str, dict[str, list[str]]] = {}
+    for row in among.to_pylist():
+        by_value.setdefault(row["value"], {}).setdefault(row["split"], []).append(row["id"])
+    return [
+        {
+            "kind": kind,
+            "value": value,
+            "splits": {split: len(ids) for split, ids in of.items()},
+            "ids": {split: ids[:most] for split, ids in of.items()},
+        }
+        for value, of in by_value.items()
+    ]

@@ -16,9 +16,9 @@ import pyarrow.compute
 
 from ...data.corpus import Corpus
 from ...data.errors import CorpusError
-from ...data.groups import speaker_groups
 from ...data.scores.agreement import single_answers
 from ...data.seeds import uniforms
+from ...data.splits import speaker_groups
 from ...data.tables import distribution_array
 from ...data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial, posterior_mean
 from ...data.votes import count_votes

@@ -122,8 +122,7 @@ def split(
     Example: serann corpus split demo --test 0.2 --seed 1 -o demo-split
     """
     from ...data.corpus import open_corpus
-    from ...data.leaks import leaks
-    from ...data.splits import split_corpus, write_split
+    from ...data.splits import leaks, split_corpus, write_split
     from .console import note, print_json, print_table
 
     opened = open_corpus(corpus)

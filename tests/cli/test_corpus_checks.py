@@ -8,7 +8,7 @@ from fixtures.simulated import simulated_corpus
 from serann.annotator.cli.corpus_checks import check, info, split
 from serann.data.corpus import absolute_audio, open_corpus, write_corpus
 from serann.data.labels import LABEL_SETS
-from serann.data.leaks import leaks
+from serann.data.splits import leaks
 from serann.data.tables import RATINGS, UTTERANCES, VOTES, from_rows
 from typer.testing import CliRunner
 

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from serann.data.corpus import write_corpus
 from serann.data.errors import OptionError
-from serann.data.groups import speaker_groups
 from serann.data.labels import LABEL_SETS
 from serann.data.scores import agreement as agreement_module
 from serann.data.scores.agreement import (
@@ -30,6 +29,7 @@ from serann.data.scores.agreement import (
     single_answers,
 )
 from serann.data.scores.intervals import by_group
+from serann.data.splits import speaker_groups
 from serann.data.tables import RATINGS, UTTERANCES, VOTES, from_rows
 
 FOUR = LABEL_SETS["iemocap4"]

@@ -11,10 +11,8 @@ from hypothesis import strategies as st
 from serann.data import splits as splits_module
 from serann.data.corpus import write_corpus
 from serann.data.errors import CorpusError, OptionError, OutputError
-from serann.data.groups import conversation_groups
 from serann.data.labels import LABEL_SETS
-from serann.data.leaks import leaks
-from serann.data.splits import split_corpus, split_tables, write_split
+from serann.data.splits import conversation_groups, leaks, split_corpus, split_tables, write_split
 from serann.data.tables import UTTERANCES, VOTES, from_rows
 
 FOUR = LABEL_SETS["iemocap4"]
