@@ -12,9 +12,8 @@ import pyarrow.compute
 from .corpus import Corpus, Division, absolute_audio, open_corpus, write_corpus
 from .errors import CorpusError, OptionError, OutputError
 from .files import write_json
-from .keys import occurrence, row_keys
 from .seeds import uniforms
-from .tables import PARTS, RATINGS, VOTES, write_table
+from .tables import PARTS, RATINGS, VOTES, occurrence, row_keys, write_table
 from .votes import count_votes
 
 # pyarrow makes its compute functions at import, so type checkers do not know them.

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ...data.errors import OptionError
-from ...data.keys import occurrence
+from ...data.tables import occurrence
 from ...data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial
 
 # Scores nearer than this, in units of what they are made of, differ by rounding and are a tie.

@@ -51,9 +51,8 @@ import pyarrow as pa
 import pyarrow.compute
 
 from ..errors import CorpusError
-from ..keys import occurrence
 from ..labels import LabelSet
-from ..tables import PROBLEMS, UTTERANCES, VOTES, from_rows, validate
+from ..tables import PROBLEMS, UTTERANCES, VOTES, from_rows, occurrence, validate
 from .base import Imported, Options, Reader, sound_folder
 from .emo_superb_tables import Chosen, choose, section
 from .msp_utterances import GENDERS, known_or_none, split_of

@@ -9,9 +9,8 @@ import pyarrow as pa
 import pyarrow.compute
 
 from ..errors import CorpusError
-from ..keys import occurrence
 from ..labels import LabelSet
-from ..tables import PROBLEMS, from_rows
+from ..tables import PROBLEMS, from_rows, occurrence
 from .msp import read_table
 from .msp_detailed import Detailed, spell
 from .records import distinct, numbers, stems

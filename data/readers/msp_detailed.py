@@ -12,9 +12,8 @@ import pyarrow as pa
 import pyarrow.compute
 
 from ..errors import LabelError
-from ..keys import combine, occurrence
 from ..labels import LabelSet
-from ..tables import PROBLEMS, validate
+from ..tables import PROBLEMS, combine, occurrence, validate
 from .records import distinct, numbers, stems
 
 # pyarrow makes its compute functions at import, so type checkers do not know them.

@@ -11,9 +11,8 @@ import pyarrow as pa
 import pyarrow.compute
 
 from ..errors import CorpusError, LabelError
-from ..keys import occurrence
 from ..labels import LabelSet
-from ..tables import PROBLEMS, UTTERANCES, from_rows, validate
+from ..tables import PROBLEMS, UTTERANCES, from_rows, occurrence, validate
 from .msp_detailed import DIMENSIONS
 from .records import Distinct, distinct, each, numbers, stems
 from .text import read_text

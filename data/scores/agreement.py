@@ -16,8 +16,8 @@ import pyarrow.compute
 from numpy.typing import ArrayLike
 
 from ..errors import OptionError
-from ..keys import occurrence, row_keys
 from ..splits import Groups, speaker_groups
+from ..tables import occurrence, row_keys
 from .intervals import Interval, by_group
 
 if TYPE_CHECKING:

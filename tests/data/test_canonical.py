@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from serann.data.canonical import sorted_json
 from serann.data.corpus import corpus_fingerprint, open_corpus
 from serann.data.files import fingerprint
+from serann.data.tables import sorted_json
 
 TEXT = st.one_of(
     st.none(), st.text(st.characters(codec="utf-8"), max_size=4), st.sampled_from(['"', "\\", "\n", "é", "名"])
@@ -35,7 +35,7 @@ def test_it_is_the_text_of_the_sorted_rows(rows):
 
 
 def test_pieces_make_the_same_text(monkeypatch):
-    monkeypatch.setattr("serann.data.canonical.PIECE", 3)
+    monkeypatch.setattr("serann.data.tables.PIECE", 3)
     table = table_of([(f"u{i % 4}", i / 7, i % 3, None if i % 5 else "x") for i in range(11)])
     assert b"".join(sorted_json(table)) == plain(table).encode()
 

@@ -15,11 +15,11 @@ from fixtures.mutated import damaged, damages
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serann.data.errors import SerannError
-from serann.data.keys import combine, occurrence, row_keys
 from serann.data.readers import Options, load_reader
 from serann.data.readers.base import votes_of
 from serann.data.readers.msp_detailed import FOLDED
 from serann.data.readers.records import distinct, numbers, parse_records, read_lines
+from serann.data.tables import combine, occurrence, row_keys
 
 READER = load_reader("msp-podcast")
 QUESTIONS = ("EmoClass_Major", "EmoClass_Second", "EmoAct", "EmoVal", "EmoDom")
