@@ -12,16 +12,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from .arrow import pc
 from .errors import CorpusError, OutputError, TableError, list_problems
 from .files import new_directory, read_json, refuse_existing, write_json
 from .labels import LabelSet
 from .tables import RATINGS, UTTERANCES, VOTES, TableSpec, read_table, sorted_json, write_table
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 FORMAT = 1
 DEMO_CORPUS = Path(__file__).parent / "demo" / "corpus"

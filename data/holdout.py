@@ -7,17 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
+from .arrow import pc
 from .corpus import Corpus, Division, absolute_audio, open_corpus, write_corpus
 from .errors import CorpusError, OptionError, OutputError
 from .files import write_json
 from .seeds import uniforms
 from .tables import PARTS, RATINGS, VOTES, occurrence, row_keys, write_table
 from .votes import count_votes
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 # Rows of text that are hashed at a time.
 PIECE = 100_000

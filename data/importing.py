@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute
 
+from .arrow import pc
 from .audio import sound_seconds
 from .corpus import Corpus, write_corpus
 from .errors import CorpusError, OptionError
@@ -24,9 +24,6 @@ from .tables import PROBLEMS, write_table
 
 # --------------------
 # A corpus's votes in another label set, with how many of them each merge and each drop touched.
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 
 class Mapped(NamedTuple):
@@ -97,9 +94,6 @@ def _numbered(votes: pa.Table) -> pa.Table:
 
 # --------------------
 # Is a scale of arousal the right way up? Angry speech is the more active one in every corpus that we know.
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 # Fewer votes than this for either label tell nothing.
 LEAST_VOTES = 10

@@ -15,16 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
+from .arrow import pc
 from .corpus import Corpus
 from .errors import OptionError, OutputError
 from .labels import LabelSet
 from .tables import DISTRIBUTIONS, about_table, distribution_column, write_table
 from .votes import frequencies
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 # How a vote's reason begins whose label was mapped to none of the corpus's labels (`data.mapping`).
 OUTSIDE = "outside the label set"

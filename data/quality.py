@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
+from .arrow import pc
 from .audio import load_audio
 from .corpus import Corpus
 from .errors import AudioError, CorpusError
@@ -168,9 +168,6 @@ def inspect_sounds(
 def _inspect_some(excerpts: Sequence[Excerpt], limits: Limits) -> list[SoundReport]:
     return [inspect_sound(excerpt, limits) for excerpt in excerpts]
 
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 SEVERITIES = ("error", "warning", "note")
 # An error is what a command stumbles over or what makes scores wrong; the rest is for the reader to judge.

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from .arrow import pc
 from .corpus import Corpus, absolute_audio, write_corpus
 from .errors import CorpusError, OptionError
 from .labels import LabelSet
 from .scores.divergences import normalised_entropy
-from .scores.intervals import group_codes
 from .seeds import uniforms
 from .votes import count_votes, frequencies
 
 # --------------------
 # Which utterances belong together: those of a speaker, else of a dialogue.
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 
 class Groups(NamedTuple):
@@ -78,9 +73,6 @@ def conversation_groups(utterances: pa.Table) -> Groups:
     names = [groups.names[i] for i in np.sort(first)]
     return Groups(rank[joined][groups.codes], names, f"{groups.unit}, joined by dialogues")
 
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 NAMES = ("train", "development", "test")
 # Up to so many groups, exchanges of two are tried beside moves of one, from more starts.
@@ -345,47 +337,7 @@ def write_split(corpus: Corpus, split: Split, out: str | Path, *, overwrite: boo
 
 
 # --------------------
-# Folds of speakers: what is fitted for one fold's utterances has never heard their speakers.
-
-
-def group_folds(groups: Sequence[object] | np.ndarray, *, folds: int = 5, seed: int = 0) -> np.ndarray:
-    """Fold of each row, int [U] in 0..F-1, with every group whole in one fold; F = min(folds, number of groups).
-
-    Groups are taken from the largest down, equals in a seeded order, each into the fold with the fewest rows so far.
-    A group's name and size decide, not the order of rows.
-    """
-    codes, size = group_codes(groups)
-    names = [""] * size
-    for code, name in zip(codes, groups, strict=True):
-        names[code] = str(name)
-    rows = np.bincount(codes, minlength=size)
-    order = np.lexsort((uniforms(names, 1, "folds", seed)[:, 0], -rows))
-    fold_of, filled = np.zeros(size, dtype=int), np.zeros(max(1, min(folds, size)))
-    for group in order:
-        fold_of[group] = int(np.argmin(filled))
-        filled[fold_of[group]] += rows[group]
-    return fold_of[codes]
-
-
-def cross_fitted(folds: np.ndarray, fit: Callable[[np.ndarray], np.ndarray], *, width: int) -> np.ndarray:
-    """Rows [U, width]: each fold's rows hold `fit(mask of all the other folds' rows)`, one vector a fold.
-
-    With a single fold (one speaker) nothing is left to fit on: ValueError.
-    """
-    distinct = np.unique(folds)
-    if len(distinct) < 2:
-        raise ValueError("cross-fitting needs two folds, so two groups")
-    fitted = np.empty((len(folds), width))
-    for fold in distinct:
-        fitted[folds == fold] = fit(folds != fold)
-    return fitted
-
-
-# --------------------
 # What is in several splits of a corpus and should not be: speakers, dialogues, sounds, scripts.
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 
 def leaks(corpus: Corpus, *, most: int | None = 5) -> list[dict[str, Any]]:

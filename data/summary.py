@@ -4,16 +4,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
+from .arrow import pc
 from .corpus import Corpus
 from .scores.agreement import agreement
 from .scores.divergences import entropy_bits, normalised_entropy
 from .scores.reliability import rater_reliability, reliability_summary
 from .votes import count_votes
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 
 def summarise(corpus: Corpus) -> dict[str, Any]:

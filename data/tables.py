@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 import pyarrow.parquet as pq
 
+from .arrow import pc
 from .errors import SerannError, TableError
 from .files import atomic_file
 from .labels import LabelSet
@@ -41,9 +41,6 @@ from .schemas import (
 
 # --------------------
 # Rows told apart by several columns at once: a whole number a row, which is compared and sorted where text is not.
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 
 def row_keys(table: pa.Table, columns: Sequence[str]) -> np.ndarray:
@@ -89,9 +86,6 @@ def occurrence(key: np.ndarray) -> np.ndarray:
     found[order] = place - np.maximum.accumulate(np.where(first, place, 0))
     return found
 
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 FORMAT = 1
 METADATA_KEY = b"serann"
@@ -380,9 +374,6 @@ __all__ = [
 
 # --------------------
 # The canonical JSON of tables, in pieces: what fingerprints are made of, without a Python object for every cell.
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 # Rows that are text at a time.
 PIECE = 500_000

@@ -1,18 +1,15 @@
 """From votes to counts and frequencies, and fair draws from them."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
+from .arrow import pc
 from .errors import OptionError
 from .labels import LabelSet
 from .seeds import uniforms
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 
 def count_votes(

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pyarrow.compute
 
+from ..data.arrow import pc
 from ..data.corpus import Corpus
 from ..data.errors import CorpusError
 from ..data.fused import Fused
@@ -15,9 +14,6 @@ from .curriculum import expected_entropy
 from .vote_targets import marginal_prior, vote_targets
 
 DIMENSIONS = ("valence", "arousal", "dominance")
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import pyarrow.compute
 
+from ...data.arrow import pc
 from ...data.corpus import Corpus
 from ...data.errors import CorpusError
 from ...data.scores.agreement import single_answers
@@ -28,9 +28,6 @@ from ..run.run import Run, panel_distribution
 from .alt_scorers import HumanVotes, listed_votes
 from .alt_statistics import ADVISED
 from .alt_test import EPSILON, LICENCE, AltTest, alt_test
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 PERSISTENT = "the test needs raters who keep their name from utterance to utterance"
 

@@ -15,9 +15,9 @@ from scipy.special import logsumexp
 
 from ...data.errors import CorpusError, OptionError
 from ...data.scores.divergences import bhattacharyya, jsd_bits, total_variation
+from ...data.scores.folds import cross_fitted
 from ...data.scores.proper_scores import log_score
 from ...data.seeds import rng_from, uniforms
-from ...data.splits import cross_fitted
 from ...data.vote_models.dirichlet_mixture import DirichletMixture, fit_dirichlet_mixture
 from ...data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial, posterior_mean
 from ...data.votes import frequencies, nested_draws

@@ -20,7 +20,8 @@ from itertools import combinations
 import numpy as np
 
 from ...data.corpus import Corpus
-from ...data.scores.intervals import Interval, by_group, group_codes, jackknife_of
+from ...data.scores.folds import group_codes
+from ...data.scores.intervals import Interval, by_group, jackknife_of
 from ..report.audit_words import count, figure
 from ..report.html import cell, table
 from ..run.run import Run

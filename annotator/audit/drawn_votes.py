@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...data.scores.divergences import as_distribution
-from ...data.scores.intervals import group_codes
+from ...data.scores.folds import group_codes
 from ...data.scores.proper_scores import agreement_of_pairs
 from ...data.seeds import rng_from, uniforms
 from .baselines import fitted_part

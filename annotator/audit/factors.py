@@ -6,14 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
+from ...data.arrow import pc
 from ...data.corpus import Corpus
 from .reference import Reference
 from .scorer import Scorer
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 FEWEST, MOST_VALUES = 2, 20
 # names of single utterances or of when and what was said; the duration is cut in thirds, speakers are tested apart

@@ -13,12 +13,11 @@ Listeners that differ in temperature alone are one: temperature is a transform a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
+from ...data.arrow import pc
 from ...data.scores.divergences import as_distribution
 from ...data.scores.intervals import Interval, by_group
 from ...data.scores.proper_scores import agreement_of_pairs
@@ -27,9 +26,6 @@ from ...data.votes import frequencies
 from ..run.run import Run
 from .baselines import fitted_part
 from .reference import Reference
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 # Rows of scores that are in memory as numbers at a time.
 BLOCK = 2_000_000

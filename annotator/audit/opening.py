@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow.compute
 
+from ...data.arrow import pc
 from ...data.corpus import Corpus, corpus_fingerprint, open_corpus
 from ...data.errors import CorpusError, OptionError, RunError
 from ...data.fused import is_fused
 from ...data.votes import count_votes
 from ..run.place import is_run
 from ..run.run import Run, open_run
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 # What serann writes that is no panel: its file, what it is, and what to do with it.
 NO_PANELS = {

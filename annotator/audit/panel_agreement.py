@@ -12,12 +12,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
+from ...data.arrow import pc
 from ...data.corpus import Corpus
 from ...data.scores.agreement import (
     ac1_of,
@@ -40,9 +39,6 @@ from ..run.run import Run
 from .by_speaker import interval_of, speakers_of
 from .reference import Reference
 from .scorer import Scorer
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 COEFFICIENTS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
     "krippendorff_alpha": ("Krippendorff's alpha", alpha_rows, alpha_of),

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
+from ...data.arrow import pc
 from ...data.corpus import Corpus
 from ...data.errors import CorpusError, LabelError, RunError
 from ...data.labels import LabelSet
@@ -20,9 +20,6 @@ from ..run.run import Run, panel_distribution, synthetic_counts
 from .baselines import smoothed
 from .reference import Reference
 from .scorer import panel_ambiguity
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,9 +15,8 @@ import numpy as np
 from ...data.corpus import Corpus, require_division
 from ...data.errors import CorpusError, OptionError, RunError
 from ...data.labels import LabelSet
-from ...data.scores.intervals import group_codes
+from ...data.scores.folds import group_codes, group_folds
 from ...data.scores.scoring import choose_votes_scored
-from ...data.splits import group_folds
 from ...data.votes import count_votes, split_counts
 
 FOLDS = 5

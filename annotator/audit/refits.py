@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ...data.scores.intervals import blocks_of, group_codes
+from ...data.scores.folds import group_codes
+from ...data.scores.intervals import blocks_of
 from . import baselines
 from .scorer import Scorer
 from .worth_parts import Part, PartSums

@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 
 from ...data.scores.divergences import as_distribution
-from ...data.scores.intervals import NO_LIMITS, Interval, OfTotals, by_group, group_codes, group_sums
+from ...data.scores.folds import group_codes
+from ...data.scores.intervals import NO_LIMITS, Interval, OfTotals, by_group, group_sums
 from ...data.scores.metrics import group_confusion, reference_classes
 from ...data.scores.proper_scores import log_score
 from ...data.scores.scoring import ScoreRow, confusion_statistics, limits_of, row_scores, score_row

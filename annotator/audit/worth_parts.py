@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
+from ...data.arrow import pc
 from ...data.corpus import Corpus
 from ...data.scores.divergences import jsd_bits
 from ...data.scores.proper_scores import log_score, sq_unbiased
@@ -16,9 +16,6 @@ from ...data.scores.scoring import THIRDS, strata_thirds
 from . import baselines
 from .reference import Reference
 from .scorer import Scorer
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 # A column of the utterances with more values than this makes no subgroups; nor do these: the consensus is made of the
 # votes that are scored.

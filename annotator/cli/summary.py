@@ -74,9 +74,8 @@ def summarise(run: "Run") -> dict[str, Any]:
 
 def _reasons(run: "Run") -> dict[str, int]:
     """How many votes abstained for each reason, the most frequent first."""
-    import pyarrow.compute
+    from ...data.arrow import pc
 
-    pc: Any = pyarrow.compute
     silent = run.votes["reason"].filter(pc.is_null(run.votes["label"]))
     counts = [(row["values"], row["counts"]) for row in pc.value_counts(silent).to_pylist()]
     return dict(sorted(((reason or "no reason", count) for reason, count in counts), key=lambda row: (-row[1], row[0])))

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
+from ...data.arrow import pc
 from ...data.corpus import Corpus, corpus_fingerprint, open_corpus
 from ...data.errors import LabelError, RunError
 from ...data.fused import is_fused
@@ -22,9 +22,6 @@ from ...data.labels import LabelSet
 from ...data.votes import count_votes, frequencies
 from ..run.run import Run, open_run, panel_distribution, synthetic_counts
 from .ballots import Ballots, read_ballots, run_ballots
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 Source = Run | Corpus
 # Nameless votes of so many common utterances that equal each other, or hold each other, are the same votes.

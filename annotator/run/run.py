@@ -8,17 +8,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
+from ...data.arrow import pc
 from ...data.errors import RunError
 from ...data.labels import LabelSet
 from ...data.tables import FAILURES, LISTENERS, SCORES, VOTES, distribution_array, read_table
 from ...data.votes import count_votes
 from .commit import is_promised
 from .place import RUN_FILE, is_run, read_run_file
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 # Rows of scores that are numbers in double precision at a time.
 PIECE = 2_000_000

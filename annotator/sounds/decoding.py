@@ -3,8 +3,8 @@
 What makes model input of samples is the engine's front end (`Engine.frontend`); it runs right after decoding, so that
 the model waits for neither. Processes take both off the interpreter that feeds the model, and a decoder that crashes
 takes only its process with it. One of them is `python -m serann.annotator.sounds.decoding`; it reads a `Front` and then
-`Job`s from its standard input, pickled, and answers each job on its standard output. (The standard library has a pool, but
-it would run the caller's script again in every worker.)
+`Job`s from its standard input, pickled, and answers each job on its standard output. (The standard library has a pool,
+but that would run the caller's script again in every worker.)
 """
 
 import itertools

@@ -9,16 +9,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
+from ..arrow import pc
 from ..corpus import Corpus, absolute_audio
 from ..errors import CorpusError
 from ..policies import distributions
 from ..schemas import DIMENSIONS
 from ..tables import VOTES, validate
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 
+from ..arrow import pc
 from ..errors import CorpusError, LabelError, OptionError
 from ..labels import LabelSet
 from ..tables import PROBLEMS, RATINGS, UTTERANCES, VOTES, from_rows
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 
 @dataclass(frozen=True, slots=True)

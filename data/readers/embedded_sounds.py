@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 import pyarrow.parquet as pq
 
+from ..arrow import pc
 from ..errors import CorpusError
 from .base import Imported
 from .sounds import Embedded, split_ending
 from .tables.sheets import plain_text
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 BATCH = 64
 # What a file's first bytes say of its kind, for sounds whose name says nothing.

@@ -48,8 +48,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
+from ..arrow import pc
 from ..errors import CorpusError
 from ..labels import LabelSet
 from ..tables import PROBLEMS, UTTERANCES, VOTES, from_rows, occurrence, validate
@@ -58,9 +58,6 @@ from .emo_superb_tables import Chosen, choose, section
 from .msp_utterances import GENDERS, known_or_none, split_of
 from .records import Records, distinct, each, numbers, parse_records, read_lines, stems
 from .smoothed_shares import SMOOTHING, WholeVotes, precision, whole_votes
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 LICENCE = "the label files carry no licence: each corpus's own terms hold; not redistributable"
 ATTRIBUTES = {"EmoAct": "consensus_arousal", "EmoVal": "consensus_valence", "EmoDom": "consensus_dominance"}

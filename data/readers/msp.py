@@ -11,16 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
+from ..arrow import pc
 from ..errors import CorpusError
 from ..tables import PROBLEMS, from_rows, validate
 from .msp_detailed import ANSWERS, SEEN
 from .records import parse_records, read_lines
 from .text import read_text
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 # `WORKER00000123; Angry; Angry,Annoyed; A:5.0; V:2.0; D:4.0;`; the list may be absent, and is told by having no colon.
 _ATTRIBUTES = r";\s*A:(?P<arousal>[^;]*);\s*V:(?P<valence>[^;]*);\s*D:(?P<dominance>[^;]*);?\s*$"

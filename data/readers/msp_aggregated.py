@@ -6,17 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
+from ..arrow import pc
 from ..errors import CorpusError
 from ..labels import LabelSet
 from ..tables import PROBLEMS, from_rows, occurrence
 from .msp import read_table
 from .msp_detailed import Detailed, spell
 from .records import distinct, numbers, stems
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 COUNT = "count::"
 OTHERS = "num_other_annotations"

@@ -5,19 +5,16 @@ text); here it is read into the label set, divided into single votes, and freed 
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
+from ..arrow import pc
 from ..errors import LabelError
 from ..labels import LabelSet
 from ..tables import PROBLEMS, combine, occurrence, validate
 from .records import distinct, numbers, stems
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 SCALE = (1.0, 7.0)
 DIMENSIONS = ("arousal", "valence", "dominance")

@@ -8,17 +8,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
+from ..arrow import pc
 from ..errors import CorpusError, LabelError
 from ..labels import LabelSet
 from ..tables import PROBLEMS, UTTERANCES, from_rows, occurrence, validate
 from .msp_detailed import DIMENSIONS
 from .records import Distinct, distinct, each, numbers, stems
 from .text import read_text
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 GENDERS = {"female": "female", "f": "female", "male": "male", "m": "male"}
 SPLITS = {

@@ -10,18 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 import pyarrow.csv
 
+from ..arrow import pc
 from ..errors import CorpusError
 from .text import read_text
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 # A quoted field, or one that does not begin with a quote; what pyarrow's parser takes for one field of one line.
 FIELD = r'(?:"(?:[^"\n]|"")*"|(?:[^",\n][^,\n]*)?)'

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 from numpy.typing import ArrayLike
 
+from ..arrow import pc
 from ..errors import OptionError
 from ..splits import Groups, speaker_groups
 from ..tables import occurrence, row_keys
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 # --------------------
 # Krippendorff's alpha for labels, ordered steps and ratings, as a function of sums over utterances.
 #
-# Counts are votes an utterance and label, [U, K]; utterances with fewer than two votes hold no pair and say nothing about
-# agreement. So alpha over a resample of speakers needs the speakers' sums alone (`alpha_rows` and `alpha_of`, and so on).
+# Counts are votes an utterance and label, [U, K]; utterances with fewer than two votes hold no pair and say nothing
+# about agreement. So alpha over a resample of speakers needs the speakers' sums alone (`alpha_rows` and `alpha_of`,
+# and so on).
 
 
 def krippendorff_alpha(counts: ArrayLike) -> float:
@@ -143,9 +144,6 @@ def whole_counts(counts: ArrayLike) -> np.ndarray:
         raise OptionError("agreement is between votes: expected whole counts of 0 or more, found others")
     return counts
 
-
-# pyarrow makes its compute functions at import, so type checkers do not know them.
-pc: Any = pyarrow.compute
 
 # More groups than this are resampled in as many blocks of neighbours: the resamples' weights stay 40 MB.
 MOST_GROUPS = 5000

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.sparse import csc_array
 
-from ..splits import group_folds
+from .folds import group_codes, group_folds
 
 # below this many groups the percentile bootstrap under-covers (.84, .90, .93 at 5, 10, 20); the jackknife does not
 BOOTSTRAP_FROM = 60
@@ -36,15 +36,6 @@ class Interval(NamedTuple):
     groups: int
     rows: int = 0
     skipped: int = 0
-
-
-def group_codes(groups: Sequence[object] | np.ndarray) -> tuple[np.ndarray, int]:
-    """Integer codes [U] in the order of the names' text, and the number of groups; missing names (None) are one."""
-    place: dict[object, int] = {}
-    given = np.fromiter((place.setdefault(g, len(place)) for g in groups), dtype=np.int64, count=len(groups))
-    names = np.array(["" if g is None else f"={g}" for g in place], dtype=str)
-    distinct, codes = np.unique(names, return_inverse=True)
-    return codes.reshape(-1)[given], len(distinct)
 
 
 def by_group(

@@ -42,8 +42,8 @@ from .dirichlet_mixture import Arrays, as_tuple, spoke
 #
 # lnG is the log gamma function, psi its derivative. With d_uk = psi(n_uk + a_uk) - psi(a_uk) (0 where nobody chose k):
 #
-#     dL/d ln alpha_j = sum_uk alpha_j g_juk d_uk + alpha_j sum_{u of which j says something} (psi(A_u) - psi(N_u + A_u))
-#     dL/dz_juk = alpha_j g_juk (d_uk - sum_i g_jui d_ui),  z = ln m / tau + b
+#     dL/d ln alpha_j = sum_uk alpha_j g_juk d_uk + alpha_j sum_{u of which j says something} (psi(A_u) - psi(N_u +
+#     A_u)) dL/dz_juk = alpha_j g_juk (d_uk - sum_i g_jui d_ui),  z = ln m / tau + b
 #     dL/db_j = sum_u dL/dz_ju,  dL/d ln tau_j = -sum_uk dL/dz_juk ln m_juk / tau_j
 #
 # The Dirichlet-multinomial and its digamma gradient are those of Minka, "Estimating a Dirichlet distribution" (2000).

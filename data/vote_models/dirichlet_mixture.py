@@ -127,10 +127,10 @@ def start(
 #     p_u = sum_z r_uz (x_u + alpha_z) / (N_u + A_z)
 #
 # The proxy tells which kind an utterance is of; what people make of that kind, people told. The power w is how much its
-# word counts: 0 is the human mixture itself (`data.mixture`), 1 takes the proxy's answers as independent given the kind,
-# which listeners of one model are not. Several proxies j add their evidence, each with parameters of its own. Fitted by
-# EM on the joint, with the same w. The model is ours; the fixed points of its M-step are those of Minka, "Estimating a
-# Dirichlet distribution" (2000).
+# word counts: 0 is the human mixture itself (`data.mixture`), 1 takes the proxy's answers as independent given the
+# kind, which listeners of one model are not. Several proxies j add their evidence, each with parameters of its own.
+# Fitted by EM on the joint, with the same w. The model is ours; the fixed points of its M-step are those of Minka,
+# "Estimating a Dirichlet distribution" (2000).
 
 CLASSES = 12
 # Thirty steps are within .0005 bits of a hundred and fifty (CREMA-D), at a fifth of the time.

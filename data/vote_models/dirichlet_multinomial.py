@@ -92,9 +92,9 @@ def posterior_mean(counts: ArrayLike, alpha: ArrayLike) -> np.ndarray:
 #
 #     log DM(x | alpha) = lnG(A) - lnG(A + N) + sum_k lnG(alpha_k + x_k) - lnG(alpha_k)
 #
-# A row's terms depend on its values x_k > 0 and on N alone, and votes take few values. With a sparse 0/1 matrix of which
-# row has which pair, the likelihood of every row under every class is one matrix product, and so is the M-step. A million
-# rows of ten votes cost ten additions a class each, no log-gamma.
+# A row's terms depend on its values x_k > 0 and on N alone, and votes take few values. With a sparse 0/1 matrix of
+# which row has which pair, the likelihood of every row under every class is one matrix product, and so is the M-step.
+# A million rows of ten votes cost ten additions a class each, no log-gamma.
 
 # Each label of a class keeps so many pseudo-votes, spread as all votes are: one that nobody chose keeps a chance.
 PSEUDO_VOTES = 0.5
