@@ -42,22 +42,156 @@ Licence. The toolkit's label files carry none; each corpus's own terms hold. Rea
     serann corpus import emo-superb EMO-SUPERB/data/IEMOCAP -o iemocap --rule "fold 1" --audio IEMOCAP/wav
 """
 
+import json
 import os
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from ..arrow import pc
-from ..errors import CorpusError
+from ..errors import CorpusError, OptionError
 from ..labels import LabelSet
 from ..tables import PROBLEMS, UTTERANCES, VOTES, from_rows, occurrence, validate
-from .base import Imported, Options, Reader, sound_folder
-from .emo_superb_tables import Chosen, choose, section
+from .base import Imported, Options, Reader, refuse, sound_folder
 from .msp_utterances import GENDERS, known_or_none, split_of
 from .records import Records, distinct, each, numbers, parse_records, read_lines, stems
-from .smoothed_shares import SMOOTHING, WholeVotes, precision, whole_votes
+from .text import read_text
+
+# --------------------
+# Which of EMO-SUPERB's tables is read: its corpus, whether of primary or secondary emotions, and its fold.
+
+TABLE = re.compile(r"labels_consensus(?:_(?P<fold>.+))?\.csv")
+RULE = re.compile(r"\s*(?P<kind>primary|secondary)?\s*(?:fold\s*(?P<fold>\S+))?\s*", re.IGNORECASE)
+KINDS = ("Primary", "Secondary")
+LOOKED_FOR = (
+    "labels_consensus_FOLD.csv in SOURCE, or SOURCE as such a file",
+    "Primary/labels_consensus_FOLD.csv or Secondary/labels_consensus_FOLD.csv in SOURCE",
+)
+
+
+class Chosen(NamedTuple):
+    """The table that is read: its corpus, its kind (Primary or Secondary) and fold, and config.json's settings."""
+
+    path: Path
+    corpus: str
+    kind: str
+    fold: str
+    config: dict[str, Any]
+
+
+def choose(source: Path, rule: str | None) -> Chosen:
+    """The table that SOURCE and `rule` name.
+
+    Raises CorpusError where there is none, OptionError where the rule is none or names a table that is not there.
+    """
+    said = RULE.fullmatch(rule or "")
+    if said is None:
+        raise OptionError(f"rule {rule!r} names no table; expected 'fold 1', or 'secondary fold 2', or the like")
+    if source.is_file():
+        found, folder = TABLE.fullmatch(source.name), source.parent
+        if found is None:
+            raise refuse("emo-superb", source, LOOKED_FOR)
+        tables = {found["fold"] or "": source}
+    else:
+        folder = _folder(source, said["kind"])
+        matches = {path: TABLE.fullmatch(path.name) for path in sorted(folder.iterdir())}
+        tables = {match["fold"] or "": path for path, match in matches.items() if match}
+    kind = "Secondary" if folder.name.casefold() == "secondary" else "Primary"
+    if said["kind"] and said["kind"].casefold() != kind.casefold():
+        raise OptionError(f"rule {rule!r} asks for {said['kind']}, but {folder} holds {kind}; name the folder above it")
+    fold = said["fold"] or ("1" if "1" in tables or len(tables) > 1 else next(iter(tables)))
+    if fold not in tables:
+        raise OptionError(f"no fold {fold} in {folder}; there is {', '.join(sorted(tables))}: --rule 'fold …' names it")
+    above = folder.parent if folder.name.casefold() in {"primary", "secondary"} else folder
+    return Chosen(tables[fold], above.resolve().name, kind, fold, _config(folder, above))
+
+
+def _folder(source: Path, kind: str | None) -> Path:
+    """The folder with tables: SOURCE, or the one of its two that is asked for (Primary unless it is not there)."""
+    order = [kind.capitalize()] if kind else list(KINDS)
+    for folder in (source, *(source / name for name in order)):
+        if folder.is_dir() and any(TABLE.fullmatch(path.name) for path in folder.iterdir()):
+            return folder
+    raise refuse("emo-superb", source, LOOKED_FOR)
+
+
+def _config(*folders: Path) -> dict[str, Any]:
+    path = next((folder / "config.json" for folder in folders if (folder / "config.json").is_file()), None)
+    if path is None:
+        return {}
+    try:
+        found = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise CorpusError(f"{path}: no EMO-SUPERB configuration: it is no valid JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise CorpusError(f"{path}: no EMO-SUPERB configuration: expected a JSON object")
+    return found
+
+
+def section(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """The settings of that name; empty where the configuration has none."""
+    found = config.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+# --------------------
+# Label smoothing undone: from released shares of raters to the whole numbers of votes that give them.
+
+# EMO-SUPERB's: the weight that each label receives is SMOOTHING / (K - 1), and q = p (1 - K e) + e.
+SMOOTHING = 0.05
+# More raters than any released utterance has.
+MOST = 100
+# What adding and dividing in double precision can lose, with room.
+ROUNDING = 1e-9
+
+
+class WholeVotes(NamedTuple):
+    """Votes by row and label [U, K], the denominators [U] (0 where none gives the row), and how they were found."""
+
+    counts: np.ndarray
+    denominators: np.ndarray
+    tolerance: float
+    most: int
+
+
+def precision(text: str) -> int:
+    """How many decimals a number's text has.
+
+    >>> precision("0.8125"), precision("1e-05"), precision("1.5e-3"), precision("1")
+    (4, 5, 4, 0)
+    """
+    found = re.fullmatch(r"\s*[-+]?\d*\.?(\d*)(?:[eE]([-+]?\d{1,3}))?\s*", text)
+    return max(0, len(found[1] if "." in text else "") - int(found[2] or 0)) if found else 0
+
+
+def whole_votes(shares: np.ndarray, decimals: int) -> WholeVotes:
+    """Find the fewest votes that give each row of smoothed shares [U, K], K at least 2.
+
+    A row is given by d votes, n of them for a label, if |n/d (1 - K e) + e - q| is at most half a unit of the file's
+    last decimal (or `ROUNDING`) for every label, and the n sum to d at most: what is lacking was said of no label.
+    Denominators reach as far as two different shares of them still lie more than two tolerances apart. Rows with NaN
+    have none.
+    """
+    labels = shares.shape[1]
+    least = SMOOTHING / (labels - 1)
+    scale = 1 - labels * least
+    tolerance = max(0.5 * 10.0**-decimals, ROUNDING) + 1e-12
+    most = int(min(MOST, np.sqrt(scale / (2 * tolerance))))
+    counts = np.zeros(shares.shape, dtype=np.int64)
+    denominators = np.zeros(len(shares), dtype=np.int64)
+    open_rows = np.flatnonzero(np.isfinite(shares).all(axis=1) & (np.abs(shares) <= 2).all(axis=1))
+    for d in range(1, most + 1):
+        q = shares[open_rows]
+        n = np.rint((q - least) / scale * d).astype(np.int64)
+        fits = (np.abs(n / d * scale + least - q) <= tolerance).all(axis=1)
+        fits &= (n >= 0).all(axis=1) & (n.sum(axis=1) <= d)
+        counts[open_rows[fits]], denominators[open_rows[fits]] = n[fits], d
+        open_rows = open_rows[~fits]
+    return WholeVotes(counts, denominators, tolerance, most)
+
 
 LICENCE = "the label files carry no licence: each corpus's own terms hold; not redistributable"
 ATTRIBUTES = {"EmoAct": "consensus_arousal", "EmoVal": "consensus_valence", "EmoDom": "consensus_dominance"}

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from serann.data.errors import CorpusError, OptionError, SerannError
 from serann.data.readers import Options, load_reader
 from serann.data.readers.base import votes_of
-from serann.data.readers.smoothed_shares import whole_votes
+from serann.data.readers.emo_superb import whole_votes
 
 READER = load_reader("emo-superb")
 SIX = ("angry", "disgust", "fear", "happy", "neutral", "sad")
