@@ -56,7 +56,7 @@ from ..errors import CorpusError, OptionError
 from ..labels import LabelSet
 from ..tables import PROBLEMS, UTTERANCES, VOTES, from_rows, occurrence, validate
 from .base import Imported, Options, Reader, refuse, sound_folder
-from .msp_utterances import GENDERS, known_or_none, split_of
+from .msp import GENDERS, known_or_none, split_of
 from .records import Records, distinct, each, numbers, parse_records, read_lines, stems
 from .text import read_text
 

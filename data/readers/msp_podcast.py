@@ -55,10 +55,21 @@ from ..errors import LabelError
 from ..labels import LABEL_SETS
 from ..tables import PROBLEMS, RATINGS, VOTES, from_rows, validate
 from .base import Imported, Options, Reader, refuse, sound_folder, votes_of
-from .msp import Answers, read_detailed_json, read_labels_txt, read_packed, read_table, read_wide
+from .msp import (
+    Answers,
+    consensus_utterances,
+    named_utterances,
+    read_detailed_json,
+    read_labels_txt,
+    read_packed,
+    read_table,
+    read_wide,
+    with_audio,
+    with_partition,
+    with_transcripts,
+)
 from .msp_aggregated import open_counts, read_aggregated
 from .msp_detailed import SCALE, Detailed, take_in
-from .msp_utterances import consensus_utterances, named_utterances, with_audio, with_partition, with_transcripts
 from .records import read_lines
 
 LABELS = LABEL_SETS["msp9"]
