@@ -18,7 +18,7 @@ from ..arrow import pc
 from ..errors import CorpusError, LabelError
 from ..labels import LabelSet
 from ..tables import PROBLEMS, UTTERANCES, from_rows, occurrence, validate
-from .msp_detailed import ANSWERS, DIMENSIONS, SEEN
+from .msp_labels import ANSWERS, DIMENSIONS, SEEN
 from .records import Distinct, distinct, each, numbers, parse_records, read_lines, stems
 from .text import read_text
 

@@ -48,7 +48,7 @@ from typing import NamedTuple
 
 from ..labels import LABEL_SETS
 from .base import Gatherer, Imported, Options, Reader, refuse
-from .msp_detailed import FOLDED  # the same words are offered here
+from .msp_labels import FOLDED  # the same words are offered here
 from .text import numbered_lines, read_text
 
 SCALE = (1.0, 5.0)

@@ -68,8 +68,7 @@ from .msp import (
     with_partition,
     with_transcripts,
 )
-from .msp_aggregated import open_counts, read_aggregated
-from .msp_detailed import SCALE, Detailed, take_in
+from .msp_labels import SCALE, Detailed, open_counts, read_aggregated, take_in
 from .records import read_lines
 
 LABELS = LABEL_SETS["msp9"]

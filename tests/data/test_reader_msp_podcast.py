@@ -8,7 +8,7 @@ from serann.data.errors import CorpusError, LabelError
 from serann.data.labels import LABEL_SETS
 from serann.data.readers import Options, load_reader
 from serann.data.readers.base import votes_of
-from serann.data.readers.msp_detailed import spell
+from serann.data.readers.msp_labels import spell
 
 READER = load_reader("msp-podcast")
 CONSENSUS = "FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set\n"
