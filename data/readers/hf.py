@@ -34,11 +34,10 @@ import pyarrow as pa
 from ..errors import CorpusError, OptionError
 from .base import Imported, Options, Reader, refuse
 from .embedded_sounds import Chunks, is_sound, parquet_chunks, sound_cells, with_sounds
-from .exported import with_exported_facts
 from .sounds import Embedded
+from .table import Sheets, read_tables, with_exported_facts
 from .tables.columns import load_mapping
 from .tables.sheets import Line, Sheet, parquet_schema, read_parquet
-from .tabular import Sheets, read_tables
 from .text import read_text
 
 DERIVED = ("distribution", "distribution_votes")

@@ -36,11 +36,10 @@ from urllib.parse import parse_qs, unquote, urlparse
 
 from ..errors import CorpusError, OptionError
 from .base import Imported, Options, Reader, refuse
-from .exported import with_exported_facts
 from .sounds import split_ending
+from .table import Sheets, read_tables, with_exported_facts
 from .tables.columns import load_mapping
 from .tables.sheets import Line, Sheet, plain_json, text_of
-from .tabular import Sheets, read_tables
 from .text import read_text
 from .usual_names import USUAL, plain_name
 
