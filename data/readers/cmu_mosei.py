@@ -42,7 +42,7 @@ from typing import Any, NamedTuple
 from ..errors import CorpusError, OptionError
 from ..labels import LABEL_SETS
 from .base import Gatherer, Imported, Options, Reader, refuse, sound_folder
-from .text import Row, numbered_lines, read_csv, read_text
+from .tables.sheets import Row, numbered_lines, read_csv, read_text
 
 LICENCE = "CMU-MOSEI, see the terms of the copy (not confirmed from its files); the videos belong to their authors"
 RULES = ("argmax", "threshold", "argmax-abstain")

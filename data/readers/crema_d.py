@@ -50,7 +50,7 @@ from ..audio import LFS_MARK
 from ..errors import CorpusError, OptionError
 from ..labels import LABEL_SETS
 from .base import Gatherer, Imported, Options, Reader, refuse, sound_folder
-from .text import Row, read_csv, read_text
+from .tables.sheets import Row, read_csv, read_text
 
 # --------------------
 # What CREMA-D's codes, file names, actors' table and folders of sounds say of its clips; votes are gathered beside.

@@ -39,7 +39,7 @@ from typing import NamedTuple
 
 from ..labels import LABEL_SETS
 from .base import Gatherer, Imported, Options, Reader, refuse, sound_folder
-from .text import numbered_lines, read_text
+from .tables.sheets import numbered_lines, read_text
 
 LICENCE = "freely available (Burkhardt et al., 2005); the files state no licence"
 NAME = re.compile(r"([0-9]{2})([a-z][0-9]{2})([WLEAFTN])([a-z])")

@@ -57,8 +57,7 @@ from ..labels import LabelSet
 from ..tables import PROBLEMS, UTTERANCES, VOTES, from_rows, occurrence, validate
 from .base import Imported, Options, Reader, refuse, sound_folder
 from .msp import GENDERS, known_or_none, split_of
-from .records import Records, distinct, each, numbers, parse_records, read_lines, stems
-from .text import read_text
+from .tables.sheets import Records, distinct, each, numbers, parse_records, read_lines, read_text, stems
 
 # --------------------
 # Which of EMO-SUPERB's tables is read: its corpus, whether of primary or secondary emotions, and its fold.

@@ -41,7 +41,7 @@ from pathlib import Path
 from ..errors import CorpusError
 from ..labels import LABEL_SETS
 from .base import Gatherer, Imported, Options, Reader, refuse
-from .text import numbered_lines, read_text
+from .tables.sheets import numbered_lines, read_text
 
 LICENCE = "ESD: the release's own terms, see its ReadMe.txt; not redistributable"
 ENCODINGS = ("utf-8-sig", "gb2312", "cp1252")

@@ -37,8 +37,7 @@ from .embedded_sounds import Chunks, is_sound, parquet_chunks, sound_cells, with
 from .sounds import Embedded
 from .table import Sheets, read_tables, with_exported_facts
 from .tables.columns import load_mapping
-from .tables.sheets import Line, Sheet, parquet_schema, read_parquet
-from .text import read_text
+from .tables.sheets import Line, Sheet, parquet_schema, read_parquet, read_text
 
 DERIVED = ("distribution", "distribution_votes")
 OURS = ("utterances", "votes", "ratings")

@@ -50,7 +50,7 @@ from typing import NamedTuple
 from ..errors import CorpusError, list_problems
 from ..labels import LABEL_SETS
 from .base import Gatherer, Imported, Options, Reader, refuse
-from .text import numbered_lines, read_text
+from .tables.sheets import numbered_lines, read_text
 
 # --------------------
 # IEMOCAP's evaluation files: per utterance a header line, the raters' and the actors' answers, a blank line.

@@ -39,8 +39,7 @@ from .base import Imported, Options, Reader, refuse
 from .sounds import split_ending
 from .table import Sheets, read_tables, with_exported_facts
 from .tables.columns import USUAL, load_mapping, plain_name
-from .tables.sheets import Line, Sheet, plain_json, text_of
-from .text import read_text
+from .tables.sheets import Line, Sheet, plain_json, read_text, text_of
 
 LICENCE = "not stated by the export; the annotations' owner's terms hold"
 UPLOAD = re.compile(r"^[0-9a-f]{8}-")

@@ -39,7 +39,7 @@ from pathlib import Path
 from ..errors import CorpusError, list_problems
 from ..labels import LABEL_SETS
 from .base import Gatherer, Imported, Options, Reader, refuse
-from .text import Row, read_csv
+from .tables.sheets import Row, read_csv
 
 LICENCE = "MELD: the release's own terms; clips of a television series, not redistributable"
 # The word in the file's name and in the ids, to the split and the folder of its videos.

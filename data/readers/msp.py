@@ -19,8 +19,7 @@ from ..errors import CorpusError, LabelError
 from ..labels import LabelSet
 from ..tables import PROBLEMS, UTTERANCES, from_rows, occurrence, validate
 from .msp_labels import ANSWERS, DIMENSIONS, SEEN
-from .records import Distinct, distinct, each, numbers, parse_records, read_lines, stems
-from .text import read_text
+from .tables.sheets import Distinct, distinct, each, numbers, parse_records, read_lines, read_text, stems
 
 # `WORKER00000123; Angry; Angry,Annoyed; A:5.0; V:2.0; D:4.0;`; the list may be absent, and is told by having no colon.
 _ATTRIBUTES = r";\s*A:(?P<arousal>[^;]*);\s*V:(?P<valence>[^;]*);\s*D:(?P<dominance>[^;]*);?\s*$"

@@ -49,7 +49,7 @@ from typing import NamedTuple
 from ..labels import LABEL_SETS
 from .base import Gatherer, Imported, Options, Reader, refuse
 from .msp_labels import FOLDED  # the same words are offered here
-from .text import numbered_lines, read_text
+from .tables.sheets import numbered_lines, read_text
 
 SCALE = (1.0, 5.0)
 LICENCE = "MSP-IMPROV academic licence; not redistributable"

@@ -16,7 +16,7 @@ from ..errors import CorpusError, LabelError
 from ..labels import LabelSet
 from ..tables import PROBLEMS, combine, from_rows, occurrence, validate
 from .msp import read_table
-from .records import distinct, numbers, stems
+from .tables.sheets import distinct, numbers, stems
 
 SCALE = (1.0, 7.0)
 DIMENSIONS = ("arousal", "valence", "dominance")

@@ -69,7 +69,7 @@ from .msp import (
     with_transcripts,
 )
 from .msp_labels import SCALE, Detailed, open_counts, read_aggregated, take_in
-from .records import read_lines
+from .tables.sheets import read_lines
 
 LABELS = LABEL_SETS["msp9"]
 LICENCE = "MSP-Podcast academic licence; not redistributable"

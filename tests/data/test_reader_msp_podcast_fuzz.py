@@ -18,7 +18,7 @@ from serann.data.errors import SerannError
 from serann.data.readers import Options, load_reader
 from serann.data.readers.base import votes_of
 from serann.data.readers.msp_labels import FOLDED
-from serann.data.readers.records import distinct, numbers, parse_records, read_lines
+from serann.data.readers.tables.sheets import distinct, numbers, parse_records, read_lines
 from serann.data.tables import combine, occurrence, row_keys
 
 READER = load_reader("msp-podcast")

@@ -15,7 +15,7 @@ from ...errors import LabelError, OptionError, list_problems
 from ...labels import LABEL_SETS, LabelSet
 from ...schemas import DIMENSIONS
 from ..base import Options
-from ..text import read_text
+from .sheets import read_text
 
 # --------------------
 # The names that columns of tables of votes usually have.

@@ -4,17 +4,94 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 
+from ...arrow import pc
 from ...audio import LFS_MARK
 from ...errors import CorpusError, OptionError
-from ..text import read_text
+
+# --------------------
+# Text files as they come: encodings, byte-order marks, line ends, quoted commas, and what is no text at all.
+
+# A field of a released table never comes near this; the standard library's own limit would end in a traceback.
+csv.field_size_limit(1 << 30)
+
+
+class Row(NamedTuple):
+    """One line of a table: its number in the file (the header is 1) and its fields by column."""
+
+    line: int
+    fields: dict[str, str]
+    content: str
+
+
+def read_text(path: Path, *, encodings: Sequence[str] = ("utf-8-sig", "cp1252")) -> str:
+    """The file's text, line ends as \\n; the first encoding that fits, the last one taken with replacement characters.
+
+    Raises `CorpusError` for a file that is missing, empty, a Git-LFS pointer, or holds zero bytes (no text).
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise CorpusError(f"{path} is missing") from None
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be read: {error.strerror}") from None
+    if not data.strip():
+        raise CorpusError(f"{path} is empty; copy or download it again")
+    if data.startswith(LFS_MARK):
+        raise CorpusError(f"{path} is a Git-LFS pointer, not the file itself; fetch it with: git lfs pull")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encodings = ("utf-16",)
+    elif b"\0" in data:
+        raise CorpusError(f"{path} is not text (it holds zero bytes); copy or download it again")
+    for encoding in encodings:
+        try:
+            text = data.decode(encoding)
+            break
+        except UnicodeDecodeError:
+            continue
+    else:
+        text = data.decode(encodings[-1], errors="replace")
+    return text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Lines from 1, without their ends."""
+    yield from enumerate(text.split("\n"), start=1)
+
+
+def read_csv(
+    path: Path, *, encodings: Sequence[str] = ("utf-8-sig", "cp1252"), delimiter: str = ","
+) -> tuple[list[str], list[Row], list[Row]]:
+    """Header, rows, and the rows that have another number of fields than the header (their fields as far as they go).
+
+    Quoted fields may hold delimiters and line ends. Header names are stripped; a blank line is no row.
+    """
+    reader = csv.reader(io.StringIO(read_text(path, encodings=encodings), newline=""), delimiter=delimiter)
+    header: list[str] | None = None
+    rows: list[Row] = []
+    odd: list[Row] = []
+    for values in reader:
+        if not any(value.strip() for value in values):
+            continue
+        if header is None:
+            header = [value.strip() for value in values]
+            continue
+        row = Row(reader.line_num, dict(zip(header, values, strict=False)), delimiter.join(values))
+        (rows if len(values) == len(header) else odd).append(row)
+    if header is None:
+        raise CorpusError(f"{path} holds no line; copy or download it again")
+    return header, rows, odd
+
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 
@@ -248,3 +325,138 @@ def tokens_of(value: Any, separator: str | None = None) -> list[str]:
         return []
     parts: Iterator[str] = iter(text.replace("|", ";").split(";") if separator is None else text.split(separator))
     return [part.strip() for part in parts if part.strip()]
+
+
+# --------------------
+# Large tables of text, one record a line, read in columns: no Python a row, and every line that is no record is named.
+#
+# Python's csv module needs seconds a million rows and lets a lost quote swallow the lines behind it; here a line that
+# is not a record of the header's length stays a line of its own, with its number.
+
+# A quoted field, or one that does not begin with a quote; what pyarrow's parser takes for one field of one line.
+FIELD = r'(?:"(?:[^"\n]|"")*"|(?:[^",\n][^,\n]*)?)'
+
+
+class Records(NamedTuple):
+    """A table's records as columns of text, their line numbers (the header is 1), and the lines that are no record."""
+
+    table: pa.Table
+    lines: np.ndarray
+    odd: pa.Table
+
+
+def read_lines(path: Path) -> tuple[list[str], pa.LargeStringArray]:
+    """The header's names, and every line of the file with its end (the header's among them).
+
+    Raises CorpusError for what is no text, and for a header that names a column twice or that has hundreds of columns.
+    """
+    text = read_text(path)
+    first = next((line for line in io.StringIO(text) if line.strip()), None)
+    if first is None:
+        raise CorpusError(f"{path} holds no line; copy or download it again")
+    header = [name.strip() for name in next(csv.reader([first]))]
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice or len(header) > 200:
+        found = f"names {', '.join(map(repr, twice[:5]))} twice" if twice else f"has {len(header)} columns"
+        raise CorpusError(f"{path}: the header {found}; copy or download it again")
+    data = text.encode() if text.endswith("\n") else text.encode() + b"\n"
+    # The lines lie in the file's own text: a million of them as Python's would need twice its memory.
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n")) + 1
+    starts = np.concatenate([np.zeros(1, np.int64), ends])
+    return header, pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(starts), pa.py_buffer(data))
+
+
+def parse_records(header: Sequence[str], lines: pa.LargeStringArray) -> Records:
+    """Divide the lines behind the header into fields; blank lines are none."""
+    filled = pc.match_substring_regex(lines, r"\S").to_numpy(zero_copy_only=False)
+    filled[int(np.argmax(filled))] = False  # the header
+    fits = pc.match_substring_regex(lines, "^" + ",".join([FIELD] * len(header)) + "\n$")
+    fits = fits.to_numpy(zero_copy_only=False)
+    good, bad = np.flatnonzero(filled & fits), np.flatnonzero(filled & ~fits)
+    table = _parse(header, lines.take(pa.array(good)))
+    if table.num_rows != len(good):  # a fault of ours: FIELD is what the parser takes for a field
+        raise AssertionError(f"{len(good)} lines became {table.num_rows} records")
+    content = pc.utf8_rtrim_whitespace(lines.take(pa.array(bad))).cast(pa.string())
+    return Records(table, good + 1, pa.table({"line": pa.array(bad + 1), "content": content}))
+
+
+def _parse(header: Sequence[str], lines: pa.LargeStringArray) -> pa.Table:
+    if not len(lines):
+        return pa.table([pa.array([], pa.string())] * len(header), names=list(header))
+    names = [f"column {i}" for i in range(len(header))]  # names of our own, for a header may leave one blank
+    table = pyarrow.csv.read_csv(
+        pa.BufferReader(lines.buffers()[2]),
+        # A record may not be longer than a block.
+        read_options=pyarrow.csv.ReadOptions(
+            column_names=names, block_size=max(1 << 24, 2 * int(pc.max(pc.binary_length(lines)).as_py()))
+        ),
+        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=False, ignore_empty_lines=False),
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False, check_utf8=False
+        ),
+    )
+    return table.rename_columns(list(header))
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """A column of text as codes [N] (int32) into its distinct texts."""
+
+    codes: np.ndarray
+    array: pa.StringArray
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The distinct texts, each once."""
+        return self.array.to_pylist()
+
+    def column(self, *, blank: str | None = "") -> pa.StringArray:
+        """Every row's text, `blank` where there is none."""
+        array = self.array if blank == "" else pc.if_else(pc.equal(self.array, ""), blank, self.array)
+        return array.take(pa.array(self.codes))
+
+    def says(self, text: str) -> np.ndarray:
+        """A mask [N] of the rows with that text."""
+        return pc.equal(self.array, text).to_numpy(zero_copy_only=False).astype(bool)[self.codes]
+
+
+def distinct(
+    column: pa.ChunkedArray | pa.Array, *, clean: Callable[[pa.Array], pa.Array] = pc.utf8_trim_whitespace
+) -> Distinct:
+    """The column's distinct texts, `clean`ed, in order of appearance, and each row's; null is ''."""
+    encoded = pc.dictionary_encode(pc.fill_null(column, ""))
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+        if isinstance(encoded, pa.ChunkedArray):  # no chunk at all
+            return Distinct(np.zeros(0, np.int32), pa.array([], pa.string()))
+    cleaned = pc.dictionary_encode(clean(encoded.dictionary))
+    codes = encoded.indices.to_numpy(zero_copy_only=False)
+    return Distinct(cleaned.indices.to_numpy(zero_copy_only=False)[codes], cleaned.dictionary)
+
+
+def stems(names: pa.Array) -> pa.Array:
+    """The ids of utterances that are named by their files: without folder and `.wav`.
+
+    >>> stems(pa.array([" sounds/MSP-PODCAST_0001_0008.wav"])).to_pylist()
+    ['MSP-PODCAST_0001_0008']
+    """
+    files = pc.replace_substring_regex(pc.utf8_trim_whitespace(names), r"(?s)^.*[/\\]", "")
+    return pc.utf8_trim_whitespace(pc.replace_substring_regex(files, r"(?i)\.wav$", ""))
+
+
+def each(found: Distinct, read: Callable[[str], str | None]) -> pa.Array:
+    """A column of what every distinct text reads as; null where `read` gives None."""
+    return pa.array([read(text) for text in found.texts], pa.string()).take(pa.array(found.codes))
+
+
+def numbers(found: Distinct) -> tuple[np.ndarray, np.ndarray]:
+    """The column's numbers [N], NaN where the text is empty or says NaN, and a mask [N] of the texts that are none."""
+    values, strange = np.full(len(found.texts), np.nan), np.zeros(len(found.texts), dtype=bool)
+    for i, text in enumerate(found.texts):
+        try:
+            values[i] = float(text) if text else np.nan
+        except ValueError:
+            strange[i] = True
+    strange |= np.isinf(values)
+    values[strange] = np.nan
+    return values[found.codes], strange[found.codes]
