@@ -49,10 +49,21 @@ from ..files import read_json
 from ..labels import LabelSet
 from ..schemas import DIMENSIONS
 from .base import Gatherer, Imported, Options, Reader, refuse
-from .parts import Part, label_set_of, named_labels, no_votes, part_of, without
 from .sounds import Embedded, SoundFinder
 from .tables.columns import check_said, load_mapping
-from .tables.filling import Reading, add_long_ratings, add_ratings, add_utterances, add_votes
+from .tables.filling import (
+    Part,
+    Reading,
+    add_long_ratings,
+    add_ratings,
+    add_utterances,
+    add_votes,
+    label_set_of,
+    named_labels,
+    no_votes,
+    part_of,
+    without,
+)
 from .tables.sheets import SUFFIXES, Sheet, read_sheet, text_of, unnest
 
 # --------------------
