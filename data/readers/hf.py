@@ -33,11 +33,10 @@ import pyarrow as pa
 
 from ..errors import CorpusError, OptionError
 from .base import Imported, Options, Reader, refuse
-from .embedded_sounds import Chunks, is_sound, parquet_chunks, sound_cells, with_sounds
-from .sounds import Embedded
 from .table import Sheets, read_tables, with_exported_facts
 from .tables.columns import load_mapping
 from .tables.sheets import Line, Sheet, parquet_schema, read_parquet, read_text
+from .tables.sounds import Chunks, Embedded, is_sound, parquet_chunks, sound_cells, with_sounds
 
 DERIVED = ("distribution", "distribution_votes")
 OURS = ("utterances", "votes", "ratings")

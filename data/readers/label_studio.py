@@ -36,10 +36,10 @@ from urllib.parse import parse_qs, unquote, urlparse
 
 from ..errors import CorpusError, OptionError
 from .base import Imported, Options, Reader, refuse
-from .sounds import split_ending
 from .table import Sheets, read_tables, with_exported_facts
 from .tables.columns import USUAL, load_mapping, plain_name
 from .tables.sheets import Line, Sheet, plain_json, read_text, text_of
+from .tables.sounds import split_ending
 
 LICENCE = "not stated by the export; the annotations' owner's terms hold"
 UPLOAD = re.compile(r"^[0-9a-f]{8}-")

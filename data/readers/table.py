@@ -49,7 +49,6 @@ from ..files import read_json
 from ..labels import LabelSet
 from ..schemas import DIMENSIONS
 from .base import Gatherer, Imported, Options, Reader, refuse
-from .sounds import Embedded, SoundFinder
 from .tables.columns import check_said, load_mapping
 from .tables.filling import (
     Part,
@@ -65,6 +64,7 @@ from .tables.filling import (
     without,
 )
 from .tables.sheets import SUFFIXES, Sheet, read_sheet, text_of, unnest
+from .tables.sounds import Embedded, SoundFinder
 
 # --------------------
 # From sheets to serann's tables: what the readers of tables share.

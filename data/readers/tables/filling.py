@@ -11,9 +11,9 @@ from ...labels import LABEL_SETS, LabelSet
 from ...schemas import DIMENSIONS, SOURCES, UTTERANCES
 from ..ballots import Ballot, Counter, ballots, counter_for
 from ..base import Gatherer, Options
-from ..sounds import Embedded, SoundFinder, split_ending
 from .columns import Roles, TableMapping, assign
 from .sheets import Line, Sheet, number_of, plain_text, text_of
+from .sounds import Embedded, SoundFinder, split_ending
 
 # --------------------
 # Columns of a table that serann has no field for: kept with the utterances, where they belong to these.
