@@ -9,8 +9,8 @@ from typing import Any
 from ...errors import LabelError, OptionError, list_problems
 from ...labels import LABEL_SETS, LabelSet
 from ...schemas import DIMENSIONS, SOURCES, UTTERANCES
-from ..ballots import Ballot, Counter, ballots, counter_for
 from ..base import Gatherer, Options
+from .ballots import Ballot, Counter, ballots, counter_for
 from .columns import Roles, TableMapping, assign
 from .sheets import Line, Sheet, number_of, plain_text, text_of
 from .sounds import Embedded, SoundFinder, split_ending

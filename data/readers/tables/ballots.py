@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ..errors import CorpusError, OptionError
-from ..schemas import DIMENSIONS, RANKS, SOURCES
-from .tables.columns import Roles
-from .tables.sheets import Line, Sheet, number_of, text_of, tokens_of
+from ...errors import CorpusError, OptionError
+from ...schemas import DIMENSIONS, RANKS, SOURCES
+from .columns import Roles
+from .sheets import Line, Sheet, number_of, text_of, tokens_of
 
 # No clip was ever heard by so many; a larger count is an id or a time that was taken for one.
 MOST_VOTES = 10_000
