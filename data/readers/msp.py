@@ -18,9 +18,16 @@ from ..arrow import pc
 from ..errors import CorpusError, LabelError
 from ..labels import LabelSet
 from ..tables import PROBLEMS, UTTERANCES, from_rows, occurrence, validate
-from .msp_labels import ANSWERS, DIMENSIONS, SEEN
 from .tables.sheets import Distinct, distinct, each, numbers, parse_records, read_lines, read_text, stems
 
+DIMENSIONS = ("arousal", "valence", "dominance")
+# What an answer says, all as it stands in the file; `secondary` is a list between commas.
+ANSWERS = ("utterance", "rater", "primary", "secondary", *DIMENSIONS)
+# Words by which votes are seen in a line that cannot be read.
+SEEN = (
+    r"(?i)angry|frustrated|annoyed|dis+ap+ointed|\bsad\b|disgust|depressed|contempt|confused|concerned|fear|neutral"
+    r"|surprise|amused|excited|happy|other"
+)
 # `WORKER00000123; Angry; Angry,Annoyed; A:5.0; V:2.0; D:4.0;`; the list may be absent, and is told by having no colon.
 _ATTRIBUTES = r";\s*A:(?P<arousal>[^;]*);\s*V:(?P<valence>[^;]*);\s*D:(?P<dominance>[^;]*);?\s*$"
 PACKED = r"^(?P<rater>[^;]*);(?P<primary>[^;]*)(?:;(?P<secondary>[^;:]*|[^;]*Other-[^;]*))?" + _ATTRIBUTES

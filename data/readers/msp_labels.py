@@ -15,13 +15,10 @@ from ..arrow import pc
 from ..errors import CorpusError, LabelError
 from ..labels import LabelSet
 from ..tables import PROBLEMS, combine, from_rows, occurrence, validate
-from .msp import read_table
+from .msp import DIMENSIONS, read_table
 from .tables.sheets import distinct, numbers, stems
 
 SCALE = (1.0, 7.0)
-DIMENSIONS = ("arousal", "valence", "dominance")
-# What an answer says, all as it stands in the file; `secondary` is a list between commas.
-ANSWERS = ("utterance", "rater", "primary", "secondary", *DIMENSIONS)
 # The secondary vocabulary folded into nine classes as in arXiv 2606.27536; it does not name `confused`.
 FOLDED = {
     **dict.fromkeys(("excited", "amused"), "happy"),
@@ -30,11 +27,6 @@ FOLDED = {
     "confused": "other",
 }
 MISSPELT = {"dissapointed": "Disappointed"}
-# Words by which votes are seen in a line that cannot be read.
-SEEN = (
-    r"(?i)angry|frustrated|annoyed|dis+ap+ointed|\bsad\b|disgust|depressed|contempt|confused|concerned|fear|neutral"
-    r"|surprise|amused|excited|happy|other"
-)
 
 
 class Detailed(NamedTuple):
@@ -257,9 +249,6 @@ def _content(answers: pa.Table, chosen: np.ndarray) -> pa.Array:
     parts = [pc.fill_null(answers[name].take(pa.array(chosen)), "") for name in ("primary", "secondary")]
     joined = pc.binary_join_element_wise(*parts, "; ")
     return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
-
-
-__all__ = ["ANSWERS", "FOLDED", "SCALE", "SEEN", "Detailed", "spell", "take_in"]
 
 
 # --------------------
