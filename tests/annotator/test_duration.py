@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from serann.annotator.batching import plan_batches
 from serann.annotator.engines.base import Scores
+from serann.annotator.listener import mean_scores, score_windows
 from serann.annotator.panel.attributes import RATING_SCORES
 from serann.annotator.run import session as session_module
 from serann.annotator.run.annotate import annotate, plan_annotation
 from serann.annotator.sounds import decoding
 from serann.annotator.sounds.hearing import Windows
-from serann.annotator.windows import mean_scores, score_windows
 from serann.data.audio import ROUNDING
 from serann.data.errors import OptionError, OutputError
 from serann.data.files import read_json
