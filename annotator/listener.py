@@ -15,9 +15,8 @@ from .engines.memory import out_of_memory, release_memory
 from .models.label_tree import normalise
 from .panel.attributes import Attributes
 from .panel.panel import ListeningPanel
-from .panel.parsing import AnswerReader
+from .panel.parsing import AnswerReader, read_shares
 from .run.results import Judged
-from .shares import read_shares
 from .sounds.hearing import Windows
 
 # --------------------

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serann.annotator.models.label_tree import surface_forms
-from serann.annotator.panel.parsing import AnswerReader
-from serann.annotator.shares import read_shares
+from serann.annotator.panel.parsing import AnswerReader, read_shares
 from serann.data.labels import LABEL_SETS, LabelSet
 from serann.prompts import load_question
 
