@@ -18,7 +18,6 @@ from fixtures.scripted_runs import TABLES, corpus_of, run_scripted, scripted, ta
 from fixtures.small_models import make_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serann.annotator.batching import plan_batches
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine, loudness_and_text
 from serann.annotator.run import annotate as module
@@ -26,6 +25,7 @@ from serann.annotator.run.annotate import annotate
 from serann.annotator.run.dealt_votes import deal, draw_label
 from serann.annotator.run.ledger import Ledger
 from serann.annotator.run.run import open_run, panel_distribution, synthetic_counts
+from serann.annotator.sounds.corpus_sounds import plan_batches
 from serann.data.errors import LabelError, ModelError, OptionError, OutputError, PromptError, RunError
 from serann.data.files import read_json
 from serann.data.tables import UTTERANCES, distribution_array, from_rows

@@ -10,13 +10,13 @@ from fixtures.scripted_runs import corpus_of, interrupted, run_scripted, scripte
 from fixtures.small_models import make_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serann.annotator.batching import plan_batches
 from serann.annotator.engines.base import Scores
 from serann.annotator.listener import mean_scores, score_windows
 from serann.annotator.panel.attributes import RATING_SCORES
 from serann.annotator.run import session as session_module
 from serann.annotator.run.annotate import annotate, plan_annotation
 from serann.annotator.sounds import decoding
+from serann.annotator.sounds.corpus_sounds import plan_batches
 from serann.annotator.sounds.hearing import Windows
 from serann.data.audio import ROUNDING
 from serann.data.errors import OptionError, OutputError

@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 from fixtures.scripted_runs import Stop, corpus_of, interrupted, panel_of, run_scripted, scripted, tables_of
-from serann.annotator.batching import plan_batches
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine, loudness_and_text
 from serann.annotator.panel.panel import ListeningPanel
@@ -23,6 +22,7 @@ from serann.annotator.run.commit import complete_commit
 from serann.annotator.run.results import Failed, Judged, Results, Sound, Unit
 from serann.annotator.run.run import open_run
 from serann.annotator.run.segments import SegmentWriter, encode, read_segments, read_unit, unit_record
+from serann.annotator.sounds.corpus_sounds import plan_batches
 from serann.annotator.sounds.hearing import fingerprint_sound
 from serann.data.errors import OutputError, RunError
 from serann.data.files import read_json
