@@ -9,13 +9,13 @@ from typing import NamedTuple, TypedDict
 from ...data.corpus import Corpus, open_corpus
 from ...data.errors import OptionError
 from ...prompts.loader import load_panel
-from ..duration import Duration, check_duration, duration_for, duration_identity
 from ..engines.base import Engine, EngineSpec, make_engine
 from ..listener import MODES, panel_for
 from ..panel.attributes import Attributes, attributes_for
 from ..panel.controls import check_control, controlled
 from ..panel.few_shot import listening_panel
 from ..panel.panel import ListeningPanel
+from ..sounds.hearing import Duration, check_duration, duration_for, duration_identity
 from .identity import run_identity, run_info
 from .place import Info
 

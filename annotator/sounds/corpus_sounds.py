@@ -7,11 +7,10 @@ import numpy as np
 from ...data.audio import window_count
 from ...data.corpus import Corpus
 from ...data.errors import CorpusError
-from ..duration import Duration
 from ..engines.base import Engine
 from ..panel.controls import other_voices
 from ..run.results import Results, Sound
-from .hearing import Job, fingerprint_sound
+from .hearing import Duration, Job, fingerprint_sound
 
 # --------------------
 # Which utterances are asked together: like with like, and no more sound at once than the memory holds.
