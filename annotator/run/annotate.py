@@ -10,10 +10,9 @@ from ...data.files import fingerprint, refuse_inputs
 from ..engines.memory import memory_in_a_sentence
 from ..status import Progress, Watch, watching
 from .asking import Asked, Asking, Ready, loaded
-from .environment import engine_versions, record_session
 from .identity import joined
 from .ledger import Ledger
-from .place import check_free, check_place, is_run, remove_run
+from .place import check_free, check_place, engine_versions, is_run, record_session, remove_run
 from .planning import Estimate, estimate, find_budget, read_only
 from .read_tables import read_results
 from .run import Run, open_run
