@@ -8,7 +8,6 @@ from ...data.corpus import Corpus
 from ...data.errors import OptionError
 from ...data.files import fingerprint, refuse_inputs
 from ..engines.memory import memory_in_a_sentence
-from ..status import Progress, Watch, watching
 from .asking import Asked, Asking, Ready, loaded
 from .identity import joined
 from .ledger import Ledger
@@ -26,7 +25,7 @@ from .selfcheck import (
     check_batching,
     check_canaries,
 )
-from .session import Session
+from .session import Progress, Session, Watch, watching
 from .write_tables import write_tables
 
 
