@@ -16,7 +16,7 @@ from .models.label_tree import normalise
 from .panel.attributes import Attributes
 from .panel.panel import ListeningPanel
 from .panel.parsing import AnswerReader, read_shares
-from .run.results import Judged
+from .run.segments import Judged
 from .sounds.hearing import Windows
 
 # --------------------

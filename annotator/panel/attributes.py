@@ -15,7 +15,7 @@ from ...prompts.files import AttributeQuestion
 from ...prompts.loader import Listener, Rendered, clean_transcript, list_attributes, load_attributes
 from ..engines.base import Scores
 from ..models.label_tree import at_temperature, normalise
-from ..run.results import Judged
+from ..run.segments import Judged
 from .panel import ListeningPanel
 
 DIMENSIONS = ("valence", "arousal", "dominance")

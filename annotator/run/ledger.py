@@ -16,8 +16,7 @@ from ...data.errors import OutputError
 from ...data.files import write_json
 from .commit import complete_commit, is_promised, promise, stage, unstage
 from .place import RUN_FILE, SEGMENTS, STATE, Info, check_place, clear_partial_files, is_run, lock
-from .results import Readers, Results, Unit
-from .segments import SegmentWriter, read_segments, read_unit, unit_record
+from .segments import Readers, Results, SegmentWriter, Unit, read_segments, read_unit, unit_record
 
 
 class Batch(NamedTuple):

@@ -12,7 +12,7 @@ from ..listener import Draw
 from ..panel.panel import WORDS, asks_anything, differ
 from .asking import Ready
 from .dealt_votes import dealt_votes
-from .results import Readers, Results
+from .segments import Readers, Results
 
 # An utterance that failed this often is listed and left alone.
 MAX_ATTEMPTS = 3

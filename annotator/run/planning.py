@@ -15,7 +15,7 @@ from .identity import check_identity
 from .ledger import Batch
 from .place import check_place
 from .read_tables import read_results
-from .results import Readers, Results
+from .segments import Readers, Results
 from .session import Known, Session
 
 # On a CPU the probe asks at most this many utterances of a batch; a GPU's memory shows only at the full batch.

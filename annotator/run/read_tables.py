@@ -12,7 +12,7 @@ from ...data.errors import RunError, TableError
 from ...data.tables import ANSWERS, FAILURES, read_table
 from ..panel.panel import ListeningPanel
 from .place import DAMAGED
-from .results import Failed, Results
+from .segments import Failed, Results
 from .state_files import JUDGED, SOUNDS, STATED, read_judged, read_sounds, read_stated
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from ...data.tables import FAILURES, distribution_column, from_rows
 from ..models.label_tree import at_temperature
 from ..panel.panel import ListeningPanel
-from .results import Failed, Results
+from .segments import Failed, Results
 
 
 def listener_scores(

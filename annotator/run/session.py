@@ -17,7 +17,7 @@ from ..sounds.hearing import Heard, first_window, hear
 from .asking import Ready
 from .ledger import Batch, Ledger
 from .open_questions import OpenQuestions, Questions
-from .results import Failed, Readers, Results, Unit
+from .segments import Failed, Readers, Results, Unit
 from .selfcheck import Endurance
 
 # --------------------

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from ...data.files import atomic_file
 from ...data.tables import distribution_column
 from .place import STATE
-from .results import Judged, Results, Sound
+from .segments import Judged, Results, Sound
 
 SOUNDS = f"{STATE}/sounds.parquet"
 STATED = f"{STATE}/stated.parquet"

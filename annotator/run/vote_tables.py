@@ -8,8 +8,8 @@ import pyarrow as pa
 from ...data.seeds import uniforms
 from ..panel.panel import ListeningPanel
 from .dealt_votes import dealt_votes, draw_label
-from .results import Results
 from .score_tables import taken
+from .segments import Results
 
 
 def vote_table(

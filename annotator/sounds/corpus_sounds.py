@@ -9,7 +9,7 @@ from ...data.corpus import Corpus
 from ...data.errors import CorpusError
 from ..engines.base import Engine
 from ..panel.controls import other_voices
-from ..run.results import Results, Sound
+from ..run.segments import Results, Sound
 from .hearing import Duration, Job, fingerprint_sound
 
 # --------------------

@@ -10,7 +10,7 @@ import numpy as np
 from ...data.audio import ROUNDING, TOO_LONG, load_recording
 from ...data.errors import AudioError, OptionError
 from ...data.seeds import rng_from
-from ..run.results import Sound
+from ..run.segments import Sound
 
 # From mono samples [T] at the engine's rate to whatever its model takes.
 FrontEnd = Callable[[np.ndarray], Any]

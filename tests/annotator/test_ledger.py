@@ -19,9 +19,19 @@ from serann.annotator.run import annotate as module
 from serann.annotator.run import commit as commit_module
 from serann.annotator.run import ledger as ledger_module
 from serann.annotator.run.commit import complete_commit
-from serann.annotator.run.results import Failed, Judged, Results, Sound, Unit
 from serann.annotator.run.run import open_run
-from serann.annotator.run.segments import SegmentWriter, encode, read_segments, read_unit, unit_record
+from serann.annotator.run.segments import (
+    Failed,
+    Judged,
+    Results,
+    SegmentWriter,
+    Sound,
+    Unit,
+    encode,
+    read_segments,
+    read_unit,
+    unit_record,
+)
 from serann.annotator.sounds.corpus_sounds import plan_batches
 from serann.annotator.sounds.hearing import fingerprint_sound
 from serann.data.errors import OutputError, RunError

@@ -28,7 +28,7 @@ from serann.annotator.run import annotate as module
 from serann.annotator.run.annotate import annotate
 from serann.annotator.run.ledger import Ledger
 from serann.annotator.run.read_tables import read_results
-from serann.annotator.run.results import Sound, Unit
+from serann.annotator.run.segments import Sound, Unit
 from serann.data.corpus import write_corpus
 from serann.data.labels import LABEL_SETS
 from serann.data.tables import UTTERANCES, VOTES, from_rows
