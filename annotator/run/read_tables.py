@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 from ...data.errors import RunError, TableError
 from ...data.tables import ANSWERS, FAILURES, read_table
 from ..panel.panel import ListeningPanel
+from .ledger import JUDGED, SOUNDS, STATED, read_judged, read_sounds, read_stated
 from .place import DAMAGED
 from .segments import Failed, Results
-from .state_files import JUDGED, SOUNDS, STATED, read_judged, read_sounds, read_stated
 
 
 def read_results(path: Path, panel: ListeningPanel, results: Results) -> None:

@@ -14,7 +14,7 @@ from ...data.errors import RunError
 from ...data.labels import LabelSet
 from ...data.tables import FAILURES, LISTENERS, SCORES, VOTES, distribution_array, read_table
 from ...data.votes import count_votes
-from .commit import is_promised
+from .ledger import is_promised
 from .place import RUN_FILE, is_run, read_run_file
 
 # Rows of scores that are numbers in double precision at a time.

@@ -30,9 +30,9 @@ from ...data.tables import (
 )
 from ..panel.attributes import RATING_SCORES, Attributes, rating_score_table, rating_table
 from ..panel.panel import ListeningPanel
+from .ledger import write_judged, write_sounds, write_stated
 from .score_tables import answer_rows, failure_table, listener_scores, score_table, stated_scores
 from .segments import Results
-from .state_files import write_judged, write_sounds, write_stated
 from .vote_tables import answer_votes, vote_table
 
 # Utterances a block (and a row group) of the tables.

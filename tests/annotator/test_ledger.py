@@ -16,9 +16,9 @@ from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine, loudness_and_text
 from serann.annotator.panel.panel import ListeningPanel
 from serann.annotator.run import annotate as module
-from serann.annotator.run import commit as commit_module
+from serann.annotator.run import ledger as commit_module
 from serann.annotator.run import ledger as ledger_module
-from serann.annotator.run.commit import complete_commit
+from serann.annotator.run.ledger import complete_commit
 from serann.annotator.run.run import open_run
 from serann.annotator.run.segments import (
     Failed,
