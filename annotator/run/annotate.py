@@ -13,7 +13,6 @@ from .identity import joined
 from .ledger import Ledger
 from .place import check_free, check_place, engine_versions, is_run, record_session, remove_run
 from .planning import Estimate, estimate, find_budget, read_only
-from .read_tables import read_results
 from .run import Run, open_run
 from .selfcheck import (
     FROM_UTTERANCES,
@@ -26,7 +25,7 @@ from .selfcheck import (
     check_canaries,
 )
 from .session import Progress, Session, Watch, watching
-from .write_tables import write_tables
+from .tables import read_results, write_tables
 
 
 def annotate(

@@ -11,8 +11,8 @@ from ...prompts.loader import Rendered, clean_transcript
 from ..listener import Draw
 from ..panel.panel import WORDS, asks_anything, differ
 from .asking import Ready
-from .dealt_votes import dealt_votes
 from .segments import Readers, Results
+from .tables import dealt_votes
 
 # An utterance that failed this often is listed and left alone.
 MAX_ATTEMPTS = 3

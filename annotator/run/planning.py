@@ -14,9 +14,9 @@ from .asking import Ready
 from .identity import check_identity
 from .ledger import Batch
 from .place import check_place
-from .read_tables import read_results
 from .segments import Readers, Results
 from .session import Known, Session
+from .tables import read_results
 
 # On a CPU the probe asks at most this many utterances of a batch; a GPU's memory shows only at the full batch.
 PROBE = 4

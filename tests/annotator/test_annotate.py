@@ -22,9 +22,9 @@ from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine, loudness_and_text
 from serann.annotator.run import annotate as module
 from serann.annotator.run.annotate import annotate
-from serann.annotator.run.dealt_votes import deal, draw_label
 from serann.annotator.run.ledger import Ledger
 from serann.annotator.run.run import open_run, panel_distribution, synthetic_counts
+from serann.annotator.run.tables import deal, draw_label
 from serann.annotator.sounds.corpus_sounds import plan_batches
 from serann.data.errors import LabelError, ModelError, OptionError, OutputError, PromptError, RunError
 from serann.data.files import read_json

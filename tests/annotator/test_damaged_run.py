@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from fixtures.scripted_runs import corpus_of, run_scripted, scripted, tables_of
-from serann.annotator.run import write_tables as write_module
+from serann.annotator.run import tables as write_module
 from serann.annotator.run.annotate import annotate, plan_annotation
 from serann.annotator.run.ledger import Ledger
 from serann.annotator.run.run import open_run

@@ -386,7 +386,7 @@ def test_batches_keep_to_a_budget_of_sound():
 
 def test_the_tables_are_cut_into_blocks(corpus, tmp_path, monkeypatch):
     whole = run_scripted(corpus, tmp_path / "whole")
-    monkeypatch.setattr("serann.annotator.run.write_tables.BLOCK", 5)
+    monkeypatch.setattr("serann.annotator.run.tables.BLOCK", 5)
     parts = run_scripted(corpus, tmp_path / "parts")
     assert pq.ParquetFile(parts.path / "scores.parquet").num_row_groups == 3
     for name in ("scores", "votes", "failures", "listeners"):

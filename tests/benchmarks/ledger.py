@@ -27,8 +27,8 @@ from serann.annotator.panel.panel import ListeningPanel
 from serann.annotator.run import annotate as module
 from serann.annotator.run.annotate import annotate
 from serann.annotator.run.ledger import Ledger
-from serann.annotator.run.read_tables import read_results
 from serann.annotator.run.segments import Sound, Unit
+from serann.annotator.run.tables import read_results
 from serann.data.corpus import write_corpus
 from serann.data.labels import LABEL_SETS
 from serann.data.tables import UTTERANCES, VOTES, from_rows
