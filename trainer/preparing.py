@@ -15,13 +15,13 @@ from .checkpoint import Architecture, ModelInfo, Source, claim, software
 from .dataset import Readable, Sounds, bucketed_batches
 from .device import make_accelerator, pick_device, seed_torch
 from .layers import choose
+from .loop import make_optimiser
 from .network.encoders import SpeechEncoder
 from .network.heads import EmotionModel
 from .network.loading import fresh_encoder, load_encoder
 from .network.losses import class_weights
 from .network.saliency import Choice, choose_layer
 from .options import TrainOptions
-from .schedule import make_optimiser
 from .targets import (
     Examples,
     left_out,
@@ -37,7 +37,7 @@ from .targets import (
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from .board import Board
+    from .loop import Board
 
 
 @dataclass
