@@ -17,7 +17,7 @@ from ..data.corpus import Division
 from ..data.errors import ModelError, OutputError, list_problems
 from ..data.files import atomic_file, finite, kind_of, read_json, take_place, write_json
 from ..data.labels import LabelSet
-from .layers import choose
+from .network.encoders import choose
 from .network.heads import EmotionModel
 from .network.loading import build_encoder
 from .options import TrainOptions

@@ -14,9 +14,8 @@ from ..data.fused import Fused, open_fused
 from .checkpoint import Architecture, ModelInfo, Source, claim, software
 from .dataset import Readable, Sounds, bucketed_batches
 from .device import make_accelerator, pick_device, seed_torch
-from .layers import choose
 from .loop import make_optimiser
-from .network.encoders import SpeechEncoder
+from .network.encoders import SpeechEncoder, choose
 from .network.heads import EmotionModel
 from .network.loading import fresh_encoder, load_encoder
 from .network.losses import class_weights

@@ -20,9 +20,8 @@ from serann.data.errors import OutputError
 from serann.data.fused import open_fused
 from serann.trainer import open_model, read_model_info, train
 from serann.trainer.dataset import Listening, Sounds, load_batches
-from serann.trainer.layers import choose
 from serann.trainer.network import features as module
-from serann.trainer.network.encoders import SpeechEncoder
+from serann.trainer.network.encoders import SpeechEncoder, choose
 from serann.trainer.network.features import FrozenFeatures, encoder_fingerprint, layers_read, plan, stored_frames
 from serann.trainer.network.loading import load_encoder
 from serann.trainer.targets import training_examples, validation_examples

@@ -4,7 +4,7 @@ import pytest
 import torch
 from fixtures.small_encoders import encoder_config, whisper_config
 from serann.data.errors import OptionError
-from serann.trainer.layers import choose
+from serann.trainer.network.encoders import choose
 from serann.trainer.network.freezing import learnt_state, levels, parameter_groups, set_trainable
 from serann.trainer.network.heads import EmotionModel
 from serann.trainer.network.loading import build_encoder

@@ -8,8 +8,7 @@ import torch
 
 from ...data.errors import ModelError
 from ...data.files import read_json
-from ..whisper import WhisperEncoder, check_extractor, fresh_whisper
-from .encoders import SpeechEncoder
+from .encoders import SpeechEncoder, WhisperEncoder, check_extractor, fresh_whisper
 
 ENCODERS = {"wavlm": "microsoft/wavlm-base-plus"}
 ARCHITECTURES = ("wavlm", "hubert", "wav2vec2", "whisper")
