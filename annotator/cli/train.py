@@ -148,7 +148,7 @@ def _train(
 
 
 def _list_recipes(as_json: bool) -> None:
-    from ...trainer.recipe import about_recipe, recipe_names
+    from ...trainer.options import about_recipe, recipe_names
     from .console import print_json, print_table
 
     about = {name: about_recipe(name) for name in recipe_names()}

@@ -127,8 +127,7 @@ def chosen(recipe: str | None, given: dict[str, Any]) -> dict[str, Any]:
     """The recipe's options, and over them those that were given; what nothing reads any more because of these (the
     shares of a filter, with --curriculum none) is left out.
     """
-    from ...trainer.options import unread
-    from ...trainer.recipe import read_recipe
+    from ...trainer.options import read_recipe, unread
 
     asked = {name: value for name, value in given.items() if value is not None}
     if "dimension_weights" in asked:

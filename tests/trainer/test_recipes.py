@@ -10,8 +10,7 @@ from serann.data.corpus import absolute_audio, write_corpus
 from serann.data.errors import OptionError
 from serann.data.tables import VOTES, from_rows
 from serann.trainer import loop, train
-from serann.trainer.options import DEFAULTS, check_options
-from serann.trainer.recipe import FOLDER, about_recipe, read_recipe, recipe_names
+from serann.trainer.options import DEFAULTS, FOLDER, about_recipe, check_options, read_recipe, recipe_names
 from typer.testing import CliRunner
 
 # The first batch's loss and its categorical part, from the small encoder's random weights; a change of a recipe, a

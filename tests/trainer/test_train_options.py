@@ -12,8 +12,7 @@ from serann.annotator.fusion import fuse
 from serann.data.corpus import open_corpus
 from serann.data.errors import OptionError
 from serann.trainer import evaluate, read_model_info, train
-from serann.trainer.options import READERS, check_options, unread, with_defaults
-from serann.trainer.recipe import read_recipe, recipe_names
+from serann.trainer.options import READERS, check_options, read_recipe, recipe_names, unread, with_defaults
 from typer.testing import CliRunner
 
 QUICK = {"from_scratch": True, "epochs": 1, "batch_seconds": 3.0, "device": "cpu"}
