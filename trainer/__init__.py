@@ -2,8 +2,7 @@
 
 from .checkpoint import ModelInfo, Trained, open_model, read_model_info
 from .loop import train
-from .predict import predict
-from .prediction import Prediction, read_prediction
+from .predict import Prediction, predict, read_prediction
 from .scoring.compare import Comparison, compare
 from .scoring.evaluate import Evaluation, evaluate
 

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from .checkpoint import Trained
-from .predict import Progress, predict_corpus
-from .prediction import Prediction
+from .predict import Prediction, Progress, predict_corpus
 from .scoring.held_out import HeldOut, aligned
 from .scoring.measures import by_name, difference, measures, scored
 from .scoring.noise import Noises

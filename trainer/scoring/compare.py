@@ -12,8 +12,7 @@ from ...data.errors import CorpusError, LabelError, OptionError, list_problems
 from ...data.scores.intervals import share, share_difference
 from ...data.scores.scoring import VOTES_SCORED, ScoreRow, choose_votes_scored, score_row
 from ..checkpoint import CONSTANT, ModelInfo, Trained, open_model
-from ..predict import Progress, predict_corpus
-from ..prediction import Prediction, is_prediction, read_prediction
+from ..predict import Prediction, Progress, is_prediction, predict_corpus, read_prediction
 from .evaluate import check_numbers
 from .held_out import HeldOut, aligned, check_fit, held_out, notes_of, reference, warnings_of
 from .measures import BINS, by_name, difference, measures, scored

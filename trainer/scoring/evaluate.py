@@ -15,8 +15,7 @@ from ...data.scores.scoring import THIRDS, VOTES_SCORED, ScoreRow, choose_votes_
 from ..checkpoint import CONSTANT, ModelInfo, Trained, open_model
 from ..classes import by_class
 from ..genders import gender_gap
-from ..predict import Progress, predict_corpus
-from ..prediction import Prediction, is_prediction, read_prediction
+from ..predict import Prediction, Progress, is_prediction, predict_corpus, read_prediction
 from ..prior import balanced_scores, corrected_scores
 from ..robustness import under_noise
 from .ambiguity import REDRAWS, Draw, about_thirds, concordance_in_third, cuttable, redraw, score_thirds

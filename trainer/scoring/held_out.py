@@ -12,7 +12,7 @@ from ...data.labels import LabelSet
 from ...data.scores.folds import group_codes
 from ...data.votes import count_votes
 from ..checkpoint import ModelInfo
-from ..prediction import Prediction
+from ..predict import Prediction
 from ..targets import from_unit, heard_speakers, mean_ratings
 
 
