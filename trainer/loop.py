@@ -28,13 +28,12 @@ from .checkpoint import (
 )
 from .curriculum import ambiguity_of, at_epoch, lesson, stages
 from .dataset import Batch, Listening, Perturbed, Sounds, load_batches
-from .device import own_generator, pick_device, seed_torch
 from .network.features import FrozenFeatures, answer, encoder_fingerprint
 from .network.freezing import parameter_groups, set_trainable
 from .network.heads import EmotionModel
 from .network.losses import CATEGORICAL, Loss, Target, dimensional_loss
 from .options import TrainOptions, check_options, check_running, with_defaults
-from .preparing import Training, open_existing, prepare
+from .preparing import Training, open_existing, own_generator, pick_device, prepare, seed_torch
 from .resume import Row, resume, save, what_is_kept
 from .validation import best_epoch, has_stalled, validate
 

@@ -20,13 +20,12 @@ import torch
 from ..data.audio import SAMPLE_RATE
 from .curriculum import stages
 from .dataset import MEMORY_SECONDS, Batch, Listening, Perturbed, Sounds, bucketed_batches, load_batches
-from .device import own_generator, pick_device
 from .loop import descend, learn
 from .network import features
 from .network.features import FrozenFeatures, answer
 from .network.freezing import set_trainable
 from .options import TrainOptions, check_options, with_defaults
-from .preparing import Training, open_existing, prepare
+from .preparing import Training, open_existing, own_generator, pick_device, prepare
 from .resume import as_bytes, state_of
 from .targets import Examples
 

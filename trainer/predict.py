@@ -22,10 +22,10 @@ from ..data.files import new_directory, read_json, refuse_existing, write_json
 from ..data.tables import DISTRIBUTIONS, FAILURES, RATINGS, distribution_array, from_rows, read_table, write_table
 from .checkpoint import ModelInfo, Trained, open_model, software
 from .dataset import heard
-from .device import pick_device
 from .network.encoders import pad
 from .network.heads import Output
 from .network.losses import LOG_EVIDENCE
+from .preparing import pick_device
 from .targets import from_unit
 
 # --------------------

@@ -38,11 +38,10 @@ from serann.data.corpus import open_corpus
 from serann.data.fused import open_fused
 from serann.trainer import loop
 from serann.trainer.dataset import Sounds
-from serann.trainer.device import own_generator
 from serann.trainer.network.encoders import pad
 from serann.trainer.network.losses import Target, dimensional_loss, kl
 from serann.trainer.options import DEFAULTS, check_options
-from serann.trainer.preparing import Training, prepare
+from serann.trainer.preparing import Training, own_generator, prepare
 
 MARKS = {"tuned": 1.5, "frozen": 5.0}
 SMALL = {
