@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from serann.data.scores.class_balance import class_balanced, estimated_prior, expected_shares, prior_corrected
-from serann.trainer.prior import own_confusion, why_undetermined
+from serann.trainer.scoring.measures import own_confusion, why_undetermined
 
 
 def value(rows, name):

@@ -30,7 +30,7 @@ from serann.data.tables import DISTRIBUTIONS, read_table
 from serann.data.votes import count_votes
 from serann.trainer import compare, evaluate, open_model, predict, read_model_info, read_prediction, train
 from serann.trainer.network.losses import class_weights
-from serann.trainer.prior import taught_prior
+from serann.trainer.scoring.measures import taught_prior
 
 MODEL = {"from_scratch": True, "batch_seconds": 3.0, "device": "cpu"}
 

@@ -10,9 +10,7 @@ from serann.data.scores.calibration import distribution_ece, ece, reliability
 from serann.data.scores.divergences import kl_nats
 from serann.data.scores.intervals import share, share_difference
 from serann.data.scores.scoring import score_table
-from serann.trainer.classes import by_class
-from serann.trainer.genders import gender_gap
-from serann.trainer.scoring.measures import difference, measures, scored
+from serann.trainer.scoring.measures import by_class, difference, gender_gap, measures, scored
 
 sk = pytest.importorskip("sklearn.metrics")
 LABELS = LABEL_SETS["demo6"]

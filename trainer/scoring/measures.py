@@ -13,15 +13,19 @@ speakers costs a sum over speakers, however many utterances there are. Reference
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ...data.scores.calibration import distribution_ece_of, distribution_ece_totals, ece_of, ece_totals
+from ...data.scores.class_balance import class_balanced, estimated_prior, expected_shares, prior_corrected
 from ...data.scores.divergences import kl_nats
 from ...data.scores.intervals import Interval, OfTotals, by_group, group_sums, jackknife_of
-from ...data.scores.metrics import accuracy_rows, ccc_of, ccc_rows, n_best_rows
+from ...data.scores.metrics import accuracy_rows, ccc_of, ccc_rows, f1_by_class, group_confusion, n_best_rows
 from ...data.scores.proper_scores import brier, votes_at
-from ...data.scores.scoring import ScoreRow, limits_of, score_columns, score_row
+from ...data.scores.scoring import ScoreRow, confusion_statistics, limits_of, score_columns, score_row, score_table
+from ..checkpoint import CONSTANT, ModelInfo
+from ..network.losses import class_weights
 from .held_out import HeldOut
 
 BINS = 10
@@ -144,3 +148,210 @@ def _row(measure: Measure, found: Interval) -> ScoreRow:
 def by_name(found: Iterable[Measure], names: Sequence[str] | None = None) -> dict[str, Measure]:
     """Measures under their names, all or those asked for that there are (a name without its @m will do)."""
     return {x.name: x for x in found if names is None or x.name.split("@")[0] in names}
+
+
+# --------------------
+# Class by class: support, recall, precision and F1 of each label, a label that is never answered shown as the zero
+# that it is.
+
+
+def by_class(q: np.ndarray, ref: HeldOut) -> dict[str, Any]:
+    """A row a label: how many utterances' human plurality it is (a tie shares), how many were answered with it, recall,
+    precision and F1 with its interval over speakers; and the summed confusion, human label first.
+
+    F1 = 2 hit / (support + answered), 0 where never hit. Recall is undefined (NaN) without support, precision without
+    answers. A label of no support is in no mean (`uar`, `macro_f1`), but takes part here.
+    """
+    size = len(ref.labels)
+    sums = group_confusion(q, ref.counts, ref.codes, ref.groups)
+    there = sums.sum(axis=1) > 0
+    total = sums.sum(axis=0).reshape(size, size)
+    rows = [
+        {
+            "label": label,
+            "support": float(total[c].sum()),
+            "answered": float(total[:, c].sum()),
+            "recall": _share(total[c, c], total[c].sum()),
+            "precision": _share(total[c, c], total[:, c].sum()),
+            "f1": _interval(sums[there], c, size, ref)._asdict(),
+        }
+        for c, label in enumerate(ref.labels)
+    ]
+    return {"labels": rows, "confusion": total.tolist()}
+
+
+def _share(part: float, whole: float) -> float:
+    return float(part / whole) if whole > 0 else float("nan")
+
+
+def _interval(sums: np.ndarray, c: int, size: int, ref: HeldOut) -> Interval:
+    def f1(totals: np.ndarray) -> np.ndarray:
+        return f1_by_class(totals.reshape(*totals.shape[:-1], size, size))[..., c]
+
+    found = by_group(sums, np.arange(len(sums)), statistic=f1, seed=ref.seed)
+    if found.value == 0:
+        # no resample of speakers who are never hit is: the interval would be a point
+        return found._replace(low=np.nan, high=np.nan, method="none: never hit")
+    return found._replace(low=max(found.low, 0.0), high=min(found.high, 1.0))
+
+
+# --------------------
+# The gap between female and male voices, with an interval over speakers.
+
+GENDERS = ("female", "male")
+COMPARED = ("sq_unbiased", "log_score", "accuracy", "uar", "macro_f1", "ccc_valence", "ccc_arousal", "ccc_dominance")
+
+
+def gender_gap(found: Sequence[Measure], q: np.ndarray, ref: HeldOut) -> dict[str, Any]:
+    """Each score of female voices, of male ones, and the first less the second.
+
+    The gap's interval is a jackknife over speakers with Satterthwaite's degrees of freedom over the two (of 30 women
+    and 3 men the 3 decide). UAR and macro-F1 are over the classes that both have: a class that one lacks would count as
+    0 there. Speakers whose utterances name both genders, or neither, are left out and counted. `reason` says why there
+    is no gap.
+    """
+    gender = genders_of_speakers(ref)
+    sizes = {name: int((gender == name).sum()) for name in GENDERS}
+    left_out = {"speakers": sizes, "left_out": int(ref.groups - sum(sizes.values()))}
+    missing = [name for name, size in sizes.items() if size < 2]
+    if missing:
+        why = f"fewer than two {' and '.join(missing)} speakers (column 'gender' of the utterances: female, male)"
+        return {**left_out, "reason": why, "classes": [], "gaps": []}
+    both = np.isin(gender, GENDERS)
+    strata = (gender[both] == GENDERS[1]).astype(int)
+    shared, of_classes = _shared_classes(q, ref, gender)
+    gaps = []
+    for measure in by_name(found, COMPARED).values():
+        of = of_classes.get(measure.name, measure.of) if shared else measure.of
+        gaps.append({"metric": measure.name, **_gap(measure, of, both, strata, ref)})
+    names = [label for c, label in enumerate(ref.labels) if c in shared]
+    return {**left_out, "reason": None, "classes": names, "gaps": gaps}
+
+
+def genders_of_speakers(ref: HeldOut) -> np.ndarray:
+    """What the utterances of each of the G speakers say, [G]; None where they say nothing or several things."""
+    found: list[set[str]] = [set() for _ in range(ref.groups)]
+    for code, speaker, gender in zip(ref.codes, ref.speakers, ref.genders, strict=True):
+        if gender is not None and speaker is not None:
+            found[code].add(str(gender).strip().casefold())
+    return np.array([next(iter(said)) if len(said) == 1 else None for said in found], dtype=object)
+
+
+def _shared_classes(q: np.ndarray, ref: HeldOut, gender: np.ndarray) -> tuple[list[int], dict[str, Any]]:
+    """The labels with support among both, and UAR and macro-F1 over them."""
+    size = len(ref.labels)
+    sums = group_confusion(q, ref.counts, ref.codes, ref.groups)
+    support = [sums[gender == name].sum(axis=0).reshape(size, size).sum(axis=1) > 0 for name in GENDERS]
+    shared = support[0] & support[1]
+    return np.flatnonzero(shared).tolist(), dict(confusion_statistics(shared))
+
+
+def _gap(measure: Measure, of: Any, both: np.ndarray, strata: np.ndarray, ref: HeldOut) -> dict[str, Any]:
+    sums = measure.sums[both]
+    sides = []
+    for side, name in enumerate(GENDERS):
+        part = sums[strata == side]
+        there = part.any(axis=1)
+        interval = by_group(
+            part[there], np.arange(int(there.sum())), statistic=of, limits=limits_of(measure.name), seed=ref.seed
+        )
+        sides.append((name, interval._asdict()))
+    width = sums.shape[1]
+    apart = np.column_stack([np.where(strata[:, None] == side, sums, 0.0) for side in (0, 1)])
+    gap, p = jackknife_of(apart, lambda totals: of(totals[..., :width]) - of(totals[..., width:]), LEVEL, strata=strata)
+    return {**dict(sides), "gap": gap._asdict(), "p": p}
+
+
+# --------------------
+# The prior that a model was taught, and its distributions moved to another one.
+#
+# Class balancing (new utterances of rare labels, class weights in the loss) teaches other label shares than people's
+# votes have, and then the distributions are off by just that. With weights w in the loss the answer to a sound is
+# proportional to w_c p_c, so a model is taught `shares` of its targets times w, normalised. `prior_corrected` undoes
+# it.
+#
+# The answers q alone imply shares of what was heard, without a vote (`estimated_prior`, Saerens et al. 2002). That
+# inverts the confusion that the model itself expects,
+#
+#     C_ij = sum_u q_ui q_uj / sum_u q_ui        what is answered, on average, where it is i by the model's own answers
+#
+# whose rows are all alike where a model does not tell labels apart. An error e in the mean answer becomes one of up to
+# e / s in the shares, s the least singular value of C; so below `LEAST_SINGULAR` there is a reason in place of shares.
+
+EQUAL, SEEN, NONE = "to equal shares", "to the seen votes' shares", "none"
+# One point too many in the mean answer moves the implied shares by ten points or more.
+LEAST_SINGULAR = 0.1
+
+
+def taught_prior(info: ModelInfo) -> np.ndarray | None:
+    """Label shares [K] that a model's answers carry; None of a model that does not tell what it was trained on."""
+    if info.fused.shares is None:
+        return None
+    shares, examples = np.array(info.fused.shares), info.fused.examples or info.fused.utterances.get("train", 0)
+    weighed = shares * class_weights(info.options.loss, shares * examples)
+    return weighed / weighed.sum()
+
+
+def balanced_scores(systems: dict[str, np.ndarray], info: ModelInfo, ref: HeldOut) -> dict[str, Any]:
+    """Class-balanced scores of each system's distributions [U, K] as they are, and of the model's corrected from the
+    label shares it was taught to equal ones (where it knows them; a constant so corrected is uniform).
+
+    `prior` holds the shares taught, those of the test votes, and those that the model's answers alone imply;
+    `implied_undetermined` says why the last are not there.
+    """
+    labels, taught = info.label_set, taught_prior(info)
+    scored = {(name, NONE): q for name, q in systems.items()}
+    if taught is not None:
+        level = np.full(len(labels), 1 / len(labels))
+        scored[info.name, EQUAL] = prior_corrected(systems[info.name], taught, level)
+        scored[CONSTANT, EQUAL] = np.where(np.isnan(systems[CONSTANT]), np.nan, level)
+    priors = {"taught": taught, "test": expected_shares(ref.counts)}
+    undetermined = None
+    if taught is not None:
+        undetermined = why_undetermined(systems[info.name])
+        priors["implied"] = estimated_prior(systems[info.name], taught) if undetermined is None else None
+    return {
+        "implied_undetermined": undetermined,
+        "prior": {
+            name: dict(zip(labels, shares.tolist(), strict=True))
+            for name, shares in priors.items()
+            if shares is not None
+        },
+        "scores": [
+            {"system": system, "correction": correction, **row._asdict()}
+            for (system, correction), q in scored.items()
+            for row in class_balanced(q, ref.counts, groups=ref.speakers, seed=ref.seed)
+        ],
+    }
+
+
+def own_confusion(q: np.ndarray) -> np.ndarray:
+    """C [K', K'] of answers [U, K], over the K' labels that some answer has any mass on; NaN rows are left out."""
+    q = q[~np.isnan(q).any(axis=1)]
+    q = q[:, q.sum(axis=0) > 0]
+    return q.T @ q / q.sum(axis=0)[:, None]
+
+
+def why_undetermined(q: np.ndarray) -> str | None:
+    """Why the answers [U, K] do not tell the label shares behind them, in words; None where they do."""
+    least = float(np.linalg.svd(own_confusion(q), compute_uv=False).min(initial=1.0))
+    if least >= LEAST_SINGULAR:
+        return None
+    times = f"about {1 / least:,.0f} times" if least > 1e-6 else "without bound"
+    return (
+        "the answers tell the labels apart too little: an error in the mean answer "
+        f"would be magnified {times} (the least singular value of the answers' own confusion is {least:.2g}; "
+        f"{LEAST_SINGULAR:g} or more is needed)"
+    )
+
+
+def corrected_scores(q: np.ndarray, info: ModelInfo, ref: HeldOut) -> list[dict[str, Any]]:
+    """The score table of the model's distributions q [U, K] moved from the prior that it was taught to that of the seen
+    votes (`marginal`), which needs no vote that is scored; empty where the former is unknown.
+    """
+    taught = taught_prior(info)
+    if taught is None:
+        return []
+    moved = prior_corrected(q, taught, np.array(info.marginal))
+    table = score_table(moved, ref.counts, labels=ref.labels, ids=ref.ids, groups=ref.speakers, m=ref.m, seed=ref.seed)
+    return [{"system": info.name, "correction": SEEN, **row._asdict()} for row in table]
