@@ -14,11 +14,10 @@ from ...data.scores.metrics import ccc_rows
 from ...data.scores.scoring import THIRDS, VOTES_SCORED, ScoreRow, choose_votes_scored, score_row
 from ..checkpoint import CONSTANT, ModelInfo, Trained, open_model
 from ..predict import Prediction, Progress, is_prediction, predict_corpus, read_prediction
-from ..robustness import under_noise
 from .ambiguity import REDRAWS, Draw, about_thirds, concordance_in_third, cuttable, redraw, score_thirds
 from .held_out import HeldOut, aligned, check_fit, held_out, notes_of, reference, warnings_of
 from .measures import BINS, balanced_scores, by_class, corrected_scores, gender_gap, measures, scored
-from .noise import KINDS
+from .noise import KINDS, under_noise
 from .speakers import SUPPORT, by_speaker
 
 OVERALL = "all"
