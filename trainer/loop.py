@@ -26,7 +26,6 @@ from .checkpoint import (
     write_metrics,
     write_model_info,
 )
-from .curriculum import ambiguity_of, at_epoch, lesson, stages
 from .dataset import Batch, Listening, Perturbed, Sounds, load_batches
 from .network.features import FrozenFeatures, answer, encoder_fingerprint
 from .network.freezing import parameter_groups, set_trainable
@@ -35,6 +34,7 @@ from .network.losses import CATEGORICAL, Loss, Target, dimensional_loss
 from .options import TrainOptions, check_options, check_running, with_defaults
 from .preparing import Training, open_existing, own_generator, pick_device, prepare, seed_torch
 from .resume import Row, resume, save, what_is_kept
+from .targets import ambiguity_of, at_epoch, lesson, stages
 from .validation import best_epoch, has_stalled, validate
 
 # --------------------

@@ -11,8 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
 from ..data.errors import OptionError, list_problems
-from .curriculum import FILTERS, WEIGHTS, stages
-from .targets import DIMENSIONS
+from .targets import DIMENSIONS, FILTERS, WEIGHTS, stages
 
 DIRECTION = {"log_score": 1, "sq_unbiased": -1, "accuracy": 1, "uar": 1, "macro_f1": 1, "ccc": 1}
 # For an encoder that starts from random weights, and for a pretrained one (papers 2 and 3 fine-tune at 1e-5

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from ..data.audio import SAMPLE_RATE
-from .curriculum import stages
 from .dataset import MEMORY_SECONDS, Batch, Listening, Perturbed, Sounds, bucketed_batches, load_batches
 from .loop import descend, learn
 from .network import features
@@ -27,7 +26,7 @@ from .network.freezing import set_trainable
 from .options import TrainOptions, check_options, with_defaults
 from .preparing import Training, open_existing, own_generator, pick_device, prepare
 from .resume import as_bytes, state_of
-from .targets import Examples
+from .targets import Examples, stages
 
 # --------------------
 # What the parts of a training take, measured on a few of their batches: hearing once, learning, validating.

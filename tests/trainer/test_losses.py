@@ -12,7 +12,6 @@ from scipy.special import rel_entr, softmax
 from scipy.stats import dirichlet_multinomial as scipy_dm
 from serann.data.errors import OptionError
 from serann.data.scores.metrics import ccc
-from serann.trainer.curriculum import CURRICULA, annealed, at_epoch, expected_entropy, in_order, kept, stages, weights
 from serann.trainer.network.losses import (
     CATEGORICAL,
     Target,
@@ -22,6 +21,7 @@ from serann.trainer.network.losses import (
     dimensional_loss,
     likelihood_and_concordance,
 )
+from serann.trainer.targets import CURRICULA, annealed, at_epoch, expected_entropy, in_order, kept, stages, weights
 
 NAN = float("nan")
 

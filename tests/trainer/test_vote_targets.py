@@ -13,9 +13,16 @@ from serann.data.fused import open_fused
 from serann.data.policies import distributions
 from serann.data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial
 from serann.data.votes import count_votes, frequencies
-from serann.trainer.curriculum import expected_entropy
-from serann.trainer.targets import left_out, training_examples
-from serann.trainer.vote_targets import TARGETS, UNSMOOTHED, hard, marginal_prior, vote_targets
+from serann.trainer.targets import (
+    TARGETS,
+    UNSMOOTHED,
+    expected_entropy,
+    hard,
+    left_out,
+    marginal_prior,
+    training_examples,
+    vote_targets,
+)
 
 
 @pytest.fixture(scope="module")

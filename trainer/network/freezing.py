@@ -14,8 +14,8 @@ from typing import Any
 from torch import nn
 
 from ...data.errors import OptionError
-from ..curriculum import at_epoch, stages
 from ..options import TrainOptions
+from ..targets import at_epoch, stages
 from .encoders import SpeechEncoder
 from .heads import EmotionModel
 
