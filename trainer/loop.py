@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,76 +27,14 @@ from .checkpoint import (
 )
 from .dataset import Batch, Listening, Perturbed, Sounds, load_batches
 from .network.features import FrozenFeatures, answer, encoder_fingerprint
-from .network.freezing import parameter_groups, set_trainable
-from .network.heads import EmotionModel
+from .network.freezing import set_trainable
 from .network.losses import CATEGORICAL, Loss, Target, dimensional_loss
-from .options import TrainOptions, check_options, check_running, with_defaults
+from .options import check_options, check_running, with_defaults
 from .preparing import Training, open_existing, own_generator, pick_device, prepare, seed_torch
 from .resume import Row, resume, save, what_is_kept
-from .targets import ambiguity_of, at_epoch, lesson, stages
+from .schedule import set_rates
+from .targets import ambiguity_of, lesson
 from .validation import best_epoch, has_stalled, validate
-
-# --------------------
-# The optimiser and the course of its learning rates.
-#
-#     rate of a group at a step = its own rate * by step * by epoch
-#
-# by step: a linear warm-up, then constant, or half a cosine to 0. By epoch: NewBob's annealing, and for the encoder the
-# factor of its stage of unfreezing. All follow from step, epoch and history, so nothing of it has to be saved.
-
-# Omidi and Hansen 2026: where the development loss falls by less than this share of itself, rates are multiplied.
-NEWBOB_LEAST, NEWBOB_FACTOR = 0.0025, 0.9
-
-
-def make_optimiser(network: EmotionModel, options: TrainOptions) -> torch.optim.AdamW:
-    """AdamW over the parameters that learn (`freezing.parameter_groups`): a group's `base` is its own rate, and `part`
-    what it trains.
-    """
-    return torch.optim.AdamW(parameter_groups(network, options), weight_decay=options.weight_decay)
-
-
-def set_rates(
-    optimiser: torch.optim.Optimizer,
-    options: TrainOptions,
-    *,
-    step: int,
-    steps: int,
-    epoch: int,
-    history: Sequence[Mapping[str, Any]],
-) -> None:
-    """Give every group its rate for a step (from 0) of `steps`, in an epoch (from 1) after the epochs of `history`."""
-    shared = rate_factor(step, warm=max(1, round(options.warm_up * steps)), steps=steps, schedule=options.schedule)
-    if options.schedule == "newbob":
-        shared *= newbob_factor([-row["log_score"] for row in history])
-    staged = at_epoch(stages(options.unfreeze_rates, name="unfreeze_rates"), epoch) if options.unfreeze_rates else 1.0
-    for group in optimiser.param_groups:
-        group["lr"] = group["base"] * shared * (staged if group["part"] == "encoder" else 1.0)
-
-
-def rate_factor(step: int, *, warm: int, steps: int, schedule: str) -> float:
-    """Factor of the learning rate at a step: linear up to 1 over `warm` steps, then constant (NewBob's, too) or half a
-    cosine to 0.
-
-    >>> [round(rate_factor(step, warm=2, steps=6, schedule="cosine"), 2) for step in range(6)]
-    [0.5, 1.0, 1.0, 0.85, 0.5, 0.15]
-    """
-    if step < warm:
-        return (step + 1) / warm
-    if schedule != "cosine":
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-
-
-def newbob_factor(losses: Sequence[float]) -> float:
-    """.9 to the number of epochs whose development loss fell by less than .0025 of the former one (NewBob, as in
-    SpeechBrain); the loss is the negative log score a vote.
-
-    >>> round(newbob_factor([2.0, 1.5, 1.499, 1.6]), 2)
-    0.81
-    """
-    stalled = sum((before - now) / abs(before) < NEWBOB_LEAST for before, now in pairwise(losses))
-    return NEWBOB_FACTOR**stalled
-
 
 # --------------------
 # TensorBoard, where it is asked for: the figures of metrics.jsonl, epoch by epoch (extra `tensorboard`).

@@ -16,13 +16,13 @@ from ..data.fused import Fused, open_fused
 from ..data.seeds import seed_from
 from .checkpoint import Architecture, ModelInfo, Source, claim, software
 from .dataset import Readable, Sounds, bucketed_batches
-from .loop import make_optimiser
 from .network.encoders import SpeechEncoder, choose
 from .network.heads import EmotionModel
 from .network.loading import fresh_encoder, load_encoder
 from .network.losses import class_weights
 from .network.saliency import Choice, choose_layer
 from .options import TrainOptions
+from .schedule import make_optimiser
 from .targets import (
     Examples,
     left_out,

@@ -27,10 +27,10 @@ from serann.data.votes import count_votes
 from serann.trainer import loop, open_model, read_model_info, train
 from serann.trainer.checkpoint import save_weights
 from serann.trainer.dataset import Sounds, bucketed_batches, collate, heard, perturb
-from serann.trainer.loop import set_rates
 from serann.trainer.options import check_options
 from serann.trainer.preparing import own_generator, seed_torch
 from serann.trainer.resume import load_state, save_state
+from serann.trainer.schedule import set_rates
 from serann.trainer.targets import (
     CURRICULA,
     from_unit,

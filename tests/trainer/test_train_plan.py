@@ -9,7 +9,7 @@ from fixtures.small_encoders import make_encoder_checkpoint
 from serann.annotator.fusion import fuse
 from serann.data.corpus import open_corpus
 from serann.data.fused import open_fused
-from serann.trainer import loop, plan, read_model_info, train
+from serann.trainer import loop, read_model_info, train
 from serann.trainer import plan as plan_module
 from serann.trainer.dataset import Sounds, bucketed_batches
 from serann.trainer.network.encoders import SpeechEncoder
@@ -76,14 +76,14 @@ def test_an_encoder_that_learns_is_charged_every_epoch(place, slow):
 
 
 def test_each_stage_of_unfreezing_is_measured_and_the_last_reached(place, monkeypatch):
-    learn, epochs = plan.learn, []
+    learn, epochs = plan_module.learn, []
 
     def slower(training, batch, epoch, weights):
         epochs.append(epoch + 1)
         time.sleep({1: 0.0, 3: 0.05, 4: 0.1}[epoch + 1])
         return learn(training, batch, epoch, weights)
 
-    monkeypatch.setattr(plan, "learn", slower)
+    monkeypatch.setattr(plan_module, "learn", slower)
     given = {"model": str(place / "encoder"), "unfreeze": "1:1,3:2,4:3,9:0", "epochs": 6, **QUICK}
     found = plan(place / "fused", **given)
     assert sorted(set(epochs)) == [1, 3, 4]  # the ninth epoch is never reached
@@ -118,13 +118,13 @@ def test_the_disk_is_what_a_training_then_takes(place, tmp_path, monkeypatch):
 def test_the_batches_that_are_measured_are_the_dearest_the_longest_and_others_evenly_spread(place):
     examples = training_examples(open_fused(place / "fused"), [])
     seconds = np.array([1.0, 1.0, 1.0, 1.0, 3.9, 2.0, 2.0, 0.5, 0.4, 0.3, 0.2, 0.1])
-    examples = plan.replace(examples, seconds=seconds, rows=examples.rows[:12])
+    examples = plan_module.replace(examples, seconds=seconds, rows=examples.rows[:12])
     batches = [np.array(b) for b in ([0, 1, 2, 3], [4], [5, 6], [7], [8], [9], [10], [11])]
-    found = plan._split(examples, batches)
+    found = plan_module._split(examples, batches)
     assert found.cost.tolist() == [4, 3.9, 4, 0.5, 0.4, 0.3, 0.2, 0.1]
     assert found.chosen[:2] == [0, 1]  # of equal padded seconds the first; the utterance of 3.9 s
     assert 7 in found.chosen
-    assert len(found.chosen) <= plan.MEASURED + 1
+    assert len(found.chosen) <= plan_module.MEASURED + 1
 
 
 def test_sounds_that_stay_in_memory_are_read_from_disk_once(place, monkeypatch):

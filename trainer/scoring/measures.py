@@ -173,7 +173,7 @@ def by_class(q: np.ndarray, ref: HeldOut) -> dict[str, Any]:
             "answered": float(total[:, c].sum()),
             "recall": _share(total[c, c], total[c].sum()),
             "precision": _share(total[c, c], total[:, c].sum()),
-            "f1": _interval(sums[there], c, size, ref)._asdict(),
+            "f1": _f1_interval(sums[there], c, size, ref)._asdict(),
         }
         for c, label in enumerate(ref.labels)
     ]
@@ -184,7 +184,7 @@ def _share(part: float, whole: float) -> float:
     return float(part / whole) if whole > 0 else float("nan")
 
 
-def _interval(sums: np.ndarray, c: int, size: int, ref: HeldOut) -> Interval:
+def _f1_interval(sums: np.ndarray, c: int, size: int, ref: HeldOut) -> Interval:
     def f1(totals: np.ndarray) -> np.ndarray:
         return f1_by_class(totals.reshape(*totals.shape[:-1], size, size))[..., c]
 
