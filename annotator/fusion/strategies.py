@@ -4,13 +4,11 @@ from collections.abc import Callable
 
 from ...data.errors import OptionError
 from .auto import auto
-from .dawid_skene import dawid_skene
+from .crowd import dawid_skene, glad, mace
 from .empirical_bayes import empirical_bayes
 from .evidence import Blend, Evidence
-from .glad import glad
 from .human_mixture import human_mixture
 from .latent_class import latent_class
-from .mace import mace
 from .opinion_pool import opinion_pool
 from .pool import pool
 from .simple import human
