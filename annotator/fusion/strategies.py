@@ -10,9 +10,7 @@ from .evidence import Blend, Evidence
 from .human_mixture import human_mixture
 from .latent_class import latent_class
 from .opinion_pool import opinion_pool
-from .pool import pool
-from .simple import human
-from .synthetic import synthetic
+from .simple import human, pool, synthetic
 
 STRATEGIES: dict[str, Callable[[Evidence], Blend]] = {
     "auto": auto,
