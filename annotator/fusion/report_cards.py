@@ -11,9 +11,7 @@ from ..report.audit_words import count, figure
 from ..report.html import table
 from ..report.sounds import player
 from . import report_pictures as pictures
-from .accounts import FusionReport
-from .added import Added, Take
-from .moved import SHOWN, Example
+from .accounts import MOVED_SHOWN, Added, Example, FusionReport, Take
 
 
 def size(made: Added) -> str:
@@ -75,7 +73,7 @@ def listen(report: FusionReport, corpus: Corpus, *, sounds: bool) -> str:
     if sounds and corpus.utterances["audio"].null_count == len(corpus.ids):
         parts.append("<p>The corpus names no sounds, so there is nothing to listen to.</p>")
         sounds = False
-    for title, chosen in (("Moved most", found.most[:SHOWN]), ("Drawn evenly, by the seed", found.random)):
+    for title, chosen in (("Moved most", found.most[:MOVED_SHOWN]), ("Drawn evenly, by the seed", found.random)):
         cards = "".join(_card(example, report.labels, corpus, sounds=sounds) for example in chosen)
         parts.append(f'<h3>{title}</h3><div class="cards">{cards}</div>')
     return f"<section><h2>Listen</h2>{''.join(parts)}</section>\n"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..report.audit_words import figure
 from ..report.svg import nice_ticks, picture, tag, text
-from .fallback import StratumGain
+from .accounts import StratumGain
 
 # What a distribution is of, and its colour's class in the audit's style sheet.
 COLOURS = {

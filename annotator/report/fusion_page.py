@@ -10,8 +10,7 @@ from ...data.corpus import Corpus
 from ...data.scores.intervals import Interval
 from .. import audit
 from ..fusion import report_pictures as pictures
-from ..fusion.accounts import FusionReport
-from ..fusion.fallback import StratumGain
+from ..fusion.accounts import FusionReport, StratumGain
 from ..fusion.report_cards import key, listen, new_utterances, size
 from ..fusion.strategies import STRATEGIES
 from ..fusion.strengths import CROWD, RULES, Estimate
