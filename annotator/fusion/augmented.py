@@ -16,9 +16,8 @@ import pyarrow as pa
 from ...data.audio import SAMPLE_RATE, utterance_audio
 from ...data.corpus import Corpus, absolute_audio
 from ...data.files import hash_file
-from .dime.paper import NewUtterance, mix_sounds
+from .dime.paper import NewUtterance, load_librosa, mix_sounds
 from .dime.sounds import PARAMETERS, perturb
-from .dime_features import load_librosa
 
 PEDIGREE = {"parents": pa.list_(pa.string()), "alpha": pa.float64(), "seed": pa.int64()}
 # Parents' sounds kept at hand: takes of one parent follow each other.

@@ -10,7 +10,7 @@ from fixtures.tones import VOTES_OF, tone_corpus
 from serann.annotator.fusion import fuse
 from serann.annotator.fusion.augmented import new_sound
 from serann.annotator.fusion.dime import paper
-from serann.annotator.fusion.dime_features import audio_features, load_librosa, standardise, text_features
+from serann.annotator.fusion.dime.paper import audio_features, load_librosa, standardise, text_features
 from serann.annotator.run.run import open_run
 from serann.data.audio import utterance_audio
 from serann.data.corpus import Corpus, open_corpus
