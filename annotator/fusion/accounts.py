@@ -16,11 +16,11 @@ from ...data.scores.divergences import jsd_bits
 from ...data.scores.intervals import Interval
 from ...data.seeds import rng_from
 from ...data.votes import frequencies
-from .augmented import flac, new_sound
 from .auto import MARGIN, cut, plurality
 from .cross_fit import interval_of
 from .describe import Fusion, new_distributions
 from .dime.paper import NewUtterance, turn_seconds
+from .dime.sounds import flac, new_sound
 from .evidence import Blend, Evidence
 from .strengths import Strengths, strengths
 

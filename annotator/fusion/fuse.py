@@ -11,10 +11,10 @@ from ...data.files import new_directory, refuse_existing, write_json
 from ...data.fused import DISTRIBUTIONS_FILE, FUSION_FILE, Fused, FusionInfo, open_fused
 from ...data.tables import DISTRIBUTIONS, write_table
 from .accounts import FusionReport, figures, with_files
-from .augmented import with_new_rows, write_sounds
 from .describe import Fusion, describe, distributions_table
 from .dime import balance, paper
 from .dime.paper import Progress
+from .dime.sounds import with_new_rows, write_sounds
 from .evidence import gather
 from .options import FusionOptions
 from .proxy import Source

@@ -8,9 +8,9 @@ import soundfile
 from fixtures.simulated import simulated_corpus, simulated_run
 from fixtures.tones import VOTES_OF, tone_corpus
 from serann.annotator.fusion import fuse
-from serann.annotator.fusion.augmented import new_sound
 from serann.annotator.fusion.dime import paper
 from serann.annotator.fusion.dime.paper import audio_features, load_librosa, standardise, text_features
+from serann.annotator.fusion.dime.sounds import new_sound
 from serann.annotator.run.run import open_run
 from serann.data.audio import utterance_audio
 from serann.data.corpus import Corpus, open_corpus

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.signal import periodogram
 from serann.annotator.fusion import fuse
-from serann.annotator.fusion.augmented import write_sounds
 from serann.annotator.fusion.dime import balance
 from serann.annotator.fusion.dime.balance import CEILING, MOST, SPREAD, expected_takes, target_masses, whole_takes
 from serann.annotator.fusion.dime.paper import NewUtterance
@@ -22,6 +21,7 @@ from serann.annotator.fusion.dime.sounds import (
     perturb,
     room_response,
     with_noise,
+    write_sounds,
 )
 from serann.data.audio import utterance_audio
 from serann.data.corpus import open_corpus
