@@ -30,9 +30,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...data.scores.intervals import Interval
-from .cross_fit import CrossFit, interval_of, require_pairs, untaught
+from .cross_fit import CrossFit, fit_prior, interval_of, require_pairs, untaught
 from .evidence import Blend, Evidence, require_votes, source_column
-from .fitted import fit_prior
 from .human_mixture import human_mixture
 from .latent_class import best_power, final_fits, final_name, power_fits
 

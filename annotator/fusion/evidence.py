@@ -18,7 +18,7 @@ from ...data.labels import LabelSet
 from ...data.scores.folds import group_folds
 from ...data.votes import count_votes
 from .ballots import Ballots, human_ballots
-from .fitted import Proxies
+from .cross_fit import Proxies
 from .proxy import RunEvidence, Source, line_up_all
 
 

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .cross_fit import CrossFit, require_pairs
+from .cross_fit import CrossFit, fit_human_mixture, require_pairs
 from .evidence import Blend, Evidence, require_votes, source_column
-from .fitted import fit_human_mixture
 
 FORMULA = "p_u = sum_z r_uz (n_u + alpha_z) / (N_u + A_z), a mixture of Dirichlets over the seen votes"
 

@@ -26,9 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from .cross_fit import CrossFit, Fit, require_pairs, untaught
+from .cross_fit import STARTS, CrossFit, Fit, fit_human_mixture, fit_latent_class, require_pairs, untaught
 from .evidence import Blend, Evidence, require_runs, require_votes, source_column
-from .fitted import STARTS, fit_human_mixture, fit_latent_class
 
 FORMULA = "p_u = sum_z r_uz (n_u + alpha_z) / (N_u + A_z), r_uz ~ pi_z DM(n_u | alpha_z) prod_j L(proxy_uj | beta_jz)^w"
 POWERS = (0.4, 0.7, 1.0)

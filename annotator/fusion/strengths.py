@@ -27,9 +27,8 @@ from scipy import stats
 
 from ...data.scores.intervals import Interval
 from ...data.seeds import rng_from
-from .cross_fit import CrossFit
+from .cross_fit import CrossFit, FittedMixture, fit_prior
 from .evidence import Blend, Evidence
-from .fitted import FittedMixture, fit_prior
 from .latent_class import final_fits, final_name, power_fits
 
 METHOD = "delete-a-group jackknife over {folds} folds of speakers, t({df}), from fits that exist already (Kott 2001)"

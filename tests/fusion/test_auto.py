@@ -7,8 +7,7 @@ import pytest
 from fixtures.simulated_fusion import simulated_evidence, with_proxy
 from serann.annotator.fusion import STRATEGIES, blend
 from serann.annotator.fusion.auto import BASE, PRIOR, cut, decide, plurality, plurality_of_rest
-from serann.annotator.fusion.cross_fit import FOLDS, CrossFit, subsample
-from serann.annotator.fusion.fitted import fit_prior
+from serann.annotator.fusion.cross_fit import FOLDS, CrossFit, fit_prior, subsample
 from serann.annotator.fusion.latent_class import final_fits, power_fits
 from serann.data.errors import CorpusError, OptionError
 from serann.data.scores.proper_scores import sq_unbiased

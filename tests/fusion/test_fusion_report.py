@@ -17,8 +17,7 @@ from serann.annotator.cli.fuse import fuse as fuse_command
 from serann.annotator.fusion import STRATEGIES, fuse, preview
 from serann.annotator.fusion.accounts import distances, fallback, moved, reason
 from serann.annotator.fusion.auto import MARGIN
-from serann.annotator.fusion.cross_fit import CrossFit
-from serann.annotator.fusion.fitted import FittedMixture
+from serann.annotator.fusion.cross_fit import CrossFit, FittedMixture
 from serann.annotator.fusion.latent_class import power_fits
 from serann.annotator.fusion.strengths import by_label, delete_a_group, kinds_of, strengths
 from serann.annotator.run.run import open_run
