@@ -9,11 +9,19 @@ import pytest
 import typer
 from fixtures.simulated import RATERS, simulated_corpus, simulated_run
 from fixtures.simulated_fusion import LABELS, simulated_evidence
-from serann.annotator.benchmark.fusion_proxies import stressed
-from serann.annotator.benchmark.fusion_table import Sums, scores_of, strata_of
 from serann.annotator.cli.benchmark import fusion
 from serann.annotator.fusion.ballots import Ballots
-from serann.annotator.fusion.benchmark import CROWD, PROXYLESS, benchmark_fusion, deal, in_order
+from serann.annotator.fusion.benchmark import (
+    CROWD,
+    PROXYLESS,
+    Sums,
+    benchmark_fusion,
+    deal,
+    in_order,
+    scores_of,
+    strata_of,
+    stressed,
+)
 from serann.annotator.fusion.proxy import line_up
 from serann.annotator.fusion.strategies import STRATEGIES
 from serann.annotator.run.run import open_run
