@@ -18,10 +18,10 @@ from ...data.seeds import rng_from
 from ...data.votes import frequencies
 from .auto import MARGIN, cut, plurality
 from .cross_fit import interval_of
-from .dime.paper import NewUtterance, turn_seconds
+from .describe import Fusion, new_distributions
+from .dime.plan import NewUtterance, turn_seconds
 from .dime.sounds import flac, new_sound
 from .evidence import Blend, Evidence
-from .fuse import Fusion, new_distributions
 from .strengths import Strengths, strengths
 
 # --------------------

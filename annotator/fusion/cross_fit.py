@@ -26,7 +26,7 @@ from ...data.vote_models.dirichlet_mixture import (
     spoke,
     without_one,
 )
-from .evidence import Evidence
+from .evidence import Evidence, Proxies
 
 # --------------------
 # Fitted models with one face: a posterior given votes and proxies, and the chance of each vote given the others.
@@ -42,44 +42,6 @@ from .evidence import Evidence
 # .0588 and .0774, two of 30 .0591 and .0771.
 COMPONENTS = 16
 STARTS = 4
-
-
-class Proxies(NamedTuple):
-    """What the runs say of some utterances, one array [U, K] a run: `answers`, votes (`counts`) or probabilities, and
-    the same as distributions, `shares`. NaN (or no votes) where a run says nothing."""
-
-    answers: tuple[np.ndarray, ...]
-    counts: tuple[bool, ...]
-    shares: tuple[np.ndarray, ...]
-
-    def rows(self, keep: np.ndarray) -> Proxies:
-        """The same of some utterances."""
-        return Proxies(
-            tuple(array[keep] for array in self.answers), self.counts, tuple(array[keep] for array in self.shares)
-        )
-
-    def audible(self, voted: np.ndarray, fold: np.ndarray) -> tuple[np.ndarray, ...]:
-        """For each run the utterances [U] of which its word can be used: outside their fold [U] it says something of
-        one in `voted` [U], those that models may be fitted to. What it means could not be learnt elsewhere."""
-        found = []
-        for array in self.answers:
-            folds_taught = np.unique(fold[voted & spoke(array)])
-            found.append(np.isin(fold, folds_taught, invert=True) if len(folds_taught) == 1 else len(folds_taught) > 1)
-        return tuple(np.broadcast_to(mask, fold.shape) for mask in found)
-
-    def where(self, masks: tuple[np.ndarray, ...]) -> Proxies:
-        """The same, silent where a run's mask [U] does not hold."""
-
-        def kept(arrays: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-            pairs = zip(arrays, masks, strict=True)
-            return tuple(array if mask.all() else np.where(mask[:, None], array, np.nan) for array, mask in pairs)
-
-        return Proxies(kept(self.answers), self.counts, kept(self.shares))
-
-    @property
-    def covered(self) -> np.ndarray:
-        """Mask [U] of the utterances that some run says something of."""
-        return np.any([spoke(array) for array in self.answers], axis=0)
 
 
 class LeftOut(NamedTuple):

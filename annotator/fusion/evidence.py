@@ -16,9 +16,9 @@ from ...data.corpus import Corpus, require_division
 from ...data.errors import CorpusError, OptionError
 from ...data.labels import LabelSet
 from ...data.scores.folds import group_folds
+from ...data.vote_models.dirichlet_mixture import spoke
 from ...data.votes import count_votes
 from .ballots import Ballots, human_ballots
-from .cross_fit import Proxies
 from .proxy import RunEvidence, Source, line_up_all
 
 
@@ -217,3 +217,41 @@ def require_runs(evidence: Evidence, strategy: str) -> None:
             f"strategy '{strategy}' needs one or more runs, and none was given; name them after the corpus, as in "
             f"'serann fuse CORPUS RUN --strategy {strategy} -o FUSED'"
         )
+
+
+class Proxies(NamedTuple):
+    """What the runs say of some utterances, one array [U, K] a run: `answers`, votes (`counts`) or probabilities, and
+    the same as distributions, `shares`. NaN (or no votes) where a run says nothing."""
+
+    answers: tuple[np.ndarray, ...]
+    counts: tuple[bool, ...]
+    shares: tuple[np.ndarray, ...]
+
+    def rows(self, keep: np.ndarray) -> Proxies:
+        """The same of some utterances."""
+        return Proxies(
+            tuple(array[keep] for array in self.answers), self.counts, tuple(array[keep] for array in self.shares)
+        )
+
+    def audible(self, voted: np.ndarray, fold: np.ndarray) -> tuple[np.ndarray, ...]:
+        """For each run the utterances [U] of which its word can be used: outside their fold [U] it says something of
+        one in `voted` [U], those that models may be fitted to. What it means could not be learnt elsewhere."""
+        found = []
+        for array in self.answers:
+            folds_taught = np.unique(fold[voted & spoke(array)])
+            found.append(np.isin(fold, folds_taught, invert=True) if len(folds_taught) == 1 else len(folds_taught) > 1)
+        return tuple(np.broadcast_to(mask, fold.shape) for mask in found)
+
+    def where(self, masks: tuple[np.ndarray, ...]) -> Proxies:
+        """The same, silent where a run's mask [U] does not hold."""
+
+        def kept(arrays: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+            pairs = zip(arrays, masks, strict=True)
+            return tuple(array if mask.all() else np.where(mask[:, None], array, np.nan) for array, mask in pairs)
+
+        return Proxies(kept(self.answers), self.counts, kept(self.shares))
+
+    @property
+    def covered(self) -> np.ndarray:
+        """Mask [U] of the utterances that some run says something of."""
+        return np.any([spoke(array) for array in self.answers], axis=0)

@@ -2,178 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
-from ...data.corpus import Corpus, absolute_audio, corpus_fingerprint, refuse_sounds, require_division, write_corpus
+from ...data.corpus import Corpus, absolute_audio, refuse_sounds, write_corpus
 from ...data.files import new_directory, refuse_existing, write_json
 from ...data.fused import DISTRIBUTIONS_FILE, FUSION_FILE, Fused, FusionInfo, open_fused
-from ...data.labels import LabelSet
-from ...data.tables import DISTRIBUTIONS, distribution_column, write_table
-from ..run.run import Run
+from ...data.tables import DISTRIBUTIONS, write_table
 from .accounts import FusionReport, figures, with_files
+from .describe import Fusion, describe, distributions_table
 from .dime import balance, paper
-from .dime.paper import NewUtterance, Plan, Progress, mix_distributions
+from .dime.plan import Progress, counter
 from .dime.sounds import with_new_rows, write_sounds
-from .evidence import Blend, Evidence, gather, remarks
+from .evidence import gather
 from .options import FusionOptions
 from .proxy import Source
 from .strategies import STRATEGIES
-
-# --------------------
-# A fusion before it is written: its distributions, its plan of new utterances, and what `fusion.json` says of them.
-
-SOFTWARE = ("serann", "numpy", "scipy", "pyarrow")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fusion:
-    """All of a fusion but its files; `blend.parameters` are those of the strategy that gave the distributions."""
-
-    corpus: Corpus
-    sources: Sequence[Source]
-    options: FusionOptions
-    evidence: Evidence
-    blend: Blend
-    plan: Plan | None
-
-    @property
-    def items(self) -> Sequence[NewUtterance]:
-        """The new utterances."""
-        return self.plan.items if self.plan else ()
-
-    @property
-    def defined(self) -> np.ndarray:
-        """Mask [U] of the utterances that have a distribution."""
-        return np.asarray(~np.isnan(self.blend.p).any(axis=1))
-
-
-def distributions_table(fusion: Fusion) -> pa.Table:
-    """Every utterance that has a distribution, then every new one: its parents' p and effective votes, mixed."""
-    evidence, blend, items = fusion.evidence, fusion.blend, fusion.items
-    defined = np.flatnonzero(fusion.defined)
-    first, second, alpha = _parents(items)
-    votes = blend.effective_votes
-    effective = np.concatenate([votes[defined], votes[first] + alpha * (votes[second] - votes[first])])
-    return pa.table(
-        {
-            "utterance_id": [evidence.ids[i] for i in defined] + [item.utterance_id for item in items],
-            "p": distribution_column(np.concatenate([blend.p[defined], new_distributions(blend, items)])),
-            "effective_votes": pa.array(effective, mask=np.isnan(effective)),
-            "source": [str(blend.source[i]) for i in defined] + ["dime-aug"] * len(items),
-        }
-    )
-
-
-def describe(fusion: Fusion) -> FusionInfo:
-    """Compose `fusion.json`."""
-    corpus, evidence, blend, plan, options = (
-        getattr(fusion, name) for name in ("corpus", "evidence", "blend", "plan", "options")
-    )
-    return FusionInfo(
-        strategy=options.strategy,
-        blend=options.blend if plan else None,
-        formula=f"{blend.formula}; then {plan.formula}" if plan else blend.formula,
-        parameters=_parameters(fusion),
-        corpus={
-            "name": corpus.name,
-            "path": str(corpus.path.resolve()),
-            "fingerprint": corpus_fingerprint(corpus),
-            "simulated": corpus.info.simulated,
-        },
-        runs=[_described_source(source, i, evidence) for i, source in enumerate(fusion.sources)],
-        division=require_division(corpus).model_dump(),
-        seed=evidence.seed,
-        counts=_counts(fusion),
-        shares=class_shares(fusion),
-        warnings=[*remarks(evidence), *blend.warnings, *(plan.warnings if plan else ())],
-        failures=list(plan.failures) if plan else [],
-        software=_software(augment=plan is not None),
-    )
-
-
-def _parameters(fusion: Fusion) -> dict[str, Any]:
-    if fusion.plan is None:
-        return fusion.blend.parameters
-    options = fusion.options
-    made = {"form": options.dime, **options.of_dime, "seed": options.seed, **fusion.plan.details}
-    return {"blend": fusion.blend.parameters, "dime-aug": made}
-
-
-def class_shares(fusion: Fusion) -> dict[str, dict[str, float]]:
-    """Shares of the labels in the train split: of the seen votes, of the fused mass (the mean of p), and, with new
-    utterances, of the dominant labels before and of mass and dominant labels after."""
-    evidence, blend, plan = fusion.evidence, fusion.blend, fusion.plan
-    train = evidence.train & fusion.defined
-    shares = {"seen_votes": evidence.seen.sum(axis=0), "fused": blend.p[train].sum(axis=0)}
-    if plan is not None:
-        new = new_distributions(blend, plan.items)
-        shares |= {
-            "dominant": plan.sizes,
-            "augmented": shares["fused"] + new.sum(axis=0),
-            "augmented_dominant": plan.sizes + np.bincount(new.argmax(axis=1), minlength=len(plan.sizes)),
-        }
-    return {name: _named_shares(evidence.labels, mass) for name, mass in shares.items() if mass.sum() > 0}
-
-
-def new_distributions(blend: Blend, items: Sequence[NewUtterance]) -> np.ndarray:
-    """The mixed distributions [N, K] of the new utterances."""
-    first, second, alpha = _parents(items)
-    return mix_distributions(blend.p[first], blend.p[second], alpha)
-
-
-def _parents(items: Sequence[NewUtterance]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    first, second = (np.array([getattr(item, side) for item in items], dtype=int) for side in ("first", "second"))
-    return first, second, np.array([item.alpha for item in items])
-
-
-def _named_shares(labels: LabelSet, mass: np.ndarray) -> dict[str, float]:
-    return dict(zip(labels, (mass / mass.sum()).tolist(), strict=True))
-
-
-def _counts(fusion: Fusion) -> dict[str, int]:
-    evidence, source = fusion.evidence, fusion.blend.source
-    sources = {str(s) for s in source[fusion.defined]}
-    return {
-        "utterances": len(evidence.ids),
-        "train": int(evidence.train.sum()),
-        "seen_votes": round(float(evidence.seen.sum())),
-        "defined": int(fusion.defined.sum()),
-        **{f"from {name}": int((source == name).sum()) for name in sorted(sources)},
-        "new": len(fusion.items),
-    }
-
-
-def _described_source(source: Source, place: int, evidence: Evidence) -> dict[str, Any]:
-    """Name and content of a proxy as it was used: the hash of its distributions and votes, lined up with the corpus."""
-    used = evidence.runs[place]
-    content = hashlib.sha256("\x00".join(evidence.ids).encode())
-    for array in (used.p, used.drawn):
-        content.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
-    return {
-        "name": used.name,
-        "kind": "run" if isinstance(source, Run) else "people",
-        "path": str(source.path.resolve()),
-        "fingerprint": f"sha256:{content.hexdigest()}",
-    }
-
-
-def _software(*, augment: bool) -> dict[str, str]:
-    found = {}
-    for name in (*SOFTWARE, "librosa", "soundfile") if augment else SOFTWARE:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
 
 REPORT_FILE = "report.html"
 
@@ -240,7 +85,7 @@ def _write_sounds(fusion: Fusion, partial: Path, progress: Progress | None) -> l
     plan = fusion.plan
     if plan is None:
         return []
-    report = paper.counter(progress, plan.described + len(plan.items), start=plan.described)
+    report = counter(progress, plan.described + len(plan.items), start=plan.described)
     longest = fusion.options.max_seconds
     return write_sounds(fusion.corpus, plan.items, partial, max_seconds=longest, report=report)
 

@@ -9,7 +9,8 @@ from fixtures.simulated import simulated_corpus, simulated_run
 from fixtures.tones import VOTES_OF, tone_corpus
 from serann.annotator.fusion import fuse
 from serann.annotator.fusion.dime import paper
-from serann.annotator.fusion.dime.paper import audio_features, load_librosa, standardise, text_features
+from serann.annotator.fusion.dime.paper import audio_features, standardise, text_features
+from serann.annotator.fusion.dime.plan import NewUtterance, load_librosa, mix_distributions, mix_sounds
 from serann.annotator.fusion.dime.sounds import new_sound
 from serann.annotator.run.run import open_run
 from serann.data.audio import utterance_audio
@@ -57,16 +58,16 @@ def test_the_query_is_one_of_its_own_three_neighbours():
 
 
 def test_mixtures_by_hand():
-    mixed = paper.mix_sounds(np.array([0.2, 0.4, 0.6]), np.array([0.6, 0.0]), 0.25)
+    mixed = mix_sounds(np.array([0.2, 0.4, 0.6]), np.array([0.6, 0.0]), 0.25)
     np.testing.assert_allclose(mixed, [0.3, 0.3], atol=1e-12)  # .2 + .25 * .4, .4 - .25 * .4, cut to two samples
     pair = {4: np.array([0.1, -0.2, 0.3]), 7: np.array([0.5, 0.2])}
-    item = paper.NewUtterance("n", 0, 4, 7, 0.75, 0)
+    item = NewUtterance("n", 0, 4, 7, 0.75, 0)
     np.testing.assert_allclose(
         new_sound(item, pair.__getitem__), [0.4, 0.1], atol=1e-6
     )  # .1 + .75 * .4, -.2 + .75 * .4
-    loud = paper.mix_sounds(np.array([2.0, -1.0]), np.array([2.0, -1.0]), 0.5)
+    loud = mix_sounds(np.array([2.0, -1.0]), np.array([2.0, -1.0]), 0.5)
     np.testing.assert_allclose(loud, [0.999, -0.4995])
-    p = paper.mix_distributions(np.array([[0.8, 0.2]]), np.array([[0.4, 0.6]]), np.array([0.25]))
+    p = mix_distributions(np.array([[0.8, 0.2]]), np.array([[0.4, 0.6]]), np.array([0.25]))
     np.testing.assert_allclose(p, [[0.7, 0.3]], atol=1e-12)
 
 

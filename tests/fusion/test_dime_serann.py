@@ -13,9 +13,8 @@ from scipy.signal import periodogram
 from serann.annotator.fusion import fuse
 from serann.annotator.fusion.dime import balance
 from serann.annotator.fusion.dime.balance import CEILING, MOST, SPREAD, expected_takes, target_masses, whole_takes
-from serann.annotator.fusion.dime.paper import NewUtterance
+from serann.annotator.fusion.dime.plan import NewUtterance, Perturbation
 from serann.annotator.fusion.dime.sounds import (
-    Perturbation,
     draw_perturbation,
     in_room,
     perturb,

@@ -7,7 +7,8 @@ import pytest
 from fixtures.simulated_fusion import simulated_evidence, with_proxy
 from scipy.special import gammaln, psi
 from serann.annotator.fusion import STRATEGIES
-from serann.annotator.fusion.cross_fit import FittedPrior, Proxies, fit_prior
+from serann.annotator.fusion.cross_fit import FittedPrior, fit_prior
+from serann.annotator.fusion.evidence import Proxies
 from serann.data.scores.proper_scores import sq_unbiased
 from serann.data.vote_models.dirichlet_mixture import Answers, fit_latent_mixture
 from serann.data.vote_models.dirichlet_multinomial import CountTerms

@@ -35,7 +35,7 @@ from scipy.optimize import minimize
 from ....data.corpus import Corpus
 from ....data.errors import AudioError, CorpusError, OptionError
 from ....data.seeds import rng_from, seed_from
-from .paper import NewUtterance, Plan, Progress, load_librosa, parent_sound, turn_seconds
+from .plan import NewUtterance, Plan, Progress, load_librosa, parent_sound, turn_seconds
 from .sounds import draw_perturbation
 
 FORMULA = (

@@ -26,18 +26,15 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from ....data.audio import ROUNDING, sound_seconds, utterance_audio
 from ....data.corpus import Corpus
 from ....data.errors import AudioError, CorpusError, OptionError
 from ....data.labels import LabelSet
 from ....data.seeds import seed_from
-from .sounds import Perturbation
+from .plan import SAMPLE_RATE, NewUtterance, Plan, Progress, counter, load_librosa, parent_sound
 
 # --------------------
 # The 82 numbers by which DiME-Aug calls two utterances alike: 72 of the sound, 10 of the words.
@@ -47,22 +44,10 @@ from .sounds import Perturbation
 # characters, words, '!', '?', '.', ',', share of vowels, share of consonants, mean word length, share of upper-case
 # letters. Source: Zhang et al., ICASSP 2026 (arXiv 2601.14620), released code.
 
-SAMPLE_RATE = 16_000
 SHORTEST = 8_000
 AUDIO_FEATURES = 72
 TEXT_FEATURES = 10
 VOWELS = frozenset("aeiouAEIOU")
-
-
-def load_librosa(what: str = "its audio features") -> ModuleType:
-    """Import librosa, or say how to install it and that dime-aug needs it for `what`."""
-    try:
-        import librosa
-    except ImportError as error:
-        raise OptionError(
-            f"dime-aug needs librosa for {what}, and it is not installed; run: pip install 'serann[augment]'"
-        ) from error
-    return librosa
 
 
 def audio_features(samples: np.ndarray, librosa: ModuleType) -> np.ndarray:
@@ -127,44 +112,7 @@ def standardise(features: np.ndarray) -> np.ndarray:
     return (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
 
 
-FORMULA = (
-    "x = x_i + alpha (x_j - x_i); P = P_i + alpha (P_j - P_i), renormalised; t = t_i if alpha < 0.5 else t_j; "
-    "alpha ~ U(0, 1); i uniform in its class, j among its nearest neighbours; target = floor(rho * largest class)"
-)
 DISTANCES_AT_ONCE = 4_000_000
-Progress = Callable[[int, int], None]
-
-
-class NewUtterance(NamedTuple):
-    """One utterance to make: its id, its label's index, its parents' rows in the corpus, alpha, and its seed.
-
-    A take of a single parent has it twice, alpha 0, and the `perturbation` that makes it; joined turns have both, and
-    the second's share of the length as alpha.
-    """
-
-    utterance_id: str
-    label: int
-    first: int
-    second: int
-    alpha: float
-    seed: int
-    perturbation: Perturbation | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Which utterances to make; sizes of the classes by dominant label [K]; parents that failed; what to tell.
-
-    `described`: sounds read while planning. `formula`: how they are made. `details`: what the report adds.
-    """
-
-    items: tuple[NewUtterance, ...]
-    sizes: np.ndarray
-    failures: tuple[dict[str, str], ...]
-    warnings: tuple[str, ...]
-    described: int = 0
-    formula: str = FORMULA
-    details: dict[str, Any] = field(default_factory=dict)
 
 
 def check_options(*, rho: float, neighbours: int, true_neighbours: bool) -> None:
@@ -255,27 +203,6 @@ def describe(
     return features, failures
 
 
-def parent_sound(corpus: Corpus, i: int, *, max_seconds: float) -> np.ndarray:
-    """The sound [T] of utterance i, 16 kHz; AudioError where it cannot be read or lasts more than `max_seconds`."""
-    start, end = (corpus.utterances[name][i].as_py() for name in ("start", "end"))
-    whole = start is None and end is None and corpus.utterances["audio"][i].is_valid
-    seconds = (sound_seconds(corpus.audio_path(i)) or 0.0) if whole else float((end or 0.0) - (start or 0.0))
-    if seconds > max_seconds + ROUNDING:
-        raise AudioError(
-            f"{corpus.audio_path(i)} lasts {seconds:.1f} s, and a parent at most {max_seconds:g} s; where training "
-            "hears more, say so (--max-seconds)"
-        )
-    return utterance_audio(corpus, i, max_seconds=max_seconds)
-
-
-def turn_seconds(corpus: Corpus, i: int, *, longest: float = 30.0) -> float:
-    """How long utterance i is, by its times, its stated duration or its file; `longest` where nothing tells."""
-    start, end, duration = (corpus.utterances[name][i].as_py() for name in ("start", "end", "duration"))
-    if start is not None and end is not None:
-        return float(end - start)
-    return float(duration or sound_seconds(corpus.audio_path(i)) or longest)
-
-
 def draw(
     labels: LabelSet,
     label: int,
@@ -321,37 +248,6 @@ def nearest(
         order = np.argsort(distances, axis=1, kind="stable")[:, :k]
         near |= {query: row[row != query] for query, row in zip(chunk, order, strict=True)}
     return near
-
-
-def mix_sounds(first: np.ndarray, second: np.ndarray, alpha: float) -> np.ndarray:
-    """x_i + alpha (x_j - x_i) at the shorter length; scaled down only where it would clip.
-
-    >>> mix_sounds(np.array([1.0, 0.0]), np.array([0.0, 0.5, 9.0]), 0.5)
-    array([0.5 , 0.25])
-    """
-    length = min(len(first), len(second))
-    mixed = first[:length] + alpha * (second[:length] - first[:length])
-    peak = np.abs(mixed).max(initial=0.0)
-    return mixed * (0.999 / peak) if peak > 0.999 else mixed
-
-
-def mix_distributions(first: np.ndarray, second: np.ndarray, alpha: np.ndarray | float) -> np.ndarray:
-    """P_i + alpha (P_j - P_i), renormalised; rows [..., K]."""
-    mixed = first + np.asarray(alpha)[..., None] * (second - first)
-    return mixed / mixed.sum(axis=-1, keepdims=True)
-
-
-def counter(progress: Progress | None, total: int, *, start: int = 0) -> Callable[[], None]:
-    """A function that counts one more done each time it is called, from `start`, and tells `progress`."""
-    done = start
-
-    def report() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, total)
-
-    return report
 
 
 def _too_few(labels: LabelSet, label: int, size: int, readable: int, needed: int) -> str:

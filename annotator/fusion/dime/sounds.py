@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -28,7 +27,7 @@ import pyarrow as pa
 from ....data.audio import SAMPLE_RATE, utterance_audio
 from ....data.corpus import Corpus, absolute_audio
 from ....data.files import hash_file
-from .paper import NewUtterance, load_librosa, mix_sounds
+from .plan import PARAMETERS, NewUtterance, Perturbation, load_librosa, mix_sounds
 
 SEMITONES = (-1.0, 1.0)
 TEMPOS = (0.95, 1.05)
@@ -43,25 +42,6 @@ WINDOW, HOP = 1024, 256
 # After the impulse the first reflections take this many seconds.
 FIRST_REFLECTION = 0.0025
 LOUDEST = 0.999
-
-
-@dataclass(frozen=True, slots=True)
-class Perturbation:
-    """What is done to a sound; None where it is not done."""
-
-    pitch_semitones: float
-    tempo: float
-    gain_db: float
-    snr_db: float | None = None
-    room_rt60: float | None = None
-    room_direct_db: float | None = None
-
-    def columns(self) -> dict[str, float | None]:
-        """The parameters by name, as an utterance's row keeps them."""
-        return asdict(self)
-
-
-PARAMETERS = tuple(field.name for field in fields(Perturbation))
 
 
 def draw_perturbation(rng: np.random.Generator) -> Perturbation:
