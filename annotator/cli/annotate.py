@@ -74,7 +74,7 @@ def annotate(
 
     Example: serann annotate demo --model demo -o run
     """
-    from .stopping import stopped_in_a_sentence
+    from .console import stopped_in_a_sentence
 
     asked: dict[str, Any] = {
         "panel": panel,

@@ -46,11 +46,9 @@ def compare(
     from ...data.errors import OptionError
     from ...trainer import compare as run_comparison
     from ..report.comparison_page import render
-    from .arguments import open_last
-    from .console import note, print_json, progress
+    from .console import NOTHING_WRITTEN, note, open_last, print_json, progress, stopped_in_a_sentence
     from .evaluation_tables import show_comparison
     from .score_page import check_page, write_page
-    from .stopping import NOTHING_WRITTEN, stopped_in_a_sentence
 
     if len(systems) < 3:
         raise OptionError(

@@ -2,12 +2,20 @@
 
 import json
 import math
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
+
+from ...data.corpus import Corpus, open_corpus
+from ...data.errors import CorpusError
+from ...data.files import kind_of
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -99,3 +107,56 @@ def plain_signs(words: str) -> str:
     for sign, plain in (("−", "-"), ("–", "-"), ("∞", "inf"), ("…", "...")):
         words = words.replace(sign, plain)
     return words
+
+
+# --------------------
+# What was given where something else belongs: found out by what lies there, and said with the order that holds.
+
+# Kinds of directories that answer, as `evaluate` and `compare` want them first.
+ANSWERING = {"model": "a trained model", "prediction": "a prediction"}
+
+
+def open_last(path: str, *, command: str) -> Corpus:
+    """Open the corpus that a command takes last; CorpusError with the command's order where a model lies there."""
+    found = ANSWERING.get(kind_of(Path(path)) or "")
+    if found is not None:
+        raise CorpusError(f"{path} is {found}, and the corpus comes last: serann {command}")
+    return open_corpus(path)
+
+
+# --------------------
+# Ctrl-C and SIGTERM end a long command alike, and one sentence says what is kept and how to go on.
+
+KEPT = "what is finished is kept, and the same command goes on"
+NOTHING_WRITTEN = "nothing was written; run it again"
+
+
+@contextmanager
+def stopped_in_a_sentence(outcome: str = KEPT) -> Iterator[None]:
+    """End the block at once where either signal arrives; the exit code is the shell's, 130 (Ctrl-C) or 143 (SIGTERM).
+
+    `outcome` says what is there now. The sentence holds what the `KeyboardInterrupt` has been told on its way: how much
+    remains. Signals reach the main thread alone, and only there may they be handled.
+    """
+    arrived = signal.SIGINT
+
+    def stop(number: int, _: Any) -> None:
+        nonlocal arrived
+        arrived = signal.Signals(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        pass
+
+        told = f": {interrupt}" if str(interrupt) else ""
+        note(f"stopped{told}; {outcome}")
+        raise typer.Exit(128 + arrived) from None
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

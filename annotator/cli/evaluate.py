@@ -55,10 +55,8 @@ def evaluate(
     from ...trainer.scoring.noise import asked_noise
     from ..report.evaluation_page import render
     from . import evaluation_tables
-    from .arguments import open_last
-    from .console import note, print_json, progress
+    from .console import NOTHING_WRITTEN, note, open_last, print_json, progress, stopped_in_a_sentence
     from .score_page import check_page, write_page
-    from .stopping import NOTHING_WRITTEN, stopped_in_a_sentence
 
     snrs, kinds = asked_noise(snr, noise)
     if output is not None:

@@ -34,8 +34,7 @@ def predict(
     from ...data.corpus import corpus_directory, open_corpus
     from ...data.errors import CorpusError
     from ...trainer import predict as run_prediction
-    from .console import note, print_json, progress
-    from .stopping import NOTHING_WRITTEN, stopped_in_a_sentence
+    from .console import NOTHING_WRITTEN, note, print_json, progress, stopped_in_a_sentence
 
     single = len(source) == 1 and (source[0] == "demo" or corpus_directory(source[0]).is_dir())
     if len(source) == 1 and not corpus_directory(source[0]).exists():

@@ -160,8 +160,7 @@ def _list_recipes(as_json: bool) -> None:
 
 def _plan(fused: Path, asked: dict[str, Any], as_json: bool) -> None:
     from ...trainer.plan import plan
-    from .console import print_json, print_table, progress
-    from .stopping import NOTHING_WRITTEN, stopped_in_a_sentence
+    from .console import NOTHING_WRITTEN, print_json, print_table, progress, stopped_in_a_sentence
 
     with stopped_in_a_sentence(NOTHING_WRITTEN), progress("plan") as step:
         found = plan(fused, progress=step, **{name: value for name, value in asked.items() if name != "workers"})

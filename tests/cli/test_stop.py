@@ -9,7 +9,7 @@ import threading
 
 import pytest
 from fixtures.scripted_runs import corpus_of, tables_of
-from serann.annotator.cli.stopping import stopped_in_a_sentence
+from serann.annotator.cli.console import stopped_in_a_sentence
 
 UTTERANCES = 24
 
