@@ -5,7 +5,7 @@ import json
 import pytest
 import typer
 from fixtures.simulated import simulated_corpus
-from serann.annotator.cli.corpus_checks import check, info, split
+from serann.annotator.cli.corpus import check, info, split
 from serann.data.corpus import absolute_audio, open_corpus, write_corpus
 from serann.data.labels import LABEL_SETS
 from serann.data.splits import leaks
