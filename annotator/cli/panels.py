@@ -105,3 +105,116 @@ def _print_texts(panel: "Panel", rows: list[dict[str, Any]], examples: list[dict
     for rater in dict.fromkeys(row["rater"] for row in rows):
         text = next(row["text"] for row in rows if row["rater"] == rater)
         print(f"\n{rater}:\n  [audio]\n{indent(text, '  ')}")
+
+
+# --------------------
+# `serann prompts`: the questions that listeners are asked.
+
+
+def prompts(
+    name: Annotated[
+        str | None, typer.Argument(help="A question by name, or a .toml file; all are listed without.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """List the questions, or show one: its system prompt, templates and focuses.
+
+    A question on attributes (valence, arousal, dominance) shows what it asks
+    about each.
+
+    Example: serann prompts emotion
+    """
+    from ...prompts.loader import list_attributes, list_questions, load_attributes, load_question
+    from .console import note, print_json, print_table
+
+    if name is None:
+        rows = [
+            {
+                "question": question.name,
+                "language": question.language,
+                "forms": list(question.forms),
+                "about": question.about,
+            }
+            for question in map(load_question, list_questions())
+        ]
+        rows += [
+            {"question": question.name, "language": question.language, "forms": [], "about": question.about}
+            for question in map(load_attributes, list_attributes())
+        ]
+        if as_json:
+            print_json(rows)
+        else:
+            shown = [[r["question"], r["language"], ", ".join(r["forms"]), r["about"]] for r in rows]
+            print_table("Questions", ["question", "language", "forms", "about"], shown)
+        return
+    if name in list_attributes():
+        attributes = load_attributes(name)
+        if as_json:
+            print_json(attributes.model_dump())
+            return
+        note(f"{attributes.name} ({attributes.language}): {attributes.about}\ntemplate: {attributes.template}")
+        print_table(
+            "Dimensions", ["dimension", "question"], [[key, text] for key, text in attributes.dimensions.items()]
+        )
+        return
+    question = load_question(name)
+    if as_json:
+        print_json(question.model_dump())
+        return
+    note(f"{question.name} ({question.language}): {question.about}")
+    print_table(
+        "System prompt and templates",
+        ["part", "text"],
+        [["system", question.system], *([f"form {form}", text] for form, text in question.forms.items())],
+    )
+    if question.words:
+        print_table("\nWords", ["label", "word"], [[label, word] for label, word in question.words.items()])
+    print_table("\nFocuses", ["focus", "text"], [[key, focus.text] for key, focus in question.focuses.items()])
+
+
+# --------------------
+# `serann models`: which models can annotate.
+
+
+def models(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
+    """List the model families and the models that have a short name.
+
+    Any checkpoint of a listed family works, by its folder or hub id. What a
+    model's makers state of the corpora it has met comes with its source;
+    what is not stated is unknown, and may well have been trained on.
+
+    Example: serann models
+    """
+    from pathlib import Path
+
+    from ..models.exposure import CORPORA, UNKNOWN
+    from ..models.families import FAMILIES, KNOWN_MODELS
+    from .console import note, print_json, print_table
+
+    known = [
+        {
+            "name": name,
+            "family": FAMILIES[model.family].name,
+            "location": "embedded" if Path(model.location).is_dir() else model.location,
+            "about": model.about,
+            "exposure": {
+                corpus: (model.exposure[corpus]._asdict() if corpus in model.exposure else {"status": UNKNOWN})
+                for corpus in CORPORA
+            },
+        }
+        for name, model in KNOWN_MODELS.items()
+    ]
+    families = [
+        {"family": family.name, "class": family.model_class, "about": family.about} for family in FAMILIES.values()
+    ]
+    if as_json:
+        print_json({"models": known, "families": families})
+        return
+    head = [name for name in known[0] if name != "exposure"]
+    print_table("Models by name", head, [[row[name] for name in head] for row in known])
+    statuses = [[corpus, *(row["exposure"][corpus]["status"] for row in known)] for corpus in CORPORA]
+    print_table("\nWhat is stated of corpora they have met", ["corpus", *(row["name"] for row in known)], statuses)
+    for row in known:
+        for source in dict.fromkeys(e["source"] for e in row["exposure"].values() if "source" in e):
+            note(f"{row['name']}: {source}")
+    print_table("\nFamilies", list(families[0]), [list(row.values()) for row in families])
