@@ -7,7 +7,7 @@ import pytest
 from fixtures.simulated import simulated_corpus
 from fixtures.small_encoders import make_encoder_checkpoint
 from serann.annotator.cli import app
-from serann.annotator.cli.train_options import chosen
+from serann.annotator.cli.train import chosen
 from serann.annotator.fusion import fuse
 from serann.data.corpus import open_corpus
 from serann.data.errors import OptionError
