@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from fixtures.scripted_runs import break_reading, corpus_of, run_scripted, scripted
+from serann.annotator.cli import annotate as module
 from serann.annotator.cli import app
-from serann.annotator.cli import summary as module
 from serann.annotator.engines.base import ENGINES
 from serann.annotator.engines.scripted import loudness_and_text
 from serann.annotator.panel.attributes import RATING_SCORES
