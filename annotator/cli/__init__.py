@@ -5,6 +5,7 @@ table.
 import os
 import signal
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated
@@ -27,44 +28,37 @@ app.add_typer(corpus_app, name="corpus")
 benchmark_app = typer.Typer(help="Measure how fast exact scoring is, and which fusion helps.", no_args_is_help=True)
 app.add_typer(benchmark_app, name="benchmark")
 
-# Name of the command, and the function of the file of that name (a hyphen is an underscore there); the files import
-# little until a command runs.
-COMMANDS = (
-    "demo",
-    "annotate",
-    "audit",
-    "alt-test",
-    "fuse",
-    "train",
-    "predict",
-    "evaluate",
-    "compare",
-    "models",
-    "prompts",
-    "panels",
-)
-# Name of the command, the file and the function.
-CORPUS_COMMANDS = {
-    "import": ("corpus_import", "import_"),
-    "readers": ("corpus_import", "readers"),
-    "info": ("corpus_checks", "info"),
-    "check": ("corpus_checks", "check"),
-    "split": ("corpus_checks", "split"),
-    "holdout": ("corpus", "holdout"),
-    "distributions": ("corpus_out", "distributions"),
-    "export": ("corpus_out", "export"),
+# Name of the command, and its file; its function is of the command's name (a hyphen is an underscore, `import` has one
+# at its end). The files import little until a command runs.
+COMMANDS = {
+    "demo": "demo",
+    "annotate": "annotate",
+    "audit": "audit",
+    "alt-test": "alt_test",
+    "fuse": "fuse",
+    "train": "train",
+    "predict": "predict",
+    "evaluate": "evaluate",
+    "compare": "evaluate",
+    "models": "panels",
+    "prompts": "panels",
+    "panels": "panels",
 }
+CORPUS_COMMANDS = ("import", "readers", "info", "check", "split", "holdout", "distributions", "export")
 BENCHMARK_COMMANDS = ("annotate", "fusion")
 
 
 def _register() -> None:
-    for name in COMMANDS:
-        function = name.replace("-", "_")
-        app.command(name)(getattr(import_module(f".{function}", __name__), function))
-    for name, (file, function) in CORPUS_COMMANDS.items():
-        corpus_app.command(name)(getattr(import_module(f".{file}", __name__), function))
+    for name, file in COMMANDS.items():
+        app.command(name)(_function(file, name.replace("-", "_")))
+    for name in CORPUS_COMMANDS:
+        corpus_app.command(name)(_function("corpus", f"{name}_" if name == "import" else name))
     for name in BENCHMARK_COMMANDS:
-        benchmark_app.command(name)(getattr(import_module(".benchmark", __name__), name))
+        benchmark_app.command(name)(_function("benchmark", name))
+
+
+def _function(file: str, name: str) -> Callable[..., None]:
+    return getattr(import_module(f".{file}", __name__), name)
 
 
 def _print_version(wanted: bool) -> None:
