@@ -11,7 +11,6 @@ from ...data.corpus import Corpus, corpus_fingerprint
 from ...data.errors import OptionError, RunError
 from ...data.scores.proper_scores import unbiased_ambiguity
 from ...data.votes import count_votes
-from ..report.audit_words import answer_in_words
 from ..run.run import Run
 from . import panel_tables, side_by_side, variants
 from .alt_test import EPSILON, check_epsilon
@@ -187,6 +186,8 @@ def _assemble(
             constant=fit.constant,
         ),
     )
+    from ..report.audit_words import answer_in_words
+
     result.answers.extend(answer_in_words(result, panel) for panel in results)
     return result
 

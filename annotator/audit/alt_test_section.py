@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from html import escape
 from typing import NamedTuple
 
 import numpy as np
@@ -22,8 +21,6 @@ from ...data.splits import speaker_groups
 from ...data.tables import distribution_array
 from ...data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial, posterior_mean
 from ...data.votes import count_votes
-from ..report.audit_words import figure
-from ..report.html import table
 from ..run.run import Run, panel_distribution
 from .alt_scorers import HumanVotes, listed_votes
 from .alt_statistics import ADVISED
@@ -186,31 +183,3 @@ def _by_listener(run: Run, ids: Sequence[str]) -> Iterator[tuple[str, np.ndarray
         found = np.full((len(ids), p.shape[1]), np.nan)
         found[rows[of]] = p[of]
         yield listener, found
-
-
-def to_html(section: AltTestSection) -> str:
-    """The section as HTML: a line a test, and what the test cannot say."""
-    sentences = [f"{note[0].upper()}{note[1:]}." for note in section.notes]
-    if section.reason:
-        return f"<h3>Alternative annotator test</h3><p>Not made: {escape(section.reason)}.</p>"
-    rows = [
-        (
-            test.model,
-            [
-                escape(test.scorer),
-                f"{len(test.tested)} of {len(test.raters)}",
-                figure(test.winning_rate, digits=2),
-                figure(test.winning_rate_clustered, digits=2),
-                figure(test.advantage_probability, digits=2),
-                "yes" if test.passes else "no",
-            ],
-            "",
-        )
-        for test in section.tests
-    ]
-    head = ["", "scorer", "raters tested", "winning rate", "by speaker", "advantage probability", "passes"]
-    caption = f"Alternative annotator test (Calderon et al. 2025), epsilon {section.tests[0].epsilon:g}"
-    return (
-        f"<h3>Alternative annotator test</h3>{table(caption, head, rows)}<p>{escape(' '.join(sentences))} The scorer "
-        "log-score is an extension of serann's, not the paper's.</p>"
-    )

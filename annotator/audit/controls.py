@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 
@@ -27,8 +26,6 @@ from ...data.corpus import Corpus
 from ...data.errors import OptionError, RunError
 from ...data.scores.intervals import Interval
 from ...data.scores.proper_scores import sq_unbiased
-from ..report.audit_words import count, figure, worth_figure
-from ..report.html import cell, table
 from ..run.run import Run
 from . import baselines
 from .calibration import calibrations
@@ -39,9 +36,6 @@ from .reference import build_reference
 from .scorer import Scorer
 
 SCORE = "log_score"
-LEXICAL = "transcript-only"
-# What is left of an utterance without its voice and its words.
-LEFT = {"silence": "duration alone tells", "noise": "duration and loudness alone tell"}
 # What may differ between a run and its control: what is answered does not depend on the seed, and the transcript alone
 # is asked of those listeners that read it.
 MAY_DIFFER = {"control", "seed", "panel_fingerprint", "attributes", "scale", "attribute_questions"}
@@ -144,7 +138,9 @@ def section(curve: HumanCurve, main: Panel, controls: Sequence[Panel], *, consta
         share, reason = _share(curve, worth, own, whole, placed)
         rows.append(ControlRow(panel.name, panel.about["control"], own, gap(panel), share, worth.at_least, reason))
     found = Controls(main.name, len(scorer.reference.ids), worth, gap(main), rows, "")
-    return Controls(found.run, found.utterances, worth, found.gap, rows, in_words(found))
+    from ..report.audit_words import controls_in_words
+
+    return Controls(found.run, found.utterances, worth, found.gap, rows, controls_in_words(found))
 
 
 def _share(curve: HumanCurve, main: Worth, own: Worth, whole: Placed, placed: Placed) -> tuple[Interval, str | None]:
@@ -168,43 +164,3 @@ def _share(curve: HumanCurve, main: Worth, own: Worth, whole: Placed, placed: Pl
     assert again is not None  # the run is told from worth nothing, so it has an interval
     low, high = again.band(ratio(again.means)[:, None], value, curve.scorer.level)
     return Interval(float(value[0]), float(low[0]), float(high[0]), again.method, main.groups, own.utterances), None
-
-
-def in_words(found: Controls) -> str:
-    """Whether the run listens, as far as its controls tell."""
-    words = [f"Hearing the utterances, {found.run} is worth {worth_figure(found.worth)} human votes."]
-    for row in found.rows:
-        if row.control == LEXICAL:
-            words.append(
-                f"From the transcript alone, over silence as long, it is worth {worth_figure(row.worth)}; the lexical "
-                f"share is {_share_in_words(row)}."
-            )
-        elif row.control in LEFT:
-            words.append(f"From {row.control} it is worth {worth_figure(row.worth)}, which {LEFT[row.control]}.")
-        else:
-            words.append(
-                f"With the words in another's voice it is worth {worth_figure(row.worth)}; "
-                f"{_share_in_words(row)} survives."
-            )
-    return " ".join(words)
-
-
-def _share_in_words(row: ControlRow) -> str:
-    if row.reason:
-        return f"undefined ({row.reason})"
-    percent = [100 * x for x in (row.share.value, row.share.low, row.share.high)]
-    return f"{'at most ' if row.at_most else ''}{figure(*percent, digits=0)} %"
-
-
-def to_html(section: Controls) -> str:
-    """The section as HTML: the answer, and the run beside its controls."""
-    head = ["what was heard", "human votes' worth", "gap closed, %", "share of the run's worth, %"]
-    rows = [("the utterances", [worth_figure(section.worth), cell(section.gap, 0), "100"], "own")]
-    for row in section.rows:
-        share = escape(row.reason) if row.reason else _share_in_words(row)
-        rows.append((row.control, [worth_figure(row.worth), cell(row.gap, 0), share], ""))
-    caption = (
-        f"{escape(section.run)} and its controls on the same {count(section.utterances, 'utterance')}: worth by log "
-        "score, calibrated; the gap uncalibrated. Intervals by speaker."
-    )
-    return f"<h3>Is it listening? {escape(section.run)}</h3><p>{escape(section.answer)}</p>{table(caption, head, rows)}"

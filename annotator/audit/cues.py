@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from html import escape
 from itertools import combinations
 
 import numpy as np
@@ -22,8 +21,6 @@ import numpy as np
 from ...data.corpus import Corpus
 from ...data.scores.folds import group_codes
 from ...data.scores.intervals import Interval, by_group, jackknife_of
-from ..report.audit_words import count, figure
-from ..report.html import cell, table
 from ..run.run import Run
 from .by_speaker import holm
 from .design import CUES, answers, design
@@ -34,8 +31,6 @@ CORRECTION = "Holm"
 ROUNDING = 1e-6
 # What is said of a prompt that states no cue.
 NOTHING = "nothing"
-# Pairs of levels that a report shows.
-MOST_PAIRS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +80,9 @@ def section(run: Run, corpus: Corpus, *, level: float = 0.95, seed: int = 0) -> 
     pairs = _corrected(pairs)
     tested = sum(not np.isnan(shift.p) for pair in pairs for shift in pair.shifts)
     found = Cues(run.path.name, pairs, tested, CORRECTION, "")
-    return replace(found, answer=in_words(found, level))
+    from ..report.audit_words import cues_in_words
+
+    return replace(found, answer=cues_in_words(found, level))
 
 
 def _levels(p: np.ndarray, there: np.ndarray, cue: Factor, others: list[Factor]) -> np.ndarray:
@@ -131,64 +128,3 @@ def _mean(totals: np.ndarray) -> np.ndarray:
 def _corrected(pairs: list[CuePair]) -> list[CuePair]:
     adjusted = iter(holm(np.array([shift.p for pair in pairs for shift in pair.shifts])).tolist())
     return [replace(pair, shifts=[replace(s, p_adjusted=next(adjusted)) for s in pair.shifts]) for pair in pairs]
-
-
-def _largest(pair: CuePair) -> LabelShift:
-    return max(pair.shifts, key=lambda shift: abs(shift.difference.value))
-
-
-def in_words(found: Cues, level: float) -> str:
-    """Whether the stated cues move answers, the largest shift first."""
-    if not found.pairs:
-        return "The prompts state cues of gender or accent, but no utterance has answers at each of their levels."
-    if not found.tested:
-        return "Whether the cues move answers cannot be tested: the speakers are fewer than two."
-    told = [(p, s) for p in found.pairs for s in p.shifts if s.p_adjusted < 1 - level]
-    family = (
-        f"of {count(found.tested, 'tested shift')} of a label's probability, {found.correction}, {100 * level:.0f} %"
-    )
-    if not told:
-        return f"No gender or accent that the prompt states is told to move answers to the same sound ({family})."
-    between = [(p, s) for p, s in told if not p.part.endswith(NOTHING)]
-    against = [(p, s) for p, s in told if p.part.endswith(NOTHING)]
-    return (
-        f"Between two genders or accents that the prompt states, {_most(between)}; between one stated and none, "
-        f"{_most(against)}, which any further sentence in the prompt might do ({family})."
-    )
-
-
-def _most(told: list[tuple[CuePair, LabelShift]]) -> str:
-    """How many shifts are told from 0, the largest two by name."""
-    if not told:
-        return "no answer to the same sound is told to move"
-    told = sorted(told, key=lambda pair_shift: -abs(pair_shift[1].difference.value))
-    parts = ", ".join(f"{shift.label} {_signed(shift.difference)} points for {pair.part}" for pair, shift in told[:2])
-    return f"{count(len(told), 'shift')} to the same sound {'is' if len(told) == 1 else 'are'} told from 0 ({parts})"
-
-
-def _signed(interval: Interval) -> str:
-    value, low, high = (100 * x for x in interval[:3])
-    return f"{'+' if value > 0 else ''}{figure(value, low, high, digits=1)}"
-
-
-def to_html(section: Cues | None) -> str:
-    """The section as HTML; nothing without cues."""
-    if section is None:
-        return ""
-    rows = []
-    for pair in sorted(section.pairs, key=lambda pair: -pair.moved.value)[:MOST_PAIRS]:
-        most = _largest(pair)
-        moved = pair.moved._replace(**{name: 100 * getattr(pair.moved, name) for name in ("value", "low", "high")})
-        told = "–" if np.isnan(most.p_adjusted) else "&lt; .001" if most.p_adjusted < 0.001 else figure(most.p_adjusted)
-        rows.append(
-            (f"{pair.factor}: {pair.part}", [cell(moved, 1), escape(most.label), _signed(most.difference), told], "")
-        )
-    caption = (
-        "The prompt states a cue; the sound is the same. Moved: mean total variation of the answers. Largest shift: "
-        f"the label whose mean probability moves most, tested by speaker, p corrected by {section.correction} over "
-        f"all {count(section.tested, 'shift')}. Against nothing, the prompt has a sentence more, which may move "
-        "answers whatever it says."
-    )
-    head = ["cue", "moved, points", "label", "largest shift, points", f"p, {section.correction}"]
-    body = table(caption, head, rows) if rows else ""
-    return f"<h3>Identity cues in the prompt: {escape(section.run)}</h3><p>{escape(section.answer)}</p>{body}"

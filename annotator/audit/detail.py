@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 
 from ...data.corpus import Corpus
-from ..report.sounds import player, without_sounds
 from ..run.run import Run
-from . import alt_test_section, failures, panel_agreement, saturation
+from . import failures, panel_agreement, saturation
 from .alt_test import EPSILON
 from .alt_test_section import AltTestSection, alt_test_of
 from .failures import Failures
@@ -20,9 +18,6 @@ from .panels import Panel
 from .result import CurvePoint
 from .saturation import Saturation
 from .scorer import Scorer
-
-# Players a panel: each may hold 100 kB.
-SOUNDS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +54,4 @@ def detail(
         alt_test=alt_test_of(corpus, source, epsilon=epsilon),
         saturation=saturation.section(scorer, panel, curve=curve),
         failures=failures.section(scorer, panel, corpus, constant=constant, thirds=thirds, calibrated=calibrated),
-    )
-
-
-def to_html(details: Sequence[Detail], corpus: Corpus) -> str:
-    """A section a panel, with the sounds of its few most surprising utterances."""
-    row = {name: i for i, name in enumerate(corpus.ids)}
-    heard = {found.panel: {s.utterance_id for s in found.failures.surprises[:SOUNDS]} for found in details}
-    return "".join(_page(found, lambda name, of=found.panel: _sound(corpus, row, name, heard[of])) for found in details)
-
-
-def _sound(corpus: Corpus, row: dict[str, int], name: str, heard: set[str]) -> str:
-    return player(corpus, row[name]) if name in heard and not without_sounds(corpus) else ""
-
-
-def _page(found: Detail, sound: Callable[[str], str]) -> str:
-    return (
-        f"<section><h2>{escape(found.panel)}: agreement, saturation, failures</h2>"
-        f"{panel_agreement.to_html(found.agreement)}{alt_test_section.to_html(found.alt_test)}"
-        f"{saturation.to_html(found.saturation)}{failures.to_html(found.failures, player=sound)}</section>\n"
     )

@@ -24,7 +24,7 @@ import numpy as np
 from ...data.corpus import Corpus
 from ...data.scores.intervals import Interval, Replicates, replicates
 from . import baselines
-from .calibration import CALIBRATIONS, Calibrated, chosen
+from .calibration import Calibrated, chosen
 from .crossing import crossing, undefined
 from .reference import Reference
 from .refits import Refits
@@ -225,8 +225,3 @@ def _chosen(
 
 def _full_name(score: str, scorer: Scorer) -> str:
     return f"{score}@{scorer.reference.m}" if score == "jsd_bits" else score
-
-
-def in_words(calibration: dict[str, int]) -> str:
-    """The calibrations used, in words."""
-    return "; ".join(f"{name} ({CALIBRATIONS[name]})" for name in calibration)

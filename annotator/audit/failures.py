@@ -10,9 +10,8 @@ by Holm; single speakers are another, tested utterance by utterance (Welch's t, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from html import escape
 
 import numpy as np
 from scipy import stats
@@ -22,15 +21,12 @@ from ...data.scores.intervals import Interval, jackknife_of
 from ...data.scores.metrics import plurality
 from ...data.scores.proper_scores import sq_unbiased
 from ...data.scores.scoring import THIRDS
-from ..report.audit_words import count, figure
-from ..report.html import cell, table
 from .by_speaker import Speakers, holm, speakers_of
 from .factors import Factor, factors_of, names_of
 from .panels import Panel
 from .scorer import Scorer
 from .speaker_contrasts import against_the_rest
 from .surprises import Surprise, surprises
-from .surprises import to_html as surprises_to_html
 
 MOST_SPEAKERS = 20
 CORRECTION = "Holm"
@@ -117,7 +113,9 @@ def section(
         surprises=[] if calibrated is None else surprises(scorer.reference, panel, calibrated, corpus),
         left_out=left_out,
     )
-    return replace(result, answer=answer_in_words(result))
+    from ..report.audit_words import failures_in_words
+
+    return replace(result, answer=failures_in_words(result))
 
 
 def _labels(scorer: Scorer) -> Factor:
@@ -213,61 +211,3 @@ def _speakers(scorer: Scorer, errors: list[np.ndarray], corpus: Corpus) -> list[
             )
         )
     return rows
-
-
-def answer_in_words(found: Failures) -> str:
-    """Where the panel is worse than elsewhere, the largest difference first, and by how much anybody would be."""
-    tested = [row for row in found.parts if not math.isnan(row.p)]
-    if not tested:
-        return "No part of the utterances can be tested against the rest."
-    worse = [row for row in tested if row.p_adjusted < 1 - found.level and row.difference.value > 0]
-    worse.sort(key=lambda row: -row.difference.value)
-    family = f"of {count(len(tested), 'tested part')}, {found.correction}'s correction, {100 * found.level:.0f} %"
-    if not worse:
-        parts = f"In no part is the panel's squared error told to be larger than in the rest ({family})."
-    else:
-        named = "; ".join(
-            f"{row.factor} {row.part} (+{figure(row.difference.value)}, the constant's {_signed(row.constant)})"
-            for row in worse[:6]
-        )
-        parts = f"The panel's squared error is larger than in the rest for {named} ({family})."
-    return (
-        f"{parts} Speakers told from the others: {found.speakers_worse} worse, {found.speakers_better} better, of "
-        f"{count(found.speakers_tested, 'tested one')}."
-    )
-
-
-def _signed(value: float) -> str:
-    return f"{'+' if value > 0 else ''}{figure(value)}"
-
-
-def to_html(section: Failures, *, player: Callable[[str], str] | None = None) -> str:
-    """The section as HTML; `player` gives the HTML of an utterance id's sound, for the surprises."""
-    level = f"{100 * section.level:.0f} %"
-    head = ["part", "utterances", "speakers", "squared error", "less the rest's", "the constant's", "p", "p, Holm"]
-    caption = (
-        "Each part against the other utterances of its factor. Positive differences: worse here. In brackets: "
-        f"{level} intervals and p by the delete-one-speaker jackknife, p corrected over all parts by Holm. The "
-        "constant's difference says how much harder the part is for a prediction that hears nothing."
-    )
-    parts = table(caption, head, [_row(f"{row.factor}: {row.part}", row) for row in section.parts])
-    of_speakers = (
-        f"The speakers of smallest p out of {section.speakers_tested}, each against the others, by utterance (Welch's "
-        f"t): {section.speakers_worse} worse and {section.speakers_better} better after Holm's correction, {level}."
-    )
-    named = table(of_speakers, head, [_row(row.part, row) for row in section.speakers]) if section.speakers else ""
-    left = "; ".join(f"{name}: {why}" for name, why in section.left_out.items())
-    without = f'<p class="note">No parts are made of {escape(left)}.</p>' if left else ""
-    return (
-        f"<h3>Where {escape(section.panel)} fails</h3><p>{escape(section.answer)}</p>{parts}{named}{without}"
-        f"{surprises_to_html(section.surprises, section.labels, player)}"
-    )
-
-
-def _row(name: str, row: PartRow) -> tuple[str, list[str], str]:
-    cells = [str(row.utterances), str(row.speakers), figure(row.error), cell(row.difference), _signed(row.constant)]
-    return name, [*cells, _p(row.p), _p(row.p_adjusted)], ""
-
-
-def _p(value: float) -> str:
-    return "–" if math.isnan(value) else "&lt; .001" if value < 0.001 else figure(value)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
 
 from ...data.corpus import Corpus
 from ..models.families import known_exposure
 from ..run.run import Run
-from . import controls, cues, sensitivity, sensitivity_html
+from . import cues, sensitivity
 from .controls import Controls, audit_controls, check_controls
 from .cues import Cues
 from .sensitivity import Sensitivity
@@ -50,29 +49,4 @@ def listening(
         exposure=[known_exposure(model, corpus.name) for model in models],
         others=[sensitivity.section([run], corpus, level=level, seed=seed) for run in runs[1:]],
         cues=[told for run in runs if (told := cues.section(run, corpus, level=level, seed=seed)) is not None],
-    )
-
-
-def to_html(found: Listening) -> str:
-    """The section; without runs there is none."""
-    if found.sensitivity is None:
-        return ""
-    heard = (
-        controls.to_html(found.controls)
-        if found.controls is not None
-        else "<p>No control was given, so nothing tells the voice's part from the words': make runs with "
-        "<code>serann annotate --control transcript-only</code> (silence, noise, other-voice) and audit them beside "
-        "the run.</p>"
-    )
-    moved = "".join(sensitivity_html.to_html(one) for one in (found.sensitivity, *found.others))
-    told = "".join(cues.to_html(one) for one in found.cues)
-    if not told:
-        told = (
-            "<p>Identity cues are not tested: no panel here states a gender or an accent. A run that does, to be "
-            "audited beside the others, is made with <code>serann annotate --panel identity-cues</code>.</p>"
-        )
-    exposure = "".join(f"<li>{escape(sentence)}</li>" for sentence in found.exposure)
-    return (
-        f"<section><h2>Is it listening, and what moves it?</h2>{heard}{moved}{told}"
-        f"<h3>What the model may have met</h3><ul>{exposure}</ul></section>\n"
     )

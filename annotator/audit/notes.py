@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...data.scores.folds import group_codes
-from ..report.audit_words import count
+from ..report.figures import count
 from .reference import Reference
 from .result import PanelResult, System
 

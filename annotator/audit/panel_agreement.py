@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 import pyarrow as pa
@@ -33,8 +32,6 @@ from ...data.scores.intervals import Interval
 from ...data.seeds import uniforms
 from ...data.tables import distribution_array
 from ...data.votes import count_votes
-from ..report.audit_words import figure
-from ..report.html import cell, table
 from ..run.run import Run
 from .by_speaker import interval_of, speakers_of
 from .reference import Reference
@@ -92,7 +89,9 @@ def section(scorer: Scorer, source: Run | Corpus, name: str) -> PanelAgreement:
         reason = "no audited utterance has votes of both"
     elif math.isnan(normalised.value):
         reason = own.reason or people.reason or "an alpha is not above 0, so nothing can be divided by it"
-    answer = answer_in_words(name, people, own, between, normalised)
+    from ..report.audit_words import agreement_in_words
+
+    answer = agreement_in_words(name, people, own, between, normalised)
     return PanelAgreement(name, votes_from, people, own, common, between, normalised, answer, reason)
 
 
@@ -163,56 +162,3 @@ def _first_votes(run: Run, ids: Sequence[str]) -> np.ndarray:
     first = np.ones(len(codes), dtype=bool)
     first[1:] = (codes[1:] != codes[:-1]).any(axis=1)
     return count_votes(votes.filter(pa.array(first)), ids, run.labels, source="synthetic")
-
-
-def answer_in_words(
-    name: str, people: PoolAgreement, own: PoolAgreement, between: Interval, normalised: Interval
-) -> str:
-    """How much a panel's votes agree with people's, beside how much people's votes agree with each other."""
-    ours = people.coefficients["krippendorff_alpha"]
-    theirs = own.coefficients["krippendorff_alpha"]
-    words = [f"People agree with each other by alpha {figure(ours.value)}"]
-    words.append(f"those of {name} by {figure(theirs.value)}" if not own.reason else f"of {name}, {own.reason}")
-    said = [f"{words[0]}; {words[1]}."]
-    if not math.isnan(between.value):
-        said.append(f"A vote of one and a vote of the other agree by {figure(between.value)} (cross-kappa).")
-    if not math.isnan(normalised.value):
-        by_both = figure(normalised.value)
-        said.append(f"Normalised by both alphas that is {by_both}, where two samples of the same raters have 1.")
-    if not own.reason and theirs.low > ours.high:
-        said.append("The panel agrees with itself more than people do, which is no sign that it is right.")
-    return " ".join(said)
-
-
-def to_html(section: PanelAgreement) -> str:
-    """The section as HTML: a line a pool, and one between them."""
-    pools = (section.humans, section.synthetic)
-    rows = [
-        (
-            pool.of,
-            [str(pool.utterances), figure(pool.votes_an_utterance, digits=1)]
-            + [cell(pool.coefficients[name]) for name in COEFFICIENTS]
-            + ["–", "–"],
-            "",
-        )
-        for pool in pools
-    ]
-    between = [cell(section.kappa_x), cell(section.normalised_kappa_x)]
-    rows.append(("between the two", [str(section.utterances), "–", *["–"] * len(COEFFICIENTS), *between], "own"))
-    head = [
-        "",
-        "utterances",
-        "votes each",
-        *(title for title, *_ in COEFFICIENTS.values()),
-        "cross-kappa",
-        "normalised",
-    ]
-    caption = (
-        f"Agreement within and between; the panel's votes are {escape(section.votes_from)}. Cross-kappa: Wong et al. "
-        "2021, normalised by both pools' Krippendorff's alphas. Intervals by speaker."
-    )
-    reasons = {pool.reason for pool in pools} | {section.reason}
-    notes = "".join(f'<p class="note">{escape(why[0].upper() + why[1:])}.</p>' for why in sorted(filter(None, reasons)))
-    return (
-        f"<h3>Agreement: {escape(section.panel)}</h3><p>{escape(section.answer)}</p>{table(caption, head, rows)}{notes}"
-    )

@@ -16,16 +16,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
 
 from ...data.scores.divergences import jsd_bits
 from ...data.scores.intervals import Interval
-from ..report.audit_words import count, figure
-from ..report.html import cell, table
-from ..report.svg import Plot, nice_ticks, picture, spread_labels, tag, text
 from .by_speaker import interval_of
 from .drawn_votes import DrawnVotes, expected_sq
 from .exponential_fit import Saturating, fit_saturating, saturation_point
@@ -114,7 +110,9 @@ def section(scorer: Scorer, panel: Panel, *, curve: Sequence[CurvePoint] = (), m
     x = np.arange(1, most + 1.0)
     averaging = float(saturation_point(fit_saturating(x, 1 / x), x))
     found = Saturation(panel.name, source, most, int(kept.sum()), averaging, curves, "")
-    return Saturation(panel.name, source, most, int(kept.sum()), averaging, curves, answer_in_words(found))
+    from ..report.audit_words import saturation_in_words
+
+    return Saturation(panel.name, source, most, int(kept.sum()), averaging, curves, saturation_in_words(found))
 
 
 def _exact(draw: DrawnVotes, curve: Sequence[CurvePoint]) -> SaturationCurve:
@@ -209,97 +207,3 @@ def _fit(x: np.ndarray, totals: np.ndarray, of: Callable[..., Interval]) -> Satu
 def _human(curve: Sequence[CurvePoint], name: str) -> list[tuple[int, float]]:
     raw = [(p.n, row) for p in curve if p.kind == "raw" for row in p.scores if row.metric == name]
     return [(n, float(row.value)) for n, row in sorted(raw, key=lambda pair: pair[0])]
-
-
-def answer_in_words(found: Saturation) -> str:
-    """What the fall of the curves is, and what it is not."""
-    sq, *others = found.curves
-    first, last, n = sq.values[0].value, sq.values[-1].value, found.most_votes
-    assert sq.limit is not None
-    words = [
-        f"From 1 to {n} synthetic votes the expected squared error falls from {figure(first)} to {figure(last)}. All "
-        "of it is averaging: n votes' frequencies come nearer to the panel's own distribution as 1/n, and no number of "
-        f"them gets below {figure(sq.limit.value)}, its distance from people. A panel that heard other utterances "
-        f"falls by {figure(100 * sq.shuffled_share.value, digits=0)} % as much."
-    ]
-    for curve in others:
-        fall = curve.values[0].value - curve.values[-1].value
-        words.append(
-            f"{curve.score} falls by {figure(fall)}; with the rows dealt to other utterances it falls by "
-            f"{figure(100 * curve.shuffled_share.value, digits=0)} % of that, with nothing to converge to."
-        )
-    points = [f"{figure(c.fit.point, digits=1)} ({c.score})" for c in found.curves if not math.isnan(c.fit.point)]
-    if points:
-        words.append(
-            f"The saturation point is {' and '.join(points)} votes; averaging alone, 1/n on 1 to {n}, has "
-            f"{figure(found.averaging_point, digits=1)}. It says how many draws describe the panel, not how many "
-            "describe people."
-        )
-    return " ".join(words)
-
-
-def to_html(section: Saturation) -> str:
-    """The section as HTML: the answer, a picture a score, the fits."""
-    title = f"<h3>Saturation: {escape(section.panel)}</h3>"
-    if section.reason:
-        return f"{title}<p>Not shown: {escape(section.reason)}.</p>"
-    pictures = "".join(f'<figure class="small">{_picture(curve)}</figure>' for curve in section.curves)
-    rows = [
-        (
-            c.score,
-            [
-                c.how,
-                cell(c.fit.level),
-                cell(c.fit.drop),
-                cell(c.fit.b),
-                cell(c.fit.rate),
-                figure(c.fit.point, digits=1),
-                cell(c.fit.crossing, 1),
-                figure(c.shuffled_point, digits=1),
-            ],
-            "",
-        )
-        for c in section.curves
-    ]
-    head = ["score", "values", "level y∞", "a", "b", "c", "saturation point", "without a grid", "shuffled panel's"]
-    caption = (
-        f"y∞ + b e^(−cx) fitted to n = 1 to {section.most_votes} votes {escape(section.votes_from)}, "
-        f"{count(section.utterances, 'utterance')}; a = max(y) − y∞. The point is the first of 100 equally spaced x "
-        "where the fitted curve is at most y∞ + 0.1 a (Zhang et al. 2026)."
-    )
-    reasons = "".join(f"<p>{escape(c.score)}: {escape(c.fit.reason)}.</p>" for c in section.curves if c.fit.reason)
-    return (
-        f'{title}<p>{escape(section.answer)}</p><div class="figures">{pictures}</div>'
-        f"{table(caption, head, rows)}{reasons}"
-    )
-
-
-def _picture(curve: SaturationCurve) -> str:
-    own = [(n, v.value) for n, v in enumerate(curve.values, start=1)]
-    lines = [
-        (own, "curve panel-0", "panel"),
-        (list(enumerate(curve.shuffled, start=1)), "curve thin panel-0", "shuffled"),
-    ]
-    if curve.human:
-        lines.append((curve.human, "curve raw", "human votes"))
-    values = [y for points, *_ in lines for _, y in points] + ([curve.limit.value] if curve.limit else [])
-    plot = Plot(52, 34, 300, 236, [1, len(own)], nice_ticks(min(0, *values), max(values)))
-    body = plot.axes(x_label="votes used as the prediction", y_label=curve.score, x_ticks=_ticks(len(own)))
-    if curve.limit:
-        body.append(plot.level(curve.limit.value, cls="level perfect"))
-    tags = [(plot.y(curve.limit.value), "its p", "perfect")] if curve.limit else []
-    for points, cls, name in lines:
-        shown = [(n, y) for n, y in points if n <= len(own)]
-        body.append(plot.line(shown, cls=cls))
-        tags.append((plot.y(shown[-1][1]), name, "raw" if name == "human votes" else "panel-0"))
-    body += [plot.whisker(n, v.low, v.high, cls="whisker panel-0") for n, v in enumerate(curve.values, start=1)]
-    places = spread_labels([y for y, *_ in tags], top=plot.top, bottom=plot.bottom)
-    for y, (at, name, cls) in zip(places, tags, strict=True):
-        body.append(tag("line", cls="leader", x1=plot.right + 2, x2=plot.right + 10, y1=at, y2=y))
-        body.append(text(plot.right + 13, y + 4, name, cls=f"label {cls}", anchor="start"))
-    said = f"{figure(own[0][1])} at 1 vote, {figure(own[-1][1])} at {len(own)}"
-    return picture(460, 312, body, title=f"{curve.score} against the number of synthetic votes", description=said)
-
-
-def _ticks(last: int) -> list[float]:
-    return [1.0, *(float(n) for n in range(5, last + 1, 5))] if last > 6 else [float(n) for n in range(1, last + 1)]

@@ -29,9 +29,8 @@ from ..run.run import Run
 from .between_runs import compared
 from .design import answers, design
 from .information import Factor, alone_and_given, crossing_with, entropy, factors
-from .sensitivity_html import in_words, to_html
 
-__all__ = ["FactorInformation", "Sensitivity", "section", "to_html"]
+__all__ = ["FactorInformation", "Sensitivity", "section"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,9 @@ def section(runs: Sequence[Run], corpus: Corpus, *, level: float = 0.95, seed: i
         between=[_row(f, bits, given, mean, None) for f, bits, given in between],
         between_reason=reason,
     )
-    return replace(found, answer=in_words(found))
+    from ..report.audit_words import sensitivity_in_words
+
+    return replace(found, answer=sensitivity_in_words(found))
 
 
 def _ratio(totals: np.ndarray) -> np.ndarray:

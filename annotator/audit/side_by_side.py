@@ -14,7 +14,6 @@ import numpy as np
 
 from ...data.scores.proper_scores import log_score
 from ...data.scores.scoring import ScoreRow, row_scores, score_row
-from ..report.html import cell, table
 from .panels import Panel
 from .scorer import Scorer
 
@@ -49,17 +48,3 @@ def _row_scores(scorer: Scorer, panel: Panel) -> dict[str, np.ndarray]:
     if panel.q_log is not None:
         scores["log_score"] = log_score(scorer.repeat(panel.q_log), scorer.scored)
     return scores
-
-
-def to_html(differences: Sequence[Difference]) -> str:
-    """A table: a line a pair of panels; nothing for a single panel."""
-    if not differences:
-        return ""
-    rows = [(f"{d.panel} − {d.other}", [cell(row) for row in d.scores], "") for d in differences]
-    head = ["panel less the other", *(row.metric.replace("_", " ") for row in differences[0].scores)]
-    caption = (
-        "Panels side by side: differences on the same votes, paired by utterance, with intervals by speaker (each for "
-        "itself, not corrected for their number). Below 0 the first is better in squared error, JSD and total "
-        "variation, above 0 in the others."
-    )
-    return f"<h3>Panels side by side</h3>{table(caption, head, rows)}"

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 
 from ...data.corpus import Corpus
 from ...data.scores.proper_scores import log_score
 from ...data.votes import frequencies
-from ..report.audit_words import figure
-from ..report.html import table
 from .factors import names_of
 from .panels import Panel
 from .reference import Reference
@@ -55,28 +51,3 @@ def surprises(reference: Reference, panel: Panel, calibrated: np.ndarray, corpus
         )
         for u, speaker, transcript in zip(order, by, said, strict=True)
     ]
-
-
-def to_html(found: Sequence[Surprise], labels: Sequence[str], player: Callable[[str], str] | None = None) -> str:
-    """The surprises as a table; `player` gives the HTML of an utterance id's sound."""
-    if not found:
-        return ""
-    rows = []
-    for s in found:
-        cells = [escape(s.speaker or "–"), str(s.votes), figure(s.log_score)]
-        cells += [escape(_largest(labels, s.human)), escape(_largest(labels, s.calibrated))]
-        rows.append(
-            (s.utterance_id, [*cells, escape(s.transcript or "") + (player(s.utterance_id) if player else "")], "")
-        )
-    head = ["utterance", "speaker", "votes", "log score", "people, %", "panel, calibrated, %", "said"]
-    caption = (
-        "The largest surprises: utterances whose human votes the panel's calibrated prediction held for least likely "
-        "(nats per vote, all human votes). They are chosen by the outcome, to be heard; few votes surprise by chance."
-    )
-    return table(caption, head, rows)
-
-
-def _largest(labels: Sequence[str], shares: Sequence[float]) -> str:
-    """The labels of 5 % or more, three at most, in percent."""
-    order = sorted(range(len(labels)), key=lambda c: -shares[c])[:3]
-    return ", ".join(f"{labels[c]} {100 * shares[c]:.0f}" for c in order if shares[c] >= 0.05)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from html import escape
 
 import numpy as np
 
@@ -21,16 +20,13 @@ from ...data.scores.metrics import group_confusion, item_r2_rows, r2_of, r2_rows
 from ...data.scores.proper_scores import brier, squared_agreement, unbiased_ambiguity
 from ...data.scores.scoring import ScoreRow, confusion_statistics, limits_of, score_row
 from ...data.seeds import rng_from
-from ..report.audit_words import count
-from ..report.html import cell, table
+from ..report.figures import count
 from .baselines import People, fitted_part, shuffled
 from .by_speaker import Speakers, interval_of, speakers_of
 from .panels import Panel
 from .scorer import Scorer, panel_ambiguity
 
 BINS = (10, 5)
-# of the page's table, so that it fits a sheet
-MOST_COLUMNS = 8
 
 # name of a figure without its @m: how it is called, which way is better, what it is
 ABOUT = {
@@ -247,29 +243,3 @@ def correlation_of(totals: np.ndarray) -> np.ndarray:
         vx, vy = xx / n - mx**2, yy / n - my**2
         varied = (vx > 1e-12) & (vy > 1e-12)
         return np.where(varied, (xy / n - mx * my) / np.sqrt(np.where(varied, vx * vy, 1.0)), np.nan)
-
-
-def to_html(section: Variants) -> str:
-    """The section as HTML: a line a variant, a column a system."""
-    if not section.systems:
-        return ""
-    shown = section.systems
-    if len(shown) > MOST_COLUMNS:
-        shown = [system for system in shown if not system.name.endswith(", shuffled")]
-    left = " The shuffled panels are in the JSON." if len(shown) < len(section.systems) else ""
-    by_system = [{row.metric: row for row in system.scores} for system in shown]
-    rows, said = [], []
-    for metric in by_system[0]:
-        name, _, m = metric.partition("@")
-        title, better, what = ABOUT[name]
-        rows.append((f"{title}{f' @{m}' if m else ''} {better}".rstrip(), [cell(s.get(metric)) for s in by_system], ""))
-        said.append(f"<li>{escape(title)}: {escape(what)}.</li>")
-    head = ["variant", *(escape(system.name) for system in shown)]
-    caption = (
-        f"The variants that papers use, against the same {section.votes_scored} votes an utterance. They are here for "
-        "comparison with published figures and decide nothing: most are not proper, and what stands @m depends on m. "
-        "Of the human curve its end is shown; shuffles and that end are of a seeded 100,000 utterances where there are "
-        f"more.{left}"
-    )
-    about = f'<p>With q the prediction and y the shares of the votes:</p><ul class="note">{"".join(said)}</ul>'
-    return f"<h3>Other variants</h3>{table(caption, head, rows)}{about}"

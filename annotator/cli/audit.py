@@ -66,7 +66,8 @@ def audit(
     Example: serann audit demo RUN -o report.html
     """
     from ..audit import audit as run_audit
-    from ..audit import check_report, gate, open_audited, open_panel, write_report
+    from ..audit import gate, open_audited, open_panel
+    from ..report.files import check_report, write_report
     from .console import note, plain_signs, print_json, progress
 
     requirements = [] if require is None else gate.parse_requirements(require)
@@ -105,7 +106,7 @@ def audit(
 
 def _print(result) -> None:
     """Five columns, to fit a terminal: intervals of the two scores to judge by; the rest is in report and JSON."""
-    from ..report.audit_words import count
+    from ..report.figures import count
     from .console import print_table
 
     m = result.settings["votes_scored"]
@@ -140,7 +141,7 @@ def _name(system) -> str:
 
 
 def _figure(row, digits: int, *, bounds: bool = True) -> str:
-    from ..report.audit_words import figure
+    from ..report.figures import figure
     from .console import plain_signs
 
     if row is None:

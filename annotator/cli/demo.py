@@ -76,7 +76,8 @@ def start_afresh(output: Path, options: dict[str, Any], *, overwrite: bool) -> N
 
 def run_loop(place: Path, size: Size, seed: int) -> dict[str, Any]:
     """Run every stage below `place` and return the final figures."""
-    from ..audit import audit, write_report
+    from ..audit import audit
+    from ..report.files import write_report
     from ..run.annotate import annotate
 
     corpus = divided_corpus(place / "corpus", size, seed)

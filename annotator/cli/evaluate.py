@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ..report.audit_words import figure
 from ..report.definitions import definition
+from ..report.figures import figure
 from .console import print_table
 
 
@@ -62,8 +62,8 @@ def evaluate(
     from ..report.evaluation_page import render
 
     pass
+    from ..report.score_page import check_page, write_page
     from .console import NOTHING_WRITTEN, note, open_last, print_json, progress, stopped_in_a_sentence
-    from .score_page import check_page, write_page
 
     snrs, kinds = asked_noise(snr, noise)
     if output is not None:
@@ -147,7 +147,7 @@ def compare(
     from .console import NOTHING_WRITTEN, note, open_last, print_json, progress, stopped_in_a_sentence
 
     pass
-    from .score_page import check_page, write_page
+    from ..report.score_page import check_page, write_page
 
     if len(systems) < 3:
         raise OptionError(

@@ -7,10 +7,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ...data.corpus import Corpus
-from ..audit import answer_html, breakdown_html, detail, listen_html, listening, scores_html, variants, worth_html
-from ..audit.methods import methods
 from ..audit.result import AuditResult
-from .audit_words import count, mass_figure
+from . import answer_html, breakdown_html, listen_html, scores_html, worth_html
+from .audit_sections import details_html, listening_html, variants_html
+from .figures import count, mass_figure
+from .methods import methods
 
 
 def render(result: AuditResult, corpus: Corpus) -> str:
@@ -25,9 +26,9 @@ def render(result: AuditResult, corpus: Corpus) -> str:
         breakdown_html.ambiguity(result),
         worth_html.to_html(result),
         breakdown_html.labels(result),
-        listening.to_html(result.listening) if result.listening is not None else "",
-        detail.to_html(result.details, corpus),
-        variants.to_html(result.variants) if result.variants is not None else "",
+        listening_html(result.listening) if result.listening is not None else "",
+        details_html(result.details, corpus),
+        variants_html(result.variants) if result.variants is not None else "",
         listen_html.to_html(result, corpus),
         methods(result),
         _provenance(result),

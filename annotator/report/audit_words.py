@@ -4,35 +4,22 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from ...data.scores.intervals import Interval
 from ...data.scores.scoring import ScoreRow
-from ..audit.effective_votes import Worth
+from ..audit.calibration import CALIBRATIONS
+from ..audit.controls import ControlRow, Controls
+from ..audit.cues import NOTHING, CuePair, Cues, LabelShift
+from ..audit.failures import Failures
+from ..audit.panel_agreement import PoolAgreement
 from ..audit.result import AuditResult, PanelResult, StratumRow
+from ..audit.saturation import Saturation
+from ..audit.sensitivity import Sensitivity
+from .figures import count, figure, interval_figure, mass_figure, worth_figure
 
 # below this mean mass on the labels, what a run says about them is mostly made by scaling up
 LOW_MASS = 0.5
-
-
-def figure(value: float, low: float | None = None, high: float | None = None, *, digits: int = 3) -> str:
-    """A number with its interval in brackets: `0.081 [0.070, 0.092]`; what is undefined is a dash, -inf says so."""
-    if math.isnan(value):
-        return "–"
-    if math.isinf(value):
-        return "−∞" if value < 0 else "∞"
-    text = f"{value:.{digits}f}".replace("-", "−")
-    if low is None or high is None or math.isnan(low) or math.isnan(high):
-        return text
-    return f"{text} [{low:.{digits}f}, {high:.{digits}f}]".replace("-", "−")
-
-
-def count(number: int, thing: str) -> str:
-    """`1 utterance`, `2 utterances`."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
-def interval_figure(interval: Interval, *, digits: int = 3) -> str:
-    """`figure` of an interval."""
-    return figure(interval.value, interval.low, interval.high, digits=digits)
 
 
 def answer_in_words(result: AuditResult, panel: PanelResult) -> str:
@@ -68,12 +55,6 @@ def mass_warning(panel: PanelResult) -> str:
         "distributions are what is left of answers that were mostly something else, scaled up to 1: do not rely on "
         "them; try another question, panel or model."
     )
-
-
-def mass_figure(mass: float) -> str:
-    """A share of probability in percent; never rounded to 100 % or 0 % where it is neither."""
-    percent = 100 * mass
-    return f"{percent:.1f} %" if 0.05 <= percent < 99.95 or mass in (0, 1) else f"{percent:.3g} %"
 
 
 def _gap_sentence(panel: PanelResult, constant: ScoreRow) -> str:
@@ -162,16 +143,6 @@ def _curve_sentence(result: AuditResult, panel: PanelResult) -> str:
     )
 
 
-def worth_figure(row: Worth, *, digits: int = 1) -> str:
-    """`2.9 [2.7, 3.1]`, `at least 5 [4.2, …]` where the human curve ends first, or a dash where nothing can be told."""
-    if row.reason:
-        return "–"
-    value = f"at least {row.value:.0f}" if row.at_least else f"{row.value:.{digits}f}"
-    if math.isnan(row.low):
-        return value
-    return f"{value} [{row.low:.{digits}f}, {'…' if row.open_above else f'{row.high:.{digits}f}'}]"
-
-
 def _worth_sentence(panel: PanelResult) -> str:
     log, sq, jsd = (panel.effective_votes.overall(score) for score in ("log_score", "sq_unbiased", "jsd_bits"))
     if log.reason:
@@ -225,3 +196,179 @@ def _label_sentence(panel: PanelResult) -> str:
         f"Of its {len(panel.labels)} labels '{worst.label}' is furthest off: it says it {direction}, by {off} points "
         f"({100 * worst.panel.value:.1f} % of its mass, {100 * worst.human:.1f} % of human votes)."
     )
+
+
+LEXICAL = "transcript-only"
+
+
+# What is left of an utterance without its voice and its words.
+LEFT = {"silence": "duration alone tells", "noise": "duration and loudness alone tell"}
+
+
+def controls_in_words(found: Controls) -> str:
+    """Whether the run listens, as far as its controls tell."""
+    words = [f"Hearing the utterances, {found.run} is worth {worth_figure(found.worth)} human votes."]
+    for row in found.rows:
+        if row.control == LEXICAL:
+            words.append(
+                f"From the transcript alone, over silence as long, it is worth {worth_figure(row.worth)}; the lexical "
+                f"share is {_share_in_words(row)}."
+            )
+        elif row.control in LEFT:
+            words.append(f"From {row.control} it is worth {worth_figure(row.worth)}, which {LEFT[row.control]}.")
+        else:
+            words.append(
+                f"With the words in another's voice it is worth {worth_figure(row.worth)}; "
+                f"{_share_in_words(row)} survives."
+            )
+    return " ".join(words)
+
+
+def _share_in_words(row: ControlRow) -> str:
+    if row.reason:
+        return f"undefined ({row.reason})"
+    percent = [100 * x for x in (row.share.value, row.share.low, row.share.high)]
+    return f"{'at most ' if row.at_most else ''}{figure(*percent, digits=0)} %"
+
+
+def cues_in_words(found: Cues, level: float) -> str:
+    """Whether the stated cues move answers, the largest shift first."""
+    if not found.pairs:
+        return "The prompts state cues of gender or accent, but no utterance has answers at each of their levels."
+    if not found.tested:
+        return "Whether the cues move answers cannot be tested: the speakers are fewer than two."
+    told = [(p, s) for p in found.pairs for s in p.shifts if s.p_adjusted < 1 - level]
+    family = (
+        f"of {count(found.tested, 'tested shift')} of a label's probability, {found.correction}, {100 * level:.0f} %"
+    )
+    if not told:
+        return f"No gender or accent that the prompt states is told to move answers to the same sound ({family})."
+    between = [(p, s) for p, s in told if not p.part.endswith(NOTHING)]
+    against = [(p, s) for p, s in told if p.part.endswith(NOTHING)]
+    return (
+        f"Between two genders or accents that the prompt states, {_cues_most(between)}; between one stated and none, "
+        f"{_cues_most(against)}, which any further sentence in the prompt might do ({family})."
+    )
+
+
+def _cues_most(told: list[tuple[CuePair, LabelShift]]) -> str:
+    """How many shifts are told from 0, the largest two by name."""
+    if not told:
+        return "no answer to the same sound is told to move"
+    told = sorted(told, key=lambda pair_shift: -abs(pair_shift[1].difference.value))
+    parts = ", ".join(
+        f"{shift.label} {signed_share(shift.difference)} points for {pair.part}" for pair, shift in told[:2]
+    )
+    return f"{count(len(told), 'shift')} to the same sound {'is' if len(told) == 1 else 'are'} told from 0 ({parts})"
+
+
+def failures_in_words(found: Failures) -> str:
+    """Where the panel is worse than elsewhere, the largest difference first, and by how much anybody would be."""
+    tested = [row for row in found.parts if not math.isnan(row.p)]
+    if not tested:
+        return "No part of the utterances can be tested against the rest."
+    worse = [row for row in tested if row.p_adjusted < 1 - found.level and row.difference.value > 0]
+    worse.sort(key=lambda row: -row.difference.value)
+    family = f"of {count(len(tested), 'tested part')}, {found.correction}'s correction, {100 * found.level:.0f} %"
+    if not worse:
+        parts = f"In no part is the panel's squared error told to be larger than in the rest ({family})."
+    else:
+        named = "; ".join(
+            f"{row.factor} {row.part} (+{figure(row.difference.value)}, the constant's {signed(row.constant)})"
+            for row in worse[:6]
+        )
+        parts = f"The panel's squared error is larger than in the rest for {named} ({family})."
+    return (
+        f"{parts} Speakers told from the others: {found.speakers_worse} worse, {found.speakers_better} better, of "
+        f"{count(found.speakers_tested, 'tested one')}."
+    )
+
+
+def agreement_in_words(
+    name: str, people: PoolAgreement, own: PoolAgreement, between: Interval, normalised: Interval
+) -> str:
+    """How much a panel's votes agree with people's, beside how much people's votes agree with each other."""
+    ours = people.coefficients["krippendorff_alpha"]
+    theirs = own.coefficients["krippendorff_alpha"]
+    words = [f"People agree with each other by alpha {figure(ours.value)}"]
+    words.append(f"those of {name} by {figure(theirs.value)}" if not own.reason else f"of {name}, {own.reason}")
+    said = [f"{words[0]}; {words[1]}."]
+    if not math.isnan(between.value):
+        said.append(f"A vote of one and a vote of the other agree by {figure(between.value)} (cross-kappa).")
+    if not math.isnan(normalised.value):
+        by_both = figure(normalised.value)
+        said.append(f"Normalised by both alphas that is {by_both}, where two samples of the same raters have 1.")
+    if not own.reason and theirs.low > ours.high:
+        said.append("The panel agrees with itself more than people do, which is no sign that it is right.")
+    return " ".join(said)
+
+
+def saturation_in_words(found: Saturation) -> str:
+    """What the fall of the curves is, and what it is not."""
+    sq, *others = found.curves
+    first, last, n = sq.values[0].value, sq.values[-1].value, found.most_votes
+    assert sq.limit is not None
+    words = [
+        f"From 1 to {n} synthetic votes the expected squared error falls from {figure(first)} to {figure(last)}. All "
+        "of it is averaging: n votes' frequencies come nearer to the panel's own distribution as 1/n, and no number of "
+        f"them gets below {figure(sq.limit.value)}, its distance from people. A panel that heard other utterances "
+        f"falls by {figure(100 * sq.shuffled_share.value, digits=0)} % as much."
+    ]
+    for curve in others:
+        fall = curve.values[0].value - curve.values[-1].value
+        words.append(
+            f"{curve.score} falls by {figure(fall)}; with the rows dealt to other utterances it falls by "
+            f"{figure(100 * curve.shuffled_share.value, digits=0)} % of that, with nothing to converge to."
+        )
+    points = [f"{figure(c.fit.point, digits=1)} ({c.score})" for c in found.curves if not math.isnan(c.fit.point)]
+    if points:
+        words.append(
+            f"The saturation point is {' and '.join(points)} votes; averaging alone, 1/n on 1 to {n}, has "
+            f"{figure(found.averaging_point, digits=1)}. It says how many draws describe the panel, not how many "
+            "describe people."
+        )
+    return " ".join(words)
+
+
+def sensitivity_in_words(found: Sensitivity) -> str:
+    """What listeners differ by, and through what."""
+    words = []
+    if found.total is not None and found.factors:
+        parts = [
+            f"{f.factor} {figure(f.bits.value)} bits ({figure(100 * f.share.value, digits=0)} %)"
+            for f in sorted(found.factors, key=lambda f: -np.nan_to_num(f.bits.value))
+            if f.share is not None and f.reason is None
+        ]
+        told = f" By themselves carry: {', '.join(parts)}." if parts else ""
+        words.append(
+            f"Which of {found.listeners} listeners answers tells {figure(found.total.value)} bits about an utterance's "
+            f"label.{told}"
+        )
+    if found.temperature is not None:
+        words.append(
+            f"Temperature ({', '.join(f'{t:g}' for t in found.temperatures)}) moves answers by "
+            f"{figure(found.temperature.value)} bits, counted for nothing: it is a transform and no listener."
+        )
+    if found.between:
+        parts = [f"{f.factor} {figure(f.bits.value)} bits" for f in found.between if f.reason is None]
+        if parts:
+            words.append(f"Between the runs {', '.join(found.runs)}: {', '.join(parts)}.")
+    return " ".join(words)
+
+
+def calibration_in_words(calibration: dict[str, int]) -> str:
+    """The calibrations used, in words."""
+    return "; ".join(f"{name} ({CALIBRATIONS[name]})" for name in calibration)
+
+
+def largest_shift(pair: CuePair) -> LabelShift:
+    return max(pair.shifts, key=lambda shift: abs(shift.difference.value))
+
+
+def signed_share(interval: Interval) -> str:
+    value, low, high = (100 * x for x in interval[:3])
+    return f"{'+' if value > 0 else ''}{figure(value, low, high, digits=1)}"
+
+
+def signed(value: float) -> str:
+    return f"{'+' if value > 0 else ''}{figure(value)}"

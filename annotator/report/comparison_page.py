@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from html import escape
 
-from ..cli.evaluation_pictures import by_system
-from ..cli.score_page import Document, banners, framed_page, score_cell, section, small_print, what_they_are
-from .audit_words import count
 from .definitions import definition
+from .evaluation_pictures import by_system
+from .figures import count
 from .html import framed, table
+from .score_page import Document, banners, framed_page, score_cell, section, small_print, what_they_are
 
 DRAWN = ("sq_unbiased", "log_score", "uar", "macro_f1")
 

@@ -6,11 +6,11 @@ from html import escape
 from typing import Any
 
 from ...data.scores.scoring import THIRDS
-from ..cli.evaluation_pictures import by_third, f1_bars, heat, noise_lines, own_uars, reliability_picture
-from ..cli.score_page import Document, banners, framed_page, score_cell, section, small_print, what_they_are
-from .audit_words import count, figure
 from .definitions import definition
+from .evaluation_pictures import by_third, f1_bars, heat, noise_lines, own_uars, reliability_picture
+from .figures import count, figure
 from .html import framed, table
+from .score_page import Document, banners, framed_page, score_cell, section, small_print, what_they_are
 
 
 def render(document: Document) -> str:

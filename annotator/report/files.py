@@ -15,9 +15,9 @@ from ...data.errors import OptionError, OutputError, SerannError
 from ...data.files import atomic_file, read_json, write_json
 from ...data.tables import METADATA_KEY, about_table
 from ..audit.result import AuditResult
-from ..audit.utterance_table import utterance_table
 from .audit_page import render
 from .figure_table import figure_table
+from .utterance_table import utterance_table
 
 SUFFIXES = (".html", ".htm")
 FORMAT = 1

@@ -9,12 +9,12 @@ from pathlib import Path
 from ...data.corpus import Corpus
 from ...data.scores.intervals import Interval
 from .. import audit
-from ..fusion import report_pictures as pictures
 from ..fusion.accounts import FusionReport, StratumGain
-from ..fusion.report_cards import key, listen, new_utterances, size
 from ..fusion.strategies import STRATEGIES
 from ..fusion.strengths import CROWD, RULES, Estimate
-from .audit_words import count, figure
+from . import fusion_pictures as pictures
+from .figures import count, figure
+from .fusion_cards import key, listen, new_utterances, size
 from .html import bounds, cell, framed, table
 
 COLUMNS = {

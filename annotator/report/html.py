@@ -7,7 +7,7 @@ from html import escape
 
 from ...data.scores.intervals import Interval
 from ...data.scores.scoring import ScoreRow
-from .audit_words import figure
+from .figures import figure
 
 
 def table(caption: str, head: Sequence[str], rows: Iterable[tuple[str, Sequence[str], str]]) -> str:

@@ -11,7 +11,7 @@ from ...data.scores.intervals import Interval
 from ...data.scores.scoring import ScoreRow
 from ...data.seeds import rng_from
 from ..audit.result import AuditResult, Example, PanelResult, StratumRow
-from .audit_words import figure
+from .figures import figure
 from .svg import Plot, nice_ticks, picture, spread_labels, tag, text
 
 MOST_DOTS = 800

@@ -19,9 +19,10 @@ from serann.annotator.audit.alt_scorers import human_votes, listed_votes, log_sc
 from serann.annotator.audit.alt_statistics import benjamini_yekutieli
 from serann.annotator.audit.alt_test import alt_test
 from serann.annotator.audit.alt_test_data import line_up_labels, read_alt_test
-from serann.annotator.audit.alt_test_section import alt_test_of, plurality, to_html
+from serann.annotator.audit.alt_test_section import alt_test_of, plurality
 from serann.annotator.audit.result import _plain
 from serann.annotator.cli import app, main
+from serann.annotator.report.audit_sections import alt_test_html
 from serann.annotator.run.run import open_run
 from serann.data.corpus import write_corpus
 from serann.data.errors import CorpusError, LabelError, OptionError, SerannError, TableError
@@ -590,7 +591,7 @@ def test_a_run_is_tested_against_each_named_rater(audited):
     assert section.tests[0].raters[0].speakers == 10
     assert not any(test.passes for test in alt_test_of(corpus, deaf).tests)
     json.dumps(_plain(section), allow_nan=False)
-    page = to_html(section)
+    page = alt_test_html(section)
     assert "never licenses" in page
     assert "good, plurality" in page
 
@@ -612,7 +613,7 @@ def test_anonymous_votes_cannot_be_left_out_by_rater(audited, tmp_path):
     assert section.tests == []
     assert section.reason is not None
     assert section.reason.startswith("too few votes a rater: the test needs raters who keep their name")
-    assert "Not made: too few votes a rater" in to_html(section)
+    assert "Not made: too few votes a rater" in alt_test_html(section)
     few = alt_test_of(corpus, good, min_instances=5000)
     assert few.reason is not None
     assert few.reason.startswith("too few votes a rater: the most that any of 11 raters")

@@ -11,11 +11,11 @@ import pytest
 from fixtures.real_panels import GOOD, crema
 from fixtures.simulated import biased, shuffled, simulated_corpus, simulated_run, simulated_truth
 from serann.annotator.audit import audit, baselines, open_panel
-from serann.annotator.audit.methods import methods
 from serann.annotator.audit.reference import build_reference
 from serann.annotator.cli import app
 from serann.annotator.report.audit_page import render
 from serann.annotator.report.audit_words import answer_in_words, nearest_human_votes
+from serann.annotator.report.methods import methods
 from serann.annotator.run.run import open_run, panel_distribution
 from serann.data.corpus import write_corpus
 from serann.data.errors import CorpusError, LabelError, OptionError, RunError

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from fixtures.simulated import biased, simulated_corpus, simulated_run
 from serann.annotator.audit import audit
-from serann.annotator.audit.methods import methods
 from serann.annotator.report.audit_page import render
+from serann.annotator.report.methods import methods
 from serann.annotator.run.run import open_run, synthetic_counts
 from serann.data.corpus import write_corpus
 from serann.data.scores.proper_scores import unbiased_ambiguity

@@ -9,10 +9,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from fixtures.simulated import biased, shuffled, simulated_corpus, simulated_run, simulated_truth
-from serann.annotator.audit import audit, write_report
+from serann.annotator.audit import audit
 from serann.annotator.audit.gate import gated, parse_requirements
-from serann.annotator.audit.utterance_table import utterance_table
 from serann.annotator.report.figure_table import FIGURES, figure_table
+from serann.annotator.report.files import write_report
+from serann.annotator.report.utterance_table import utterance_table
 from serann.annotator.run.run import open_run
 from serann.data.files import read_json, write_json
 from serann.data.scores.divergences import jsd_bits

@@ -8,12 +8,12 @@ import pytest
 from fixtures.scripted_runs import corpus_of, run_scripted
 from fixtures.simulated import simulated_corpus
 from scipy import stats
-from serann.annotator.audit.cues import section, to_html
+from serann.annotator.audit.cues import section
 from serann.annotator.audit.listening import listening
-from serann.annotator.audit.listening import to_html as listening_html
 from serann.annotator.audit.result import _plain
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine
+from serann.annotator.report.audit_sections import cues_html, listening_html
 from serann.data.holdout import hold_out, write_division
 
 
@@ -86,7 +86,7 @@ def test_what_moves_every_answer_alike_is_told_and_accents_that_move_none_are_no
     assert "sad −20.0 [−20.0, −20.0] points for man instead of woman" in found.answer
     assert "; between one stated and none, 2 shifts to the same sound are told from 0 (" in found.answer
     assert "sad +20.0 [20.0, 20.0] points for woman instead of nothing" in found.answer
-    assert "man instead of woman" in to_html(found)
+    assert "man instead of woman" in cues_html(found)
 
 
 def test_no_shift_and_no_cue(corpus, tmp_path):
@@ -98,7 +98,7 @@ def test_no_shift_and_no_cue(corpus, tmp_path):
     )
     letters = run_scripted(corpus, tmp_path / "letters", panel="letters")
     assert section(letters, corpus) is None
-    assert to_html(None) == ""
+    assert cues_html(None) == ""
     sampled = run_scripted(corpus, tmp_path / "sampled", panel="identity-cues", mode="sample")
     assert section(sampled, corpus) is None
 

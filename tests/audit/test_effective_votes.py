@@ -20,7 +20,7 @@ from serann.annotator.audit.gate import check, parse_requirements
 from serann.annotator.audit.independence import independent_listeners
 from serann.annotator.audit.reference import build_reference
 from serann.annotator.audit.worth_parts import subgroups
-from serann.annotator.report.audit_words import worth_figure
+from serann.annotator.report.figures import worth_figure
 from serann.annotator.run.run import open_run
 from serann.data.holdout import hold_out, write_division
 from serann.data.scores.proper_scores import sq_unbiased

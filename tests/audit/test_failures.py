@@ -15,6 +15,7 @@ from serann.annotator.audit.reference import build_reference
 from serann.annotator.audit.result import _plain
 from serann.annotator.audit.scorer import Scorer
 from serann.annotator.audit.speaker_contrasts import against_the_rest
+from serann.annotator.report.audit_sections import failures_html
 from serann.annotator.run.run import open_run
 from serann.data.scores.intervals import jackknife_of
 from serann.data.scores.proper_scores import log_score, sq_unbiased
@@ -246,11 +247,11 @@ def test_one_speaker_is_told_of_and_not_tested(tmp_path):
     assert made.parts[0].difference.method == "none: one group"
     assert made.surprises == []
     json.dumps(_plain(made), allow_nan=False)
-    assert "No part" in failures.to_html(made)
+    assert "No part" in failures_html(made)
 
 
 def test_the_section_is_json_and_html(found):
-    page = failures.to_html(found[0], player=lambda name: f"<audio data-of='{name}'></audio>")
+    page = failures_html(found[0], player=lambda name: f"<audio data-of='{name}'></audio>")
     assert page.count("<table") == 3
     assert page.count("<audio") == 20
     assert "gender: male" in page

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from serann.annotator.audit import audit
 from serann.annotator.audit.gate import COMPARISONS, FIGURES, Requirement, check, gated, parse_requirements
-from serann.annotator.audit.worth_html import to_html
 from serann.annotator.cli import app
-from serann.annotator.report.audit_words import worth_figure
+from serann.annotator.report.figures import worth_figure
+from serann.annotator.report.worth_html import to_html
 from serann.annotator.run.run import open_run
 from serann.data.errors import OptionError
 from serann.data.holdout import hold_out, write_division

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from fixtures.real_panels import GOOD, as_corpus, crema
 from fixtures.simulated import biased, shuffled, simulated_corpus, simulated_run, simulated_truth
-from serann.annotator.audit import audit, baselines, worth_html
+from serann.annotator.audit import audit, baselines
 from serann.annotator.audit.noninferiority import non_inferiority, vote_scores
 from serann.annotator.audit.panels import line_up
 from serann.annotator.audit.reference import build_reference
 from serann.annotator.audit.scorer import Scorer
+from serann.annotator.report import worth_html
 from serann.annotator.run.run import open_run
 from serann.data.errors import OptionError
 from serann.data.holdout import hold_out, write_division

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 from fixtures.simulated import biased, simulated_corpus, simulated_run
-from serann.annotator.audit import audit, write_report
-from serann.annotator.audit.detail import SOUNDS
-from serann.annotator.report.audit_words import figure
+from serann.annotator.audit import audit
+from serann.annotator.report.audit_sections import SOUNDS
+from serann.annotator.report.figures import figure
+from serann.annotator.report.files import write_report
 from serann.annotator.report.pictures import ambiguity_by_thirds
 from serann.annotator.report.sounds import player
 from serann.annotator.report.svg import nice_ticks, spread_labels, tag

@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from fixtures.simulated import _run_info, _write_listeners, _write_scores
-from serann.annotator.audit import audit, write_report
+from serann.annotator.audit import audit
+from serann.annotator.report.files import write_report
 from serann.annotator.run.run import open_run
 from serann.data.corpus import write_corpus
 from serann.data.files import write_json

@@ -15,6 +15,7 @@ from serann.annotator.audit.panels import line_up
 from serann.annotator.audit.reference import build_reference
 from serann.annotator.audit.result import CurvePoint, _plain
 from serann.annotator.audit.scorer import Scorer
+from serann.annotator.report.audit_sections import saturation_html
 from serann.annotator.run.run import open_run
 from serann.data.scores.divergences import jsd_bits
 from serann.data.scores.proper_scores import sq_unbiased
@@ -164,7 +165,7 @@ def test_too_few_votes_are_a_sentence(world):
     few[:, 0] = 2
     found = saturation.section(scorer, replace(panels[0], people=few))
     assert found.reason == "most utterances have 2 synthetic votes; a curve is fitted to 4 or more"
-    assert "Not shown" in saturation.to_html(found)
+    assert "Not shown" in saturation_html(found)
 
 
 def test_the_human_curve_stands_beside_it_and_the_page_is_html(world):
@@ -174,7 +175,7 @@ def test_the_human_curve_stands_beside_it_and_the_page_is_html(world):
     found = saturation.section(scorer, panels[0], curve=curve)
     assert found.curves[0].human == [(1, 0.3), (2, 0.3)]
     assert found == saturation.section(scorer, panels[0], curve=curve)
-    page = saturation.to_html(found)
+    page = saturation_html(found)
     assert page.count("<svg") == 2
     assert "human votes" in page
     json.dumps(_plain(found), allow_nan=False)

@@ -21,7 +21,7 @@ from scipy import stats
 from serann import trainer
 from serann.annotator.cli import main
 from serann.annotator.fusion import fuse
-from serann.annotator.report.audit_words import figure
+from serann.annotator.report.figures import figure
 from serann.data.audio import utterance_audio
 from serann.data.corpus import open_corpus, write_corpus
 from serann.data.labels import LABEL_SETS
