@@ -23,8 +23,7 @@ from ...data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial,
 from ...data.votes import count_votes
 from ..run.run import Run, panel_distribution
 from .alt_scorers import HumanVotes, listed_votes
-from .alt_statistics import ADVISED
-from .alt_test import EPSILON, LICENCE, AltTest, alt_test
+from .alt_test import ADVISED, EPSILON, LICENCE, AltTest, alt_test
 
 PERSISTENT = "the test needs raters who keep their name from utterance to utterance"
 

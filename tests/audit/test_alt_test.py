@@ -16,8 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from serann.annotator.audit.alt_scorers import human_votes, listed_votes, log_score
-from serann.annotator.audit.alt_statistics import benjamini_yekutieli
-from serann.annotator.audit.alt_test import alt_test
+from serann.annotator.audit.alt_test import alt_test, benjamini_yekutieli
 from serann.annotator.audit.alt_test_data import line_up_labels, read_alt_test
 from serann.annotator.audit.alt_test_section import alt_test_of, plurality
 from serann.annotator.audit.result import _plain
