@@ -23,8 +23,8 @@ from .noninferiority import MARGIN
 from .notes import notes
 from .opening import check_audited
 from .panels import Panel, line_up
-from .reference import Reference, build_reference
 from .result import AuditResult, Rows
+from .scorer import Reference, build_reference
 
 
 def audit(

@@ -21,7 +21,7 @@ from ...data.seeds import rng_from, uniforms
 from ...data.vote_models.dirichlet_mixture import DirichletMixture, fit_dirichlet_mixture
 from ...data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial, posterior_mean
 from ...data.votes import frequencies, nested_draws
-from .reference import Reference
+from .scorer import Reference
 
 MOST_HUMAN_VOTES = 10
 # the human curve goes as far as this share of the utterances has other votes

@@ -21,7 +21,7 @@ from ...data.vote_models.calibrated_prior import EmpiricalBayes, fit_empirical_b
 from ...data.vote_models.dirichlet_mixture import LatentMixture, fit_latent_mixture
 from .baselines import REFIT_STEPS, fitted_anew, fitted_part
 from .panels import Panel
-from .reference import Reference
+from .scorer import Reference
 
 CALIBRATIONS = {
     "latent mixture": "kinds of utterances, told by the panel's answers",

@@ -32,8 +32,7 @@ from .calibration import calibrations
 from .crossing import falling, meets
 from .effective_votes import HumanCurve, Placed, Worth, effective_votes
 from .panels import Panel, line_up
-from .reference import build_reference
-from .scorer import Scorer
+from .scorer import Scorer, build_reference
 
 SCORE = "log_score"
 # What may differ between a run and its control: what is answered does not depend on the seed, and the transcript alone

@@ -9,8 +9,7 @@ from ...data.scores.folds import group_codes
 from ...data.scores.proper_scores import agreement_of_pairs
 from ...data.seeds import rng_from, uniforms
 from .baselines import fitted_part
-from .by_speaker import Speakers
-from .scorer import Scorer
+from .scorer import Scorer, Speakers
 
 
 class DrawnVotes:

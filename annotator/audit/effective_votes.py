@@ -26,9 +26,8 @@ from ...data.scores.intervals import Interval, Replicates, replicates
 from . import baselines
 from .calibration import Calibrated, chosen
 from .crossing import crossing, undefined
-from .reference import Reference
 from .refits import Refits
-from .scorer import Scorer
+from .scorer import Reference, Scorer
 from .worth_parts import PartSums, parts_of
 
 

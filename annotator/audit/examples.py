@@ -7,8 +7,8 @@ import numpy as np
 from ...data.corpus import Corpus
 from ...data.scores.divergences import as_distribution, jsd_bits
 from ...data.scores.proper_scores import sq_unbiased
-from .reference import Reference
 from .result import Example
+from .scorer import Reference
 
 EACH = 10
 

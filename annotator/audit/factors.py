@@ -9,8 +9,7 @@ import pyarrow as pa
 
 from ...data.arrow import pc
 from ...data.corpus import Corpus
-from .reference import Reference
-from .scorer import Scorer
+from .scorer import Reference, Scorer
 
 FEWEST, MOST_VALUES = 2, 20
 # names of single utterances or of when and what was said; the duration is cut in thirds, speakers are tested apart

@@ -21,10 +21,9 @@ from ...data.scores.intervals import Interval, jackknife_of
 from ...data.scores.metrics import plurality
 from ...data.scores.proper_scores import sq_unbiased
 from ...data.scores.scoring import THIRDS
-from .by_speaker import Speakers, holm, speakers_of
 from .factors import Factor, factors_of, names_of
 from .panels import Panel
-from .scorer import Scorer
+from .scorer import Scorer, Speakers, holm, speakers_of
 from .speaker_contrasts import against_the_rest
 from .surprises import Surprise, surprises
 

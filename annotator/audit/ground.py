@@ -14,9 +14,8 @@ from ...data.scores.scoring import ScoreRow, score_row, strata_thirds
 from . import baselines, variants
 from .effective_votes import HumanCurve
 from .noninferiority import vote_scores
-from .reference import Reference
 from .result import CurvePoint, System
-from .scorer import Scorer
+from .scorer import Reference, Scorer
 
 MOST_DRAWS = 20
 # draws times utterances: what a large corpus may cost in time and memory

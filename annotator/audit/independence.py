@@ -25,7 +25,7 @@ from ...data.tables import distribution_array
 from ...data.votes import frequencies
 from ..run.run import Run
 from .baselines import fitted_part
-from .reference import Reference
+from .scorer import Reference
 
 # Rows of scores that are in memory as numbers at a time.
 BLOCK = 2_000_000

@@ -6,8 +6,8 @@ import numpy as np
 
 from ...data.scores.folds import group_codes
 from ..report.figures import count
-from .reference import Reference
 from .result import PanelResult, System
+from .scorer import Reference
 
 # Speakers. Coverage was simulated with ten and more.
 WARNED_BELOW = 10

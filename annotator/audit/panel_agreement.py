@@ -33,9 +33,7 @@ from ...data.seeds import uniforms
 from ...data.tables import distribution_array
 from ...data.votes import count_votes
 from ..run.run import Run
-from .by_speaker import interval_of, speakers_of
-from .reference import Reference
-from .scorer import Scorer
+from .scorer import Reference, Scorer, interval_of, speakers_of
 
 COEFFICIENTS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
     "krippendorff_alpha": ("Krippendorff's alpha", alpha_rows, alpha_of),

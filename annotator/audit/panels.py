@@ -18,8 +18,7 @@ from ...data.scores.proper_scores import unbiased_ambiguity
 from ...data.votes import count_votes, frequencies
 from ..run.run import Run, panel_distribution, synthetic_counts
 from .baselines import smoothed
-from .reference import Reference
-from .scorer import panel_ambiguity
+from .scorer import Reference, panel_ambiguity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

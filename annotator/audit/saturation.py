@@ -22,12 +22,11 @@ import numpy as np
 
 from ...data.scores.divergences import jsd_bits
 from ...data.scores.intervals import Interval
-from .by_speaker import interval_of
 from .drawn_votes import DrawnVotes, expected_sq
 from .exponential_fit import Saturating, fit_saturating, saturation_point
 from .panels import Panel
 from .result import CurvePoint
-from .scorer import Scorer
+from .scorer import Scorer, interval_of
 
 MOST_VOTES, LEAST_VOTES = 20, 4
 # votes without replacement: the curve goes as far as this share of the utterances has votes

@@ -11,7 +11,7 @@ from ...data.scores.proper_scores import log_score
 from ...data.votes import frequencies
 from .factors import names_of
 from .panels import Panel
-from .reference import Reference
+from .scorer import Reference
 
 MOST_SURPRISES = 20
 

@@ -22,9 +22,8 @@ from ...data.scores.scoring import ScoreRow, confusion_statistics, limits_of, sc
 from ...data.seeds import rng_from
 from ..report.figures import count
 from .baselines import People, fitted_part, shuffled
-from .by_speaker import Speakers, interval_of, speakers_of
 from .panels import Panel
-from .scorer import Scorer, panel_ambiguity
+from .scorer import Scorer, Speakers, interval_of, panel_ambiguity, speakers_of
 
 BINS = (10, 5)
 

@@ -14,8 +14,7 @@ from ...data.scores.divergences import jsd_bits
 from ...data.scores.proper_scores import log_score, sq_unbiased
 from ...data.scores.scoring import THIRDS, strata_thirds
 from . import baselines
-from .reference import Reference
-from .scorer import Scorer
+from .scorer import Reference, Scorer
 
 # A column of the utterances with more values than this makes no subgroups; nor do these: the consensus is made of the
 # votes that are scored.

@@ -11,7 +11,7 @@ import pytest
 from fixtures.real_panels import GOOD, crema
 from fixtures.simulated import biased, shuffled, simulated_corpus, simulated_run, simulated_truth
 from serann.annotator.audit import audit, baselines, open_panel
-from serann.annotator.audit.reference import build_reference
+from serann.annotator.audit.scorer import build_reference
 from serann.annotator.cli import app
 from serann.annotator.report.audit_page import render
 from serann.annotator.report.audit_words import answer_in_words, nearest_human_votes

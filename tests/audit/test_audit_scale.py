@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from serann.annotator.audit import baselines
-from serann.annotator.audit.reference import Reference
-from serann.annotator.audit.scorer import Scorer
+from serann.annotator.audit.scorer import Reference, Scorer
 from serann.data.labels import LABEL_SETS
 from serann.data.scores import divergences
 from serann.data.scores.divergences import hellinger, jsd_bits, manhattan, total_variation

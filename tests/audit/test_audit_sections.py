@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from serann.annotator.audit import baselines, failures, panel_agreement, saturation, variants
 from serann.annotator.audit.panels import line_up
-from serann.annotator.audit.reference import build_reference
-from serann.annotator.audit.scorer import Scorer
+from serann.annotator.audit.scorer import Scorer, build_reference
 from serann.data.holdout import hold_out, write_division
 from serann.data.importing import import_corpus
 from serann.data.readers import Options

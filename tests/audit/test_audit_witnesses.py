@@ -15,8 +15,7 @@ from scipy.special import betaln, digamma, gammaln
 from serann.annotator.audit import audit, baselines, calibration, variants
 from serann.annotator.audit.exponential_fit import fit_saturating
 from serann.annotator.audit.panels import line_up
-from serann.annotator.audit.reference import build_reference
-from serann.annotator.audit.scorer import Scorer
+from serann.annotator.audit.scorer import Scorer, build_reference
 from serann.annotator.run.run import open_run
 from serann.data.scores.scoring import THIRDS, strata_thirds
 

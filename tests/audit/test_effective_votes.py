@@ -18,7 +18,7 @@ from serann.annotator.audit.calibration import chosen
 from serann.annotator.audit.crossing import crossing, falling
 from serann.annotator.audit.gate import check, parse_requirements
 from serann.annotator.audit.independence import independent_listeners
-from serann.annotator.audit.reference import build_reference
+from serann.annotator.audit.scorer import build_reference
 from serann.annotator.audit.worth_parts import subgroups
 from serann.annotator.report.figures import worth_figure
 from serann.annotator.run.run import open_run

@@ -11,9 +11,8 @@ from scipy import stats
 from serann.annotator.audit import baselines, failures
 from serann.annotator.audit.factors import column_factor, factors_of, thirds_of
 from serann.annotator.audit.panels import line_up
-from serann.annotator.audit.reference import build_reference
 from serann.annotator.audit.result import _plain
-from serann.annotator.audit.scorer import Scorer
+from serann.annotator.audit.scorer import Scorer, build_reference
 from serann.annotator.audit.speaker_contrasts import against_the_rest
 from serann.annotator.report.audit_sections import failures_html
 from serann.annotator.run.run import open_run

@@ -10,8 +10,7 @@ from fixtures.simulated import biased, shuffled, simulated_corpus, simulated_run
 from serann.annotator.audit import audit, baselines
 from serann.annotator.audit.noninferiority import non_inferiority, vote_scores
 from serann.annotator.audit.panels import line_up
-from serann.annotator.audit.reference import build_reference
-from serann.annotator.audit.scorer import Scorer
+from serann.annotator.audit.scorer import Scorer, build_reference
 from serann.annotator.report import worth_html
 from serann.annotator.run.run import open_run
 from serann.data.errors import OptionError

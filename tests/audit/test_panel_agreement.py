@@ -10,9 +10,8 @@ from fixtures.simulated import shuffled, simulated_corpus, simulated_run, simula
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serann.annotator.audit import panel_agreement as agree
-from serann.annotator.audit.reference import build_reference
 from serann.annotator.audit.result import _plain
-from serann.annotator.audit.scorer import Scorer
+from serann.annotator.audit.scorer import Scorer, build_reference
 from serann.annotator.report.audit_sections import agreement_html
 from serann.annotator.run.run import open_run
 from serann.data.scores.agreement import fleiss_kappa, gwet_ac1, kappa_x, krippendorff_alpha, normalised_kappa_x

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fixtures.simulated import biased, simulated_corpus, simulated_run
 from serann.annotator.audit import audit
-from serann.annotator.audit.reference import build_reference
+from serann.annotator.audit.scorer import build_reference
 from serann.annotator.report.audit_sections import differences_html
 from serann.annotator.run.run import open_run, panel_distribution
 from serann.data.scores.intervals import by_group

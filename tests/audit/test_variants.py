@@ -7,10 +7,8 @@ import pytest
 from fixtures.simulated import sharpened, simulated_corpus
 from serann.annotator.audit import variants
 from serann.annotator.audit.baselines import fit_people, fitted_part, perfect
-from serann.annotator.audit.by_speaker import holm
-from serann.annotator.audit.reference import build_reference
 from serann.annotator.audit.result import _plain
-from serann.annotator.audit.scorer import Scorer
+from serann.annotator.audit.scorer import Scorer, build_reference, holm
 from serann.annotator.report.audit_sections import variants_html
 from serann.data.scores import divergences as d
 from serann.data.scores.calibration import distribution_ece, ece

@@ -32,7 +32,7 @@ from serann.annotator.audit import audit, variants
 from serann.annotator.audit.ground import lay_ground
 from serann.annotator.audit.measured import measure
 from serann.annotator.audit.panels import line_up
-from serann.annotator.audit.reference import build_reference
+from serann.annotator.audit.scorer import build_reference
 from serann.annotator.run.run import Run, open_run
 from serann.data.corpus import Corpus, open_corpus, write_corpus
 from serann.data.files import write_json
