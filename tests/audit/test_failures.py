@@ -9,11 +9,10 @@ import pytest
 from fixtures.simulated import shuffled, simulated_corpus, simulated_run
 from scipy import stats
 from serann.annotator.audit import baselines, failures
-from serann.annotator.audit.factors import column_factor, factors_of, thirds_of
+from serann.annotator.audit.failures import against_the_rest, column_factor, factors_of, thirds_of
 from serann.annotator.audit.panels import line_up
 from serann.annotator.audit.result import _plain
 from serann.annotator.audit.scorer import Scorer, build_reference
-from serann.annotator.audit.speaker_contrasts import against_the_rest
 from serann.annotator.report.audit_sections import failures_html
 from serann.annotator.run.run import open_run
 from serann.data.scores.intervals import jackknife_of
