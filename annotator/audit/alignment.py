@@ -12,7 +12,7 @@ from ...data.errors import OptionError, RunError
 from ...data.scores.proper_scores import unbiased_ambiguity
 from ...data.votes import count_votes
 from ..run.run import Run
-from . import panel_tables, side_by_side, variants
+from . import noninferiority, panel_tables, variants
 from .alt_test import EPSILON, check_epsilon
 from .controls import control_of
 from .detail import Detail, detail
@@ -174,7 +174,7 @@ def _assemble(
         human_curve=ground.human.values(),
         details=details,
         variants=variants.of_panels(scorer, panels, constant=fit.constant, people=fit.people, points=ground.points),
-        differences=side_by_side.section(scorer, panels),
+        differences=noninferiority.section(scorer, panels),
         listening=listening(corpus, given.heard, given.controls, **how),
         rows=Rows(
             ids=ref.ids,

@@ -17,9 +17,9 @@ from .noninferiority import NonInferiority
 if TYPE_CHECKING:
     from .detail import Detail
     from .listening import Listening
+    from .noninferiority import Difference
     from .panels import Panel
     from .scorer import Scorer
-    from .side_by_side import Difference
     from .variants import Variants
 
 FORMAT = 1

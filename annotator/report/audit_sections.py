@@ -16,9 +16,9 @@ from ..audit.cues import Cues
 from ..audit.detail import Detail
 from ..audit.failures import Failures, PartRow, Surprise
 from ..audit.listening import Listening
+from ..audit.noninferiority import Difference
 from ..audit.panel_agreement import COEFFICIENTS, PanelAgreement
 from ..audit.saturation import Saturation, SaturationCurve
-from ..audit.side_by_side import Difference
 from ..audit.variants import ABOUT, Variants
 from .audit_words import _share_in_words, largest_shift, signed, signed_share
 from .figures import count, figure, worth_figure
