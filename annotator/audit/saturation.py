@@ -16,17 +16,184 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...data.scores.divergences import jsd_bits
+from ...data.scores.divergences import as_distribution, jsd_bits
+from ...data.scores.folds import group_codes
 from ...data.scores.intervals import Interval
-from .drawn_votes import DrawnVotes, expected_sq
-from .exponential_fit import Saturating, fit_saturating, saturation_point
+from ...data.scores.proper_scores import agreement_of_pairs
+from ...data.seeds import rng_from, uniforms
+from .baselines import fitted_part
 from .panels import Panel
 from .result import CurvePoint
-from .scorer import Scorer, interval_of
+from .scorer import Scorer, Speakers, interval_of
+
+# --------------------
+# Synthetic votes drawn one after another from a panel, and what n of them score in expectation.
+
+
+class DrawnVotes:
+    """A panel's votes over the kept utterances: what they are drawn from, and the scored votes of every draw.
+
+    `answers` [U, K] are distributions (`exact`: votes are drawn independently) or whole votes (drawn without
+    replacement; every kept row has `most` of them or more). `rows` are the kept utterances, `fitted` those of them that
+    models are fitted on (`baselines.fitted_part`).
+    """
+
+    def __init__(self, scorer: Scorer, answers: np.ndarray, kept: np.ndarray, *, exact: bool, most: int):
+        ref = scorer.reference
+        self.scorer, self.exact, self.most, self.m = scorer, exact, most, ref.m
+        self.rows = np.flatnonzero(kept)
+        self.fitted = np.flatnonzero(kept & fitted_part(ref))
+        self.answers = answers
+        self.groups, self.size = group_codes(ref.groups)
+
+    def speakers(self, rows: np.ndarray) -> Speakers:
+        """The speakers of these utterances, in every draw."""
+        return Speakers(np.tile(self.groups[rows], len(self.scorer.draws)), self.size)
+
+    def scored(self, rows: np.ndarray) -> np.ndarray:
+        """The scored votes of these utterances, the draws one after another."""
+        return np.concatenate([draw.scored[rows] for draw in self.scorer.draws])
+
+    def dealt(self, rows: np.ndarray) -> np.ndarray:
+        """For every draw, the utterances whose votes stand in the rows' places: [R * U]."""
+        by_id = rows[np.argsort([self.scorer.reference.ids[u] for u in rows])]
+        found = []
+        for draw in self.scorer.draws:
+            moved = np.arange(len(self.answers))
+            moved[by_id] = rng_from("saturation, shuffled", draw.seed, draw.draw).permutation(by_id)
+            found.append(moved[rows])
+        return np.concatenate(found)
+
+    def labels(self, rows: np.ndarray, draw: int) -> np.ndarray:
+        """N votes of each row in their order, int8 [U, N], drawn by the utterance's id, the seed and the draw."""
+        ids, seed = [self.scorer.reference.ids[u] for u in rows], self.scorer.reference.seed
+        answers = self.answers[rows]
+        if self.exact:
+            u, below = uniforms(ids, self.most, "saturation", seed, draw), np.cumsum(as_distribution(answers), axis=1)
+            found = np.zeros(u.shape, dtype=np.int8)
+            for label in range(answers.shape[1] - 1):
+                found += u >= below[:, label, None]
+            return found
+        whole = np.rint(answers).astype(int)
+        longest = int(whole.sum(axis=1).max())
+        at = np.arange(longest)[None, :]
+        listed = (at[:, :, None] >= np.cumsum(whole, axis=1)[:, None, :]).sum(axis=2).astype(np.int8)
+        key = np.where(at < whole.sum(axis=1)[:, None], uniforms(ids, longest, "saturation", seed, draw), np.inf)
+        return np.take_along_axis(listed, np.argsort(key, axis=1)[:, : self.most], axis=1)
+
+
+def expected_sq(answers: np.ndarray, counts: np.ndarray, *, exact: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(limit, spread) [U]: the expected squared error of n votes' frequencies is limit + spread / n, at any n.
+
+    From distributions p [U, K] (votes drawn independently): spread = 1 - sum_c p_c^2, limit = sq_unbiased(p). From
+    whole votes (drawn without replacement): sum_c p_c^2 is the share of pairs of them that agree.
+    """
+    p = as_distribution(answers)
+    agree = (p**2).sum(axis=1) if exact else agreement_of_pairs(answers)
+    h = np.asarray(counts, dtype=np.float64)
+    limit = agree - 2 * (p * h).sum(axis=1) / h.sum(axis=1) + agreement_of_pairs(h)
+    return limit, 1 - agree
+
+
+# --------------------
+# The exponential of saturation analyses, y = y_inf + b e^(-c x), fitted to many curves at once.
+#
+# The paper on scaling ambiguity fits a - b e^(-cx) to max(y) - y, which is the same curve with y_inf = max(y) - a. For
+# a given c the rest is a line in e^(-cx), so least squares is a search in c alone: a grid, then the zero of the error's
+# slope between the grid's points, by halving. No start value is needed and every resample is fitted alike.
+
+# c between these times 1 / (last x - first x): slower is a straight line on the curve's span, faster a single step
+SLOWEST, FASTEST, GRID = 0.05, 200.0, 240
+# halvings of ln c between two of the grid's points: as near as a float comes
+HALVINGS = 50
+# the paper's: what is left of the drop at the saturation point, and the points of its grid
+LEFT, POINTS = 0.1, 100
+
+
+class Saturating(NamedTuple):
+    """Fitted curves [...]: `level` y_inf, `drop` a = max(y) - y_inf, `b`, `rate` c; NaN where c is not identified."""
+
+    level: np.ndarray
+    drop: np.ndarray
+    b: np.ndarray
+    rate: np.ndarray
+
+    def at(self, x: np.ndarray) -> np.ndarray:
+        """The fitted curves [..., X]."""
+        return self.level[..., None] + self.b[..., None] * np.exp(-self.rate[..., None] * x)
+
+    def crossing(self) -> np.ndarray:
+        """The x [...] at which the fitted curve is y_inf + .1 a, ln(10 b / a) / c; NaN where it never is."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratio = self.b / (LEFT * self.drop)
+            return np.where((self.drop > 0) & (ratio > 0), np.log(np.where(ratio > 0, ratio, 1.0)) / self.rate, np.nan)
+
+
+def fit_saturating(x: np.ndarray, y: np.ndarray) -> Saturating:
+    """Least squares of y_inf + b e^(-cx) to curves y [..., X] at points x [X], four or more.
+
+    NaN where the best c is at an end of what is searched: a straight line, a single step or a flat curve identify none.
+    """
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if len(x) < 4:
+        raise ValueError(f"three parameters are fitted to {len(x)} points; expected four or more")
+    flat = y.reshape(-1, len(x))
+    rates = np.geomspace(SLOWEST, FASTEST, GRID) / (x[-1] - x[0])
+    errors = np.stack([_line(x, flat, np.full(len(flat), c))[0] for c in rates], axis=1)
+    best = errors.argmin(axis=1)
+    inside = (best > 0) & (best < GRID - 1) & (np.ptp(flat, axis=1) > 1e-12 * np.abs(flat).max(axis=1, initial=0))
+    best = np.clip(best, 1, GRID - 2)
+    rate = np.exp(_flat_error(x, flat, np.log(rates[best - 1]), np.log(rates[best + 1])))
+    _, level, b = _line(x, flat, rate)
+    found = [
+        np.where(inside, part, np.nan).reshape(y.shape[:-1]) for part in (level, flat.max(axis=1) - level, b, rate)
+    ]
+    return Saturating(*found)
+
+
+def saturation_point(fit: Saturating, x: np.ndarray) -> np.ndarray:
+    """The paper's point [...]: the first of 100 equally spaced x where the fitted curve is at most y_inf + .1 a.
+
+    NaN where the curve does not get there by the last x, or nothing is fitted.
+    """
+    grid = np.linspace(x[0], x[-1], POINTS)
+    with np.errstate(invalid="ignore"):
+        reached = fit.at(grid) <= (fit.level + LEFT * fit.drop)[..., None]
+    return np.where(reached.any(axis=-1), grid[reached.argmax(axis=-1)], np.nan)
+
+
+def _line(x: np.ndarray, y: np.ndarray, rate: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Squared error, intercept and slope, [N] each, of y [N, X] on e^(-rate x)."""
+    e, left, slope = _residuals(x, y, rate)
+    error = (left**2).sum(axis=1)
+    return error, y.mean(axis=1) - slope * e.mean(axis=1), slope * np.exp(rate * x[0])
+
+
+def _residuals(x: np.ndarray, y: np.ndarray, rate: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """e^(-rate (x - first x)) [N, X], what the line in it leaves of y [N, X], and the line's slope [N]."""
+    e = np.exp(-rate[:, None] * (x - x[0]))
+    e_from, y_from = (part - part.mean(axis=1, keepdims=True) for part in (e, y))
+    slope = (e_from * y_from).sum(axis=1) / (e_from**2).sum(axis=1)
+    return e, y_from - slope[:, None] * e_from, slope
+
+
+def _flat_error(x: np.ndarray, y: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """ln c [N] between low and high [N] where the squared error is least.
+
+    There its derivative in c, 2 b sum (x - first x) e^(-c(x - first x)) residual, turns from falling to rising. The
+    error itself is flat there: compared, it gives half the digits.
+    """
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        e, left, slope = _residuals(x, y, np.exp(middle))
+        falls = slope * ((x - x[0]) * e * left).sum(axis=1) < 0
+        low, high = np.where(falls, middle, low), np.where(falls, high, middle)
+    return (low + high) / 2
+
 
 MOST_VOTES, LEAST_VOTES = 20, 4
 # votes without replacement: the curve goes as far as this share of the utterances has votes

@@ -13,8 +13,8 @@ from scipy.optimize import brentq, isotonic_regression, root
 from scipy.spatial import distance
 from scipy.special import betaln, digamma, gammaln
 from serann.annotator.audit import audit, baselines, calibration, variants
-from serann.annotator.audit.exponential_fit import fit_saturating
 from serann.annotator.audit.panels import line_up
+from serann.annotator.audit.saturation import fit_saturating
 from serann.annotator.audit.scorer import Scorer, build_reference
 from serann.annotator.run.run import open_run
 from serann.data.scores.scoring import THIRDS, strata_thirds

@@ -9,10 +9,9 @@ import pytest
 from fixtures.simulated import shuffled, simulated_corpus, simulated_run
 from scipy.optimize import curve_fit
 from serann.annotator.audit import saturation
-from serann.annotator.audit.drawn_votes import DrawnVotes, expected_sq
-from serann.annotator.audit.exponential_fit import fit_saturating, saturation_point
 from serann.annotator.audit.panels import line_up
 from serann.annotator.audit.result import CurvePoint, _plain
+from serann.annotator.audit.saturation import DrawnVotes, expected_sq, fit_saturating, saturation_point
 from serann.annotator.audit.scorer import Scorer, build_reference
 from serann.annotator.report.audit_sections import saturation_html
 from serann.annotator.run.run import open_run
