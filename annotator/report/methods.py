@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from ..audit.refits import REFITTED_ON
+from ..audit.effective_votes import REFITTED_ON
 from ..audit.result import AuditResult
 from .audit_words import calibration_in_words
 from .figures import count, mass_figure

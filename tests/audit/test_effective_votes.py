@@ -16,10 +16,10 @@ from scipy.stats import t as student
 from serann.annotator.audit import audit, baselines
 from serann.annotator.audit.calibration import chosen
 from serann.annotator.audit.crossing import crossing, falling
+from serann.annotator.audit.effective_votes import subgroups
 from serann.annotator.audit.gate import check, parse_requirements
 from serann.annotator.audit.independence import independent_listeners
 from serann.annotator.audit.scorer import build_reference
-from serann.annotator.audit.worth_parts import subgroups
 from serann.annotator.report.figures import worth_figure
 from serann.annotator.run.run import open_run
 from serann.data.holdout import hold_out, write_division
