@@ -22,9 +22,9 @@ from ...data.corpus import Corpus
 from ...data.scores.folds import group_codes
 from ...data.scores.intervals import Interval, by_group, jackknife_of
 from ..run.run import Run
-from .design import CUES, answers, design
 from .information import Factor, crossing_with, factors, weights_alone
 from .scorer import holm
+from .sensitivity import CUES, answers, design
 
 CORRECTION = "Holm"
 # Probabilities are stored as float32; what differs by less is rounding.
