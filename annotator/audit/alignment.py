@@ -12,16 +12,16 @@ from ...data.errors import OptionError, RunError
 from ...data.scores.proper_scores import unbiased_ambiguity
 from ...data.votes import count_votes
 from ..run.run import Run
-from . import noninferiority, panel_tables, variants
+from . import noninferiority, panel_result, variants
 from .alt_test import EPSILON, check_epsilon
 from .controls import control_of
 from .detail import Detail, detail
 from .ground import Ground, lay_ground
 from .listening import check_listening, listening
-from .measured import Measured, measure
 from .noninferiority import MARGIN
 from .notes import notes
 from .opening import check_audited
+from .panel_result import Measured, measure
 from .panels import Panel, line_up
 from .result import AuditResult, Rows
 from .scorer import Reference, build_reference
@@ -213,7 +213,7 @@ def _about_reference(ground: Ground, thirds: np.ndarray) -> dict[str, Any]:
         "other_votes": int(ref.other.sum()),
         "left_out": ref.left_out,
         "thirds_undefined": int((thirds < 0).sum()),
-        "confusion": panel_tables.human_confusion(ground.scorer),
+        "confusion": panel_result.human_confusion(ground.scorer),
     }
 
 

@@ -1,0 +1,190 @@
+"""One panel on an audit's ground: its scores and its shuffle's, its gap, labels and strata, and what it is worth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from ...data.corpus import Corpus
+from ...data.scores.divergences import as_distribution, jsd_bits
+from ...data.scores.proper_scores import sq_unbiased, sq_unbiased_by_label, unbiased_ambiguity
+from ...data.scores.scoring import THIRDS
+from ...data.votes import frequencies
+from ..run.run import Run
+from . import baselines
+from .calibration import Calibrated, calibrations
+from .effective_votes import effective_votes
+from .ground import Ground
+from .independence import independent_listeners
+from .noninferiority import non_inferiority
+from .panels import Panel
+from .result import Example, LabelRow, PanelResult, StratumRow, System
+from .scorer import Reference, Scorer
+
+# --------------------
+# Tables of one panel against the reference: confusion of mass, labels, thirds by ambiguity.
+
+
+def confusion(q: np.ndarray, scored: np.ndarray) -> list[list[float | None]]:
+    """Mean panel mass on each label (column), weighted by the human mass on each label (row)."""
+    said = ~np.isnan(q).any(axis=1)
+    human = as_distribution(scored)[said]
+    mass, total = human.T @ as_distribution(q)[said], human.sum(axis=0)
+    return [[float(x) for x in row / t] if t > 0 else [None] * len(row) for row, t in zip(mass, total, strict=True)]
+
+
+def human_confusion(scorer: Scorer) -> list[list[float | None]] | None:
+    """The same for the other human votes: what a perfect panel would show. None without other votes."""
+    other = scorer.each(lambda draw: draw.other)
+    return confusion(frequencies(other), scorer.scored) if other.any() else None
+
+
+def label_rows(scorer: Scorer, constant: np.ndarray, q: np.ndarray) -> list[LabelRow]:
+    """Each label's shares, bias and squared error; `constant` [R * U, K] is the audit's."""
+    human, q = as_distribution(scorer.scored), as_distribution(q)
+    error, error_constant = (sq_unbiased_by_label(x, scorer.scored) for x in (q, constant))
+    return [
+        LabelRow(
+            label=label,
+            human=float(human[:, c].mean()),
+            panel=scorer.mean(q[:, c]),
+            bias=scorer.mean(q[:, c] - human[:, c]),
+            sq_unbiased=scorer.mean(error[:, c]),
+            sq_constant=scorer.mean(error_constant[:, c]),
+        )
+        for c, label in enumerate(scorer.reference.labels)
+    ]
+
+
+def strata(
+    scorer: Scorer, constant: np.ndarray, sq_constant: np.ndarray, thirds: np.ndarray, panel: Panel, sq: np.ndarray
+) -> list[StratumRow]:
+    """Each third's scores, and its ambiguity by the scored votes (not by those that cut it: those are selected)."""
+    found: list[StratumRow] = []
+    q, q_log = scorer.repeat(panel.q), None if panel.q_log is None else scorer.repeat(panel.q_log)
+    ambiguity, own = unbiased_ambiguity(scorer.scored), scorer.repeat(panel.ambiguity)
+    for third, name in enumerate(THIRDS):
+        part = thirds == third
+        if not part.any():
+            continue
+        found.append(
+            StratumRow(
+                third=name,
+                utterances=round(part.sum() / len(scorer.draws)),
+                human_ambiguity=scorer.mean(ambiguity, part),
+                panel_ambiguity=scorer.mean(own, part),
+                gap=scorer.gap(sq, sq_constant, part),
+                scores=scorer.table(q, q_log=q_log, rows=part),
+                constant=scorer.table(constant, rows=part),
+            )
+        )
+    return found
+
+
+# --------------------
+# The utterances where a panel and the humans agree most and least, to be heard.
+
+EACH = 10
+
+
+def choose_examples(corpus: Corpus, reference: Reference, q: np.ndarray, *, each: int = EACH) -> list[Example]:
+    """The `each` utterances of lowest and of highest squared error against all their human votes, ties by id.
+
+    All human votes are shown, scored or not: this is a picture, chosen by its outcome, and no figure rests on it.
+    """
+    votes = reference.scored + reference.other
+    error, divergence = sq_unbiased(q, votes), jsd_bits(q, votes)
+    order = np.lexsort((np.array(reference.ids), error))
+    each = min(each, len(order) // 2)
+    speakers, transcripts = (corpus.utterances[name].to_pylist() for name in ("speaker", "transcript"))
+    human, panel = as_distribution(votes), as_distribution(q)
+    chosen = [("most", i) for i in order[:each]] + [("least", i) for i in order[::-1][:each]]
+    return [
+        Example(
+            utterance_id=reference.ids[i],
+            agreement=agreement,
+            human=human[i].tolist(),
+            panel=panel[i].tolist(),
+            votes=int(votes[i].sum()),
+            sq_unbiased=float(error[i]),
+            jsd_bits=float(divergence[i]),
+            speaker=speakers[int(reference.rows[i])],
+            transcript=transcripts[int(reference.rows[i])],
+        )
+        for agreement, i in chosen
+    ]
+
+
+class Measured(NamedTuple):
+    """A panel's systems and results; `calibrated` [U, K] is its prediction under the calibration most draws chose."""
+
+    systems: list[System]
+    result: PanelResult
+    calibrated: np.ndarray
+
+
+def measure(ground: Ground, panel: Panel, source: Run | Corpus, *, lacking: np.ndarray, margin: float) -> Measured:
+    """Measure a panel lined up with the ground's reference; `lacking` masks what it has no distribution for.
+
+    `margin` is that of non-inferiority.
+    """
+    candidates = calibrations(panel, ground.scorer.reference)
+    result = _result(ground, panel, lacking, candidates, margin)
+    if isinstance(source, Run):
+        heard = independent_listeners(source, ground.scorer.reference, level=ground.scorer.level)
+        result = replace(result, independence=heard)
+    chosen = result.effective_votes.calibration
+    return Measured(_systems(ground.scorer, panel), result, candidates[max(chosen, key=lambda name: chosen[name])].q)
+
+
+def _systems(scorer: Scorer, panel: Panel) -> list[System]:
+    """The panel, its sampled votes' frequencies beside it, and its shuffle."""
+    note = None
+    if panel.q_log is not None:
+        note = "raw vote frequencies; the log score is of their Dirichlet-multinomial posterior mean, cross-fitted"
+    q = scorer.repeat(panel.q)
+    q_log = None if panel.q_log is None else scorer.repeat(panel.q_log)
+    systems = [System(panel.name, "panel", panel.name, scorer.table(q, q_log=q_log), note)]
+    if panel.sampled is not None and panel.votes is None:
+        each = panel.sampled.sum(axis=1)
+        name = f"{panel.name}, {np.median(each[each > 0]):.0f} sampled votes"
+        systems.append(System(name, "sampled", panel.name, scorer.table(scorer.repeat(frequencies(panel.sampled)))))
+    moved = _shuffled(scorer, panel.q)
+    moved_log = None if panel.q_log is None else _shuffled(scorer, panel.q_log)
+    systems.append(System(f"{panel.name}, shuffled", "shuffled", panel.name, scorer.table(moved, q_log=moved_log)))
+    return systems
+
+
+def _shuffled(scorer: Scorer, q: np.ndarray) -> np.ndarray:
+    return scorer.each(lambda draw: baselines.shuffled(q, draw))
+
+
+def _result(
+    ground: Ground, panel: Panel, lacking: np.ndarray, candidates: dict[str, Calibrated], margin: float
+) -> PanelResult:
+    scorer, fit = ground.scorer, ground.fit
+    q = scorer.repeat(panel.q)
+    sq = sq_unbiased(q, scorer.scored)
+    sq_shuffled = sq_unbiased(_shuffled(scorer, panel.q), scorer.scored)
+    return PanelResult(
+        name=panel.name,
+        kind=panel.kind,
+        path=panel.path,
+        about=panel.about,
+        covered=int((~lacking).sum()),
+        skipped=int(lacking.sum()),
+        failures=panel.failures,
+        label_mass=panel.label_mass,
+        gap=scorer.gap(sq, fit.sq_constant),
+        over_constant=scorer.mean(fit.sq_constant - sq),
+        over_shuffled=scorer.mean(sq_shuffled - sq),
+        confusion=confusion(q, scorer.scored),
+        labels=label_rows(scorer, fit.constant, q),
+        strata=strata(scorer, fit.constant, fit.sq_constant, fit.thirds, panel, sq),
+        examples=choose_examples(ground.corpus, scorer.reference, panel.q),
+        effective_votes=effective_votes(ground.human, ground.human.place(candidates)),
+        non_inferiority=non_inferiority(scorer, panel, fit.vote_scores, fit.constant, share=margin),
+        independence=None,
+    )
