@@ -14,9 +14,9 @@ from ...data.scores.scoring import THIRDS
 from ...data.votes import frequencies
 from ..run.run import Run
 from . import baselines
-from .alignment import Ground
 from .calibration import Calibrated, calibrations
 from .effective_votes import effective_votes
+from .ground import Ground
 from .independence import independent_listeners
 from .noninferiority import non_inferiority
 from .panels import Panel

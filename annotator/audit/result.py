@@ -15,11 +15,10 @@ from .independence import Independence
 from .noninferiority import NonInferiority
 
 if TYPE_CHECKING:
-    from .detail import Detail
-    from .listening import Listening
     from .noninferiority import Difference
     from .panels import Panel
     from .scorer import Scorer
+    from .sections import Detail, Listening
     from .variants import Variants
 
 FORMAT = 1

@@ -13,12 +13,11 @@ from ...data.corpus import Corpus
 from ..audit.alt_test_section import AltTestSection
 from ..audit.controls import Controls
 from ..audit.cues import Cues
-from ..audit.detail import Detail
 from ..audit.failures import Failures, PartRow, Surprise
-from ..audit.listening import Listening
 from ..audit.noninferiority import Difference
 from ..audit.panel_agreement import COEFFICIENTS, PanelAgreement
 from ..audit.saturation import Saturation, SaturationCurve
+from ..audit.sections import Detail, Listening
 from ..audit.variants import ABOUT, Variants
 from .audit_words import _share_in_words, largest_shift, signed, signed_share
 from .figures import count, figure, worth_figure

@@ -9,8 +9,8 @@ from fixtures.scripted_runs import corpus_of, run_scripted
 from fixtures.simulated import simulated_corpus
 from scipy import stats
 from serann.annotator.audit.cues import section
-from serann.annotator.audit.listening import listening
 from serann.annotator.audit.result import _plain
+from serann.annotator.audit.sections import listening
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine
 from serann.annotator.report.audit_sections import cues_html, listening_html
