@@ -127,7 +127,7 @@ def test_blocks_without_rows_of_a_part_add_what_their_fits_move():
 def test_of_many_utterances_refits_read_a_part(monkeypatch):
     curve, placed, _ = placed_on(20, draws=2)
     _, _, all_of_them = curve.overall("log_score", placed)
-    monkeypatch.setattr(effective_votes, "REFITTED_ON", 250)
+    monkeypatch.setattr(worths, "REFITTED_ON", 250)
     curve, placed, _ = placed_on(20, draws=2)
     _, _, some = curve.overall("log_score", placed)
     assert all_of_them is not None
