@@ -7,16 +7,15 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from ..data.errors import OptionError
+from ..data.scores.temperature import normalise
 from ..data.seeds import uniforms
 from ..prompts.loader import Panel, Rendered, with_form
 from .engines.base import Engine, Scores
 from .engines.generation import Generated, Generator, Request
 from .engines.memory import out_of_memory, release_memory
-from .models.label_tree import normalise
-from .panel.attributes import Attributes
+from .panel.attributes import Attributes, Judged
 from .panel.panel import ListeningPanel
 from .panel.parsing import AnswerReader, read_shares
-from .run.segments import Judged
 from .sounds.hearing import Windows
 
 # --------------------

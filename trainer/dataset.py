@@ -11,7 +11,6 @@ from ..data.audio import SAMPLE_RATE, utterance_audio
 from ..data.corpus import Corpus
 from ..data.errors import SerannError
 from ..data.seeds import rng_from
-from .network.encoders import pad, pad_states
 from .targets import Examples
 
 SPEED = 0.07
@@ -173,3 +172,24 @@ def load_batches(listening: Listening, batches: Sequence[np.ndarray], *, workers
         yield from loader
     except SerannError as error:
         raise type(error)(str(error).rpartition(f"{type(error).__name__}: ")[2].strip()) from error
+
+
+def pad(waveforms: list[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Stack waveforms to [B, N] with zeros behind the shorter ones; return them with their lengths [B]."""
+    lengths = torch.tensor([len(w) for w in waveforms])
+    padded = torch.zeros(len(waveforms), int(lengths.max()))
+    for row, waveform in enumerate(waveforms):
+        padded[row, : len(waveform)] = torch.from_numpy(np.asarray(waveform, dtype=np.float32))
+    return padded, lengths
+
+
+def pad_states(states: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Stack layers' states [S, T, H] to [S, B, T, H] float32 with zeros behind the shorter ones; return them with their
+    frame counts [B].
+    """
+    lengths = torch.tensor([found.shape[1] for found in states])
+    layers, _, width = states[0].shape
+    padded = torch.zeros(layers, len(states), int(lengths.max()), width)
+    for row, found in enumerate(states):
+        padded[:, row, : found.shape[1]] = torch.from_numpy(found)
+    return padded, lengths

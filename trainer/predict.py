@@ -21,8 +21,7 @@ from ..data.errors import AudioError, ModelError, OptionError, list_problems
 from ..data.files import new_directory, read_json, refuse_existing, write_json
 from ..data.tables import DISTRIBUTIONS, FAILURES, RATINGS, distribution_array, from_rows, read_table, write_table
 from .checkpoint import ModelInfo, Trained, open_model, software
-from .dataset import heard
-from .network.encoders import pad
+from .dataset import heard, pad
 from .network.heads import Output
 from .network.losses import LOG_EVIDENCE
 from .preparing import pick_device

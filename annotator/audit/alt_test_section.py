@@ -16,8 +16,8 @@ from ...data.arrow import pc
 from ...data.corpus import Corpus
 from ...data.errors import CorpusError
 from ...data.scores.agreement import single_answers
+from ...data.scores.groups import speaker_groups
 from ...data.seeds import uniforms
-from ...data.splits import speaker_groups
 from ...data.tables import distribution_array
 from ...data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial, posterior_mean
 from ...data.votes import count_votes

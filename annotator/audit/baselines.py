@@ -15,7 +15,7 @@ from scipy.special import logsumexp
 
 from ...data.errors import CorpusError, OptionError
 from ...data.scores.divergences import bhattacharyya, jsd_bits, total_variation
-from ...data.scores.folds import cross_fitted
+from ...data.scores.groups import cross_fitted
 from ...data.scores.proper_scores import log_score
 from ...data.seeds import rng_from, uniforms
 from ...data.vote_models.dirichlet_mixture import DirichletMixture, fit_dirichlet_mixture

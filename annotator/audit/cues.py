@@ -19,7 +19,7 @@ from itertools import combinations
 import numpy as np
 
 from ...data.corpus import Corpus
-from ...data.scores.folds import group_codes
+from ...data.scores.groups import group_codes
 from ...data.scores.intervals import Interval, by_group, jackknife_of
 from ..run.run import Run
 from .information import Factor, crossing_with, factors, weights_alone

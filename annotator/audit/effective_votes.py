@@ -25,7 +25,7 @@ import pyarrow as pa
 from ...data.arrow import pc
 from ...data.corpus import Corpus
 from ...data.scores.divergences import jsd_bits
-from ...data.scores.folds import group_codes
+from ...data.scores.groups import group_codes
 from ...data.scores.intervals import Interval, Replicates, blocks_of, replicates
 from ...data.scores.proper_scores import log_score, sq_unbiased
 from ...data.scores.scoring import THIRDS, strata_thirds

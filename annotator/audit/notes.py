@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...data.scores.folds import group_codes
+from ...data.scores.groups import group_codes
 from ..report.figures import count
 from .result import PanelResult, System
 from .scorer import Reference

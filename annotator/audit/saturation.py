@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...data.scores.divergences import as_distribution, jsd_bits
-from ...data.scores.folds import group_codes
+from ...data.scores.groups import group_codes
 from ...data.scores.intervals import Interval
 from ...data.scores.proper_scores import agreement_of_pairs
 from ...data.seeds import rng_from, uniforms

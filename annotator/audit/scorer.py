@@ -16,7 +16,7 @@ from ...data.corpus import Corpus, require_division
 from ...data.errors import CorpusError, OptionError, RunError
 from ...data.labels import LabelSet
 from ...data.scores.divergences import as_distribution
-from ...data.scores.folds import group_codes, group_folds
+from ...data.scores.groups import group_codes, group_folds
 from ...data.scores.intervals import NO_LIMITS, Interval, OfTotals, by_group, group_sums
 from ...data.scores.metrics import group_confusion, reference_classes
 from ...data.scores.proper_scores import log_score

@@ -5,8 +5,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +15,14 @@ from ...data.corpus import Corpus, write_corpus
 from ...data.errors import OptionError
 from ...data.labels import LABEL_SETS
 from ...data.tables import UTTERANCES, VOTES, from_rows
-from ...prompts.loader import Rendered, load_panel, render
 from ..engines.base import EngineSpec
 from ..engines.transformers import TransformersEngine
 from ..models.families import AudioLanguageModel, Features, load_model
 from ..models.packed_prompt import PackedRow
 from ..models.ragged_pass import encode_audio
 from . import arms
-from .checkpoint import LABELS, SIZES, make_checkpoint
+from .checkpoint import make_checkpoint
+from .setting import haste, noise, questions, setting
 
 Say = Callable[[str], None]
 # What a ratio should reach, and whether it is a least or a most.
@@ -37,10 +35,6 @@ AIMS: dict[str, tuple[str, float]] = {
     "padded_3s": ("at least", 5),
     "end_to_end": ("at most", 1.1),
 }
-NO_MEASURE = (
-    "--quick is no measure: a tiny model and few repeats show that the benchmark runs; starting up dominates its "
-    "figures, which say nothing of the aims"
-)
 MEANINGS = {
     "generate_20": "time of generate(num_return_sequences=20), clips padded to 30 s, over that of one exact listener",
     "shared_prefill_20": "time of 20 answers sampled from one trimmed prefill, over that of one exact listener",
@@ -95,47 +89,6 @@ def benchmark_annotate(*, device: str = "cpu", quick: bool = False, say: Say = l
         "seconds": {**seconds, "end_to_end_wall": whole["wall"], "end_to_end_model": whole["model"]},
         "setting": {**setting(alm, size), "threads": 1, "clips": "3 to 6 s", **haste(quick)},
     }
-
-
-def haste(quick: bool) -> dict[str, Any]:
-    """What is said of a quick benchmark beside its figures."""
-    return {"quick": quick, "note": NO_MEASURE} if quick else {"quick": quick}
-
-
-def setting(alm: AudioLanguageModel, size: str) -> dict[str, Any]:
-    """What was measured with: sizes, tokens, versions."""
-    asked = arms.Asked(alm, questions(1))
-    tokens = {label: len(alm.tokens(label)) for label in LABELS}
-    return {
-        "model": f"random Qwen2-Audio, {size}",
-        "audio_tower": dict(zip(("layers", "width", "heads", "mlp"), SIZES[size].audio, strict=True)),
-        "text": dict(zip(("layers", "width", "heads", "key_heads", "mlp"), SIZES[size].text, strict=True)),
-        "parameters": alm.model.num_parameters(),
-        "vocabulary": SIZES[size].vocabulary,
-        "dtype": str(alm.model.dtype).removeprefix("torch."),
-        "labels": len(LABELS),
-        "tokens_a_label": tokens,
-        "mean_tokens_a_label": round(sum(tokens.values()) / len(tokens), 2),
-        "tree_nodes": len(asked.tree()),
-        "sampled_tokens_an_answer": asked.answer_tokens(),
-        "sampled_answers": "a random model ends no turn: every answer has this many tokens, its turn's end included",
-        "torch": version("torch"),
-        "transformers": version("transformers"),
-    }
-
-
-def questions(listeners: int) -> list[Rendered]:
-    """One listener's question, or eight: four focuses, each with the labels in two orders."""
-    panel = load_panel("crossed")
-    distinct = list({item.rater: item for item in panel.listeners}.values())[:4]
-    asked = [replace(item, order=order) for item in distinct for order in ("forward", "backward")]
-    return [render(panel.question, item, LABELS, "I did not expect to see you here.") for item in asked[:listeners]]
-
-
-def noise(durations: Sequence[float], *, sample_rate: int) -> list[np.ndarray]:
-    """Clips of these durations; what they hold does not matter to the time."""
-    rng = np.random.default_rng(0)
-    return [(0.1 * rng.standard_normal(round(s * sample_rate))).astype(np.float32) for s in durations]
 
 
 def median_seconds(

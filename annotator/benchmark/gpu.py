@@ -11,8 +11,8 @@ import torch
 from ...data.errors import ModelError
 from ..models.families import FAMILIES, AudioLanguageModel
 from . import arms
-from .annotating import haste, noise, questions, setting
 from .checkpoint import SIZES, make_model, make_processor, make_tokenizer
+from .setting import haste, noise, questions, setting
 
 Say = Callable[[str], None]
 # The batch is doubled while it fits and still gains this much.

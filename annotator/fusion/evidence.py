@@ -15,7 +15,7 @@ import numpy as np
 from ...data.corpus import Corpus, require_division
 from ...data.errors import CorpusError, OptionError
 from ...data.labels import LabelSet
-from ...data.scores.folds import group_folds
+from ...data.scores.groups import group_folds
 from ...data.vote_models.dirichlet_mixture import spoke
 from ...data.votes import count_votes
 from .ballots import Ballots, human_ballots

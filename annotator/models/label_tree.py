@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...data.errors import LabelError
+from ..panel.parsing import surface_forms
 
 if TYPE_CHECKING:
     import torch
@@ -54,18 +55,6 @@ class LabelTree:
         forms = padded[..., torch.as_tensor(self.paths, device=edge_logp.device)].sum(-1)
         owners = torch.as_tensor(self.owners, device=edge_logp.device)
         return torch.stack([forms[..., owners == a].logsumexp(-1) for a in range(len(self.answers))], dim=-1)
-
-
-def surface_forms(answer: str) -> tuple[str, ...]:
-    """The spellings that count as an answer.
-
-    >>> surface_forms("happy")
-    ('happy', 'Happy', 'happy.', 'Happy.')
-    >>> surface_forms("A")
-    ('A', 'A.')
-    """
-    words = dict.fromkeys((answer, answer[:1].upper() + answer[1:]))
-    return (*words, *(f"{word}." for word in words))
 
 
 def build_tree(answers: Sequence[str], tokens: Callable[[str], Sequence[int]], ends: Sequence[int]) -> LabelTree:
@@ -127,26 +116,3 @@ def _layout(
         paths=np.array([path + [len(edges)] * (deepest - len(path)) for path in paths]),
         owners=np.array(owners),
     )
-
-
-def normalise(answer_logp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Split log P(answer) [..., K] into log P1 (renormalised over the answers) and the log mass on all of them.
-
-    >>> logp, log_mass = normalise(np.log([0.2, 0.2]))
-    >>> np.exp(logp).round(3).tolist(), np.exp(log_mass).round(3).item()
-    ([0.5, 0.5], 0.4)
-    """
-    with np.errstate(invalid="ignore"):  # NaN rows (nothing asked) and rows without any mass stay NaN
-        log_mass = np.logaddexp.reduce(np.asarray(answer_logp, dtype=np.float64), axis=-1)
-        return answer_logp - log_mass[..., None], log_mass
-
-
-def at_temperature(logp: np.ndarray, temperature: float) -> np.ndarray:
-    """p_T(label) proportional to P1(label)^(1/T), over the last axis; a label of probability 0 keeps it at every T.
-
-    >>> at_temperature(np.log([0.8, 0.2]), 0.5).round(3).tolist()
-    [0.941, 0.059]
-    """
-    scaled = np.asarray(logp, dtype=np.float64) / temperature
-    p = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    return p / p.sum(axis=-1, keepdims=True)

@@ -1,22 +1,25 @@
 """Synthetic attribute ratings: valence, arousal and dominance by exact scores of a scale's points."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
 
 from ...data.errors import OptionError, PromptError
 from ...data.files import fingerprint
+from ...data.scores.temperature import at_temperature, normalise
 from ...data.tables import RATINGS, TableSpec, from_rows
 from ...prompts.files import AttributeQuestion
 from ...prompts.loader import Listener, Rendered, clean_transcript, list_attributes, load_attributes
-from ..engines.base import Scores
-from ..models.label_tree import at_temperature, normalise
-from ..run.segments import Judged
 from .panel import ListeningPanel
+
+if TYPE_CHECKING:
+    from ..engines.base import Scores
 
 DIMENSIONS = ("valence", "arousal", "dominance")
 # The scale of MSP-Podcast, for a corpus that states none.
@@ -36,6 +39,18 @@ RATING_SCORES = TableSpec(
     key=("utterance_id", "listener", "dimension"),
     choices={"dimension": (*DIMENSIONS, "naturalness")},
 )
+
+
+class Judged(NamedTuple):
+    """One judge's answer on an attribute: log P1 of the scale's points (`attributes` says who is a judge).
+
+    `log_mass` is the log-probability of any point at all; None in what an older serann has written.
+    """
+
+    judge: str
+    dimension: str
+    logp: tuple[float, ...]
+    log_mass: float | None = None
 
 
 class Rating(NamedTuple):

@@ -28,7 +28,6 @@ from typing import Any, NamedTuple
 
 from ...data.labels import LabelSet
 from ...prompts.files import Form
-from ..models.label_tree import surface_forms
 
 MARKS = ("final answer", "answer", "antwort", "respuesta", "réponse")
 # Denials up to three words before a label; "rather than happy" names happy to reject it.
@@ -351,3 +350,15 @@ def _number(value: object) -> float | None:
 def _short(text: str) -> str:
     text = " ".join(text.split())
     return text if len(text) <= 30 else text[:29] + "…"
+
+
+def surface_forms(answer: str) -> tuple[str, ...]:
+    """The spellings that count as an answer.
+
+    >>> surface_forms("happy")
+    ('happy', 'Happy', 'happy.', 'Happy.')
+    >>> surface_forms("A")
+    ('A', 'A.')
+    """
+    words = dict.fromkeys((answer, answer[:1].upper() + answer[1:]))
+    return (*words, *(f"{word}." for word in words))

@@ -18,8 +18,10 @@ import pyarrow.parquet as pq
 from ...data.errors import OutputError
 from ...data.files import atomic_file, read_json, write_json
 from ...data.tables import distribution_column
+from ..panel.attributes import Judged
+from ..sounds.hearing import Sound
 from .place import RUN_FILE, SEGMENTS, STATE, Info, check_place, clear_partial_files, is_run, lock
-from .segments import Judged, Readers, Results, SegmentWriter, Sound, Unit, read_segments, read_unit, unit_record
+from .segments import Readers, Results, SegmentWriter, Unit, read_segments, read_unit, unit_record
 
 # --------------------
 # A run's tables change together or not at all.

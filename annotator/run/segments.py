@@ -18,6 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..panel.attributes import Judged
+from ..sounds.hearing import Sound
+
 # --------------------
 # What a run knows: every answer so far by utterance, the failures, and the sound each answer was given to.
 
@@ -30,32 +33,6 @@ class Failed(NamedTuple):
 
     reason: str
     attempts: int
-
-
-class Sound(NamedTuple):
-    """What an utterance's answers were given to: the file's hash with the segment, and its size and time of change.
-
-    `whole_seconds` is how long it is where only a part of it was heard, or windows of it; None if it was not cut.
-    `spoken` is the transcript's fingerprint, "" where there is none; None where it was not recorded.
-    """
-
-    content: str
-    size: int
-    mtime_ns: int
-    whole_seconds: float | None = None
-    spoken: str | None = None
-
-
-class Judged(NamedTuple):
-    """One judge's answer on an attribute: log P1 of the scale's points (`attributes` says who is a judge).
-
-    `log_mass` is the log-probability of any point at all; None in what an older serann has written.
-    """
-
-    judge: str
-    dimension: str
-    logp: tuple[float, ...]
-    log_mass: float | None = None
 
 
 class Readers(NamedTuple):

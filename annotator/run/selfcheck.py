@@ -11,11 +11,11 @@ import numpy as np
 
 from ...data.audio import SAMPLE_RATE
 from ...data.errors import RunError
+from ...data.scores.temperature import normalise
 from ...data.seeds import uniforms
 from ...prompts.loader import Rendered
 from ..engines.base import Engine
 from ..listener import Answered
-from ..models.label_tree import normalise
 from ..panel.panel import ListeningPanel
 
 # From this many utterances on, the self-check is on by default.

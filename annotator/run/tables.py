@@ -18,6 +18,7 @@ from ...data import tables
 from ...data.errors import RunError, TableError
 from ...data.files import atomic_file
 from ...data.labels import LabelSet
+from ...data.scores.temperature import at_temperature
 from ...data.seeds import uniforms
 from ...data.tables import (
     ANSWERS,
@@ -33,7 +34,6 @@ from ...data.tables import (
     validate,
     write_table,
 )
-from ..models.label_tree import at_temperature
 from ..panel.attributes import RATING_SCORES, Attributes, rating_score_table, rating_table
 from ..panel.panel import ListeningPanel
 from .ledger import (

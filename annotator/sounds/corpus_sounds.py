@@ -1,16 +1,21 @@
 """Where the sound of each utterance is, how long it lasts, and whether it is still the one that was heard."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...data.audio import window_count
 from ...data.corpus import Corpus
 from ...data.errors import CorpusError
-from ..engines.base import Engine
 from ..panel.controls import other_voices
-from ..run.segments import Results, Sound
-from .hearing import Duration, Job, fingerprint_sound
+from .hearing import Duration, Job, Sound, fingerprint_sound
+
+if TYPE_CHECKING:
+    from ..engines.base import Engine
+    from ..run.segments import Results
 
 # --------------------
 # Which utterances are asked together: like with like, and no more sound at once than the memory holds.

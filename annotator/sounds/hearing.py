@@ -10,10 +10,23 @@ import numpy as np
 from ...data.audio import ROUNDING, TOO_LONG, load_recording
 from ...data.errors import AudioError, OptionError
 from ...data.seeds import rng_from
-from ..run.segments import Sound
 
 # From mono samples [T] at the engine's rate to whatever its model takes.
 FrontEnd = Callable[[np.ndarray], Any]
+
+
+class Sound(NamedTuple):
+    """What an utterance's answers were given to: the file's hash with the segment, and its size and time of change.
+
+    `whole_seconds` is how long it is where only a part of it was heard, or windows of it; None if it was not cut.
+    `spoken` is the transcript's fingerprint, "" where there is none; None where it was not recorded.
+    """
+
+    content: str
+    size: int
+    mtime_ns: int
+    whole_seconds: float | None = None
+    spoken: str | None = None
 
 
 class Job(NamedTuple):

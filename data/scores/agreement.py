@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike
 
 from ..arrow import pc
 from ..errors import OptionError
-from ..splits import Groups, speaker_groups
 from ..tables import occurrence, row_keys
+from .groups import Groups, speaker_groups
 from .intervals import Interval, by_group
 
 if TYPE_CHECKING:

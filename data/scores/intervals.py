@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.sparse import csc_array
 
-from .folds import group_codes, group_folds
+from .groups import group_codes, group_folds
 
 # below this many groups the percentile bootstrap under-covers (.84, .90, .93 at 5, 10, 20); the jackknife does not
 BOOTSTRAP_FROM = 60

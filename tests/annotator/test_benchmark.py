@@ -8,8 +8,9 @@ import torch
 import typer
 from serann.annotator.benchmark import arms
 from serann.annotator.benchmark import gpu as benchmark_gpu
-from serann.annotator.benchmark.annotating import AIMS, MEANINGS, benchmark_annotate, noise, questions
+from serann.annotator.benchmark.annotating import AIMS, MEANINGS, benchmark_annotate
 from serann.annotator.benchmark.checkpoint import LABELS, make_tokenizer
+from serann.annotator.benchmark.setting import noise, questions
 from serann.annotator.cli.benchmark import annotate
 from serann.annotator.models.families import AudioLanguageModel
 from serann.data.errors import ModelError, OptionError

@@ -11,9 +11,9 @@ from serann.annotator.engines.generation import Request
 from serann.annotator.engines.scripted import ScriptedEngine
 from serann.annotator.listener import Draw, ask
 from serann.annotator.models.families import load_model
-from serann.annotator.models.label_tree import surface_forms
 from serann.annotator.panel.few_shot import choose_examples, listening_panel
 from serann.annotator.panel.panel import IS_EXAMPLE, ListeningPanel
+from serann.annotator.panel.parsing import surface_forms
 from serann.data.audio import utterance_audio
 from serann.data.corpus import open_corpus
 from serann.data.errors import AudioError, OptionError, PromptError

@@ -10,12 +10,12 @@ from scipy.stats import chisquare
 from serann.annotator.engines.base import EngineSpec, make_engine
 from serann.annotator.engines.generation import Request, generate_texts
 from serann.annotator.models.families import load_model
-from serann.annotator.models.label_tree import normalise
 from serann.annotator.models.sampling import Wanted, decode, pick_tokens
 from serann.annotator.panel.parsing import AnswerReader
 from serann.data.audio import utterance_audio
 from serann.data.corpus import open_corpus
 from serann.data.errors import ModelError
+from serann.data.scores.temperature import normalise
 from serann.prompts import load_panel, render
 
 LABELS = ("neutral", "happy", "angry", "sad")

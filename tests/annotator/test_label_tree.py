@@ -9,12 +9,13 @@ from fixtures.small_models import make_checkpoint, naive_answer_logp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serann.annotator.models.families import load_model
-from serann.annotator.models.label_tree import at_temperature, build_tree, normalise
+from serann.annotator.models.label_tree import build_tree
 from serann.annotator.models.matrix_kernels import OneDnnLinear
 from serann.annotator.models.packed_prompt import Branch, answer_logp, pack_groups, pack_row
 from serann.annotator.models.ragged_pass import encode_audio, packs
 from serann.annotator.models.trimming import trimmed
 from serann.data.errors import LabelError
+from serann.data.scores.temperature import at_temperature, normalise
 
 LABELS = ("neutral", "happy", "angry", "sad", "frustrated")
 SYSTEM = "You judge."

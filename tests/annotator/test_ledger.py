@@ -14,6 +14,7 @@ import soundfile
 from fixtures.scripted_runs import Stop, corpus_of, interrupted, panel_of, run_scripted, scripted, tables_of
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine, loudness_and_text
+from serann.annotator.panel.attributes import Judged
 from serann.annotator.panel.panel import ListeningPanel
 from serann.annotator.run import annotate as module
 from serann.annotator.run import ledger as commit_module
@@ -22,10 +23,8 @@ from serann.annotator.run.ledger import complete_commit
 from serann.annotator.run.run import open_run
 from serann.annotator.run.segments import (
     Failed,
-    Judged,
     Results,
     SegmentWriter,
-    Sound,
     Unit,
     encode,
     read_segments,
@@ -33,7 +32,7 @@ from serann.annotator.run.segments import (
     unit_record,
 )
 from serann.annotator.sounds.corpus_sounds import plan_batches
-from serann.annotator.sounds.hearing import fingerprint_sound
+from serann.annotator.sounds.hearing import Sound, fingerprint_sound
 from serann.data.errors import OutputError, RunError
 from serann.data.files import read_json
 from serann.prompts.loader import load_panel

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serann.annotator.models.label_tree import surface_forms
-from serann.annotator.panel.parsing import AnswerReader, read_shares
+from serann.annotator.panel.parsing import AnswerReader, read_shares, surface_forms
 from serann.data.labels import LABEL_SETS, LabelSet
 from serann.prompts import load_question
 

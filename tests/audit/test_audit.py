@@ -22,7 +22,7 @@ from serann.data.errors import CorpusError, LabelError, OptionError, RunError
 from serann.data.holdout import hold_out, write_division
 from serann.data.labels import LABEL_SETS, LabelSet
 from serann.data.scores.divergences import jsd_bits
-from serann.data.scores.folds import cross_fitted
+from serann.data.scores.groups import cross_fitted
 from serann.data.scores.proper_scores import sq_unbiased
 from serann.data.scores.scoring import choose_votes_scored
 from serann.data.tables import VOTES, from_rows

@@ -13,7 +13,7 @@ from serann.annotator.audit.scorer import Reference, Scorer
 from serann.data.labels import LABEL_SETS
 from serann.data.scores import divergences
 from serann.data.scores.divergences import hellinger, jsd_bits, manhattan, total_variation
-from serann.data.scores.folds import group_codes
+from serann.data.scores.groups import group_codes
 from serann.data.scores.intervals import group_sums
 from serann.data.scores.metrics import accuracy_rows, confusion_rows, group_confusion, item_r2_rows, plurality
 from serann.data.scores.proper_scores import brier, log_score, sq_unbiased, sq_unbiased_by_label

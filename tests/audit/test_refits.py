@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from fixtures.simulated_speakers import reference_of, simulated_speakers
 from serann.annotator.audit import baselines
+from serann.annotator.audit import effective_votes as worths
 from serann.annotator.audit.baselines import REFIT_STEPS, curve_votes, fit_people
 from serann.annotator.audit.calibration import CALIBRATIONS, calibrations, chosen
 from serann.annotator.audit.effective_votes import HumanCurve, effective_votes

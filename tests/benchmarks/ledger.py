@@ -27,8 +27,9 @@ from serann.annotator.panel.panel import ListeningPanel
 from serann.annotator.run import annotate as module
 from serann.annotator.run.annotate import annotate
 from serann.annotator.run.ledger import Ledger
-from serann.annotator.run.segments import Sound, Unit
+from serann.annotator.run.segments import Unit
 from serann.annotator.run.tables import read_results
+from serann.annotator.sounds.hearing import Sound
 from serann.data.corpus import write_corpus
 from serann.data.labels import LABEL_SETS
 from serann.data.tables import UTTERANCES, VOTES, from_rows

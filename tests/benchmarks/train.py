@@ -37,8 +37,7 @@ from serann.annotator.fusion import fuse
 from serann.data.corpus import open_corpus
 from serann.data.fused import open_fused
 from serann.trainer import loop
-from serann.trainer.dataset import Sounds
-from serann.trainer.network.encoders import pad
+from serann.trainer.dataset import Sounds, pad
 from serann.trainer.network.losses import Target, dimensional_loss, kl
 from serann.trainer.options import DEFAULTS, check_options
 from serann.trainer.preparing import Training, own_generator, prepare

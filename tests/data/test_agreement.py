@@ -28,8 +28,8 @@ from serann.data.scores.agreement import (
     ordinal_alpha,
     single_answers,
 )
+from serann.data.scores.groups import speaker_groups
 from serann.data.scores.intervals import by_group
-from serann.data.splits import speaker_groups
 from serann.data.tables import RATINGS, UTTERANCES, VOTES, from_rows
 
 FOUR = LABEL_SETS["iemocap4"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy import special, stats
-from serann.data.scores.folds import cross_fitted, group_folds
+from serann.data.scores.groups import cross_fitted, group_folds
 from serann.data.scores.intervals import by_group
 from serann.data.scores.metrics import ccc, ccc_of, ccc_rows
 from serann.data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial, posterior_mean

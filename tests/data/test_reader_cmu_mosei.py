@@ -1,81 +1,30 @@
 """The reader of CMU-MOSEI: the rules that make votes of strengths, a fixture for each trap, a round trip, damage."""
 
-import csv
-import io
-import tempfile
-from pathlib import Path
-
 import pytest
 from fixtures.mutated import damaged, damages
+from fixtures.releases import (
+    CMU_MOSEI,
+    CMU_MOSEI_HEADER,
+    CMU_MOSEI_TRANSCRIPTS,
+    POINTER,
+    SOUND,
+    accounted,
+    by_id,
+    cmu_mosei,
+    cmu_mosei_answer,
+    csv_text,
+    laid_out,
+    reader,
+    release,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serann.data.errors import CorpusError, OptionError, SerannError
+from serann.data.errors import CorpusError, OptionError
 from serann.data.labels import LABEL_SETS
-from serann.data.readers import Options, load_reader
-from serann.data.readers.base import votes_of
 
-EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
+read = reader("cmu-mosei")
+
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise")
-HEADER = ["HITId", "WorkerId", "Input.VIDEO_ID", "Input.CLIP", "Answer.sentiment", *(f"Answer.{e}" for e in EMOTIONS)]
-
-
-def answer(worker, video, clip, strengths, sentiment=0):
-    return ["H, 1", worker, video, clip, sentiment, *strengths]
-
-
-FIRST = [
-    HEADER,
-    answer("W1", "abc", 0, (2, 0, 0, 1, 0, 0), -2),
-    answer("W2", "abc", 0, (1, 0, 0, 1, 0, 0), -1),
-    answer("W3", "abc", 0, (0, 0, 0, 0, 0, 0), 0),
-    answer("W1", "dir/x__", 3, (0, 0, 0, 3, 0, 0), 3),
-]
-SECOND = [
-    HEADER,
-    answer("W4", "abc", 0, (0, 0, 0.5, 0, 0, 0), 1),
-    answer("W1", "abc", 0, (0, 2, 2, 0, 0, 0)),  # W1 answered before: the two votes it would be
-    answer("W5", "abc", "one", (1, 0, 0, 0, 0, 0)),
-    answer("W6", "abc", 0, ("", 0, 0, 0, 0, 0)),
-    answer("W7", "abc", 0, (9, 0, 0, 0, 0, 0)),
-    answer("W8", "abc", 5, (0, 0, 0, 0, 1, 0), 30),
-    answer("", "abc", 5, (0, 0, 0, 0, 1, 0), "NaN"),
-    answer("", "abc", 5, (0, 0, 0, 0, 1, 0), ""),
-    ["H", "W9", "abc", 0],
-]
-
-
-def table(rows) -> bytes:
-    file = io.StringIO(newline="")
-    csv.writer(file, lineterminator="\n").writerows(rows)
-    return file.getvalue().encode()
-
-
-WORDS = {
-    "abc.txt": "abc___0___-0.25___4.5___Hello, it's _me_.\nabc___1___4.5___9.0___Nobody rated this.\n"
-    "abc___5___9.0___8.0___Ends before it starts.\nno segment\n",
-    "x__.txt": "x_____3___1.5___3.25___Quite three___underscores.\n",
-}
-FILES = {
-    "Raw/Labels/5000_batch_raw.csv": table(FIRST),
-    "Raw/Labels/Batch_2980374_batch_results.csv": table(SECOND),
-    "Raw/Labels/extreme_sentiment_results.csv": table([["Input.VIDEO_ID", "Answer.sentiment"], ["abc", 1]]),
-    **{f"Raw/Transcript/Segmented/Combined/{name}": text.encode() for name, text in WORDS.items()},
-}
-
-
-def release(folder: Path, files: dict[str, bytes]) -> Path:
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    return folder
-
-
-def read(folder: Path, **options):
-    return load_reader("cmu-mosei").read(folder, Options(**options))
-
-
-def by_utterance(imported) -> dict[str, dict]:
-    return {row["utterance_id"]: row for row in imported.utterances.to_pylist()}
 
 
 def votes_on(imported, clip) -> set[tuple]:
@@ -84,7 +33,7 @@ def votes_on(imported, clip) -> set[tuple]:
 
 
 def test_argmax_shares_a_vote_among_ties_and_reads_zeros_as_neutral(tmp_path):
-    imported = read(release(tmp_path, FILES))
+    imported = read(cmu_mosei(tmp_path))
     expected = {("W1", "angry", 1), ("W2", "angry", 0.5), ("W2", "happy", 0.5), ("W3", "neutral", 1), ("W4", "fear", 1)}
     assert votes_on(imported, "abc_0") == expected
     assert votes_on(imported, "x___3") == {("W1", "happy", 1)}
@@ -96,14 +45,14 @@ def test_argmax_shares_a_vote_among_ties_and_reads_zeros_as_neutral(tmp_path):
 
 
 def test_threshold_votes_for_every_emotion_of_one_or_more(tmp_path):
-    imported = read(release(tmp_path, FILES), rule="threshold")
+    imported = read(cmu_mosei(tmp_path), rule="threshold")
     both = {(rater, label, 0.5) for rater in ("W1", "W2") for label in ("angry", "happy")}
     assert votes_on(imported, "abc_0") == both | {("W3", "neutral", 1), ("W4", "neutral", 1)}
     assert "none is neutral (answers it happened to: 2)" in imported.notes[0]
 
 
 def test_argmax_abstain_gives_a_reason_instead_of_neutral(tmp_path):
-    imported = read(release(tmp_path, FILES), rule="argmax-abstain")
+    imported = read(cmu_mosei(tmp_path), rule="argmax-abstain")
     silent = [row for row in imported.votes.to_pylist() if row["label"] is None]
     reason = "every emotion has the strength 0, and the release has no neutral class"
     assert [(row["rater_id"], row["reason"]) for row in silent] == [("W3", reason)]
@@ -112,7 +61,7 @@ def test_argmax_abstain_gives_a_reason_instead_of_neutral(tmp_path):
 
 
 def test_what_cannot_be_a_vote_is_listed(tmp_path):
-    imported = read(release(tmp_path, FILES))
+    imported = read(cmu_mosei(tmp_path))
     problems = {(row["file"].split("_")[0], row["line"], row["reason"], row["votes"], row["rater_id"])
                 for row in imported.problems.to_pylist()}  # fmt: skip
     assert problems == {
@@ -134,7 +83,7 @@ def test_what_cannot_be_a_vote_is_listed(tmp_path):
 
 
 def test_means_times_and_words(tmp_path):
-    rows = by_utterance(read(release(tmp_path, FILES)))
+    rows = by_id(read(cmu_mosei(tmp_path)))
     assert set(rows) == {"abc_0", "abc_5", "x___3"}
     clip = rows["abc_0"]
     assert (clip["start"], clip["end"], clip["transcript"]) == (0, 4.5, "Hello, it's _me_.")
@@ -148,14 +97,14 @@ def test_means_times_and_words(tmp_path):
 
 
 def test_sounds_are_videos_with_times_or_clips_of_their_own(tmp_path):
-    folder = release(tmp_path, FILES)
+    folder = cmu_mosei(tmp_path)
     without = read(folder)
-    assert by_utterance(without)["abc_0"]["audio"] is None
+    assert by_id(without)["abc_0"]["audio"] is None
     assert any("no folder Audio/Full/WAV_16000" in note for note in without.notes)
     sounds = tmp_path.resolve() / "Raw" / "Audio" / "Full" / "WAV_16000"
-    release(folder, {"Raw/Audio/Full/WAV_16000/x___3.wav": b"RIFF"})
+    release(folder, {"Raw/Audio/Full/WAV_16000/x___3.wav": SOUND})
     imported = read(folder)
-    rows = by_utterance(imported)
+    rows = by_id(imported)
     assert (rows["abc_0"]["audio"], rows["abc_0"]["end"]) == (str(sounds / "abc.wav"), 4.5)
     assert (rows["x___3"]["audio"], rows["x___3"]["end"]) == (str(sounds / "x___3.wav"), None)
     assert rows["abc_5"]["audio"] is None
@@ -163,7 +112,7 @@ def test_sounds_are_videos_with_times_or_clips_of_their_own(tmp_path):
 
 
 def test_source_may_be_raw_labels_or_one_table(tmp_path):
-    folder = release(tmp_path, FILES)
+    folder = cmu_mosei(tmp_path)
     whole = read(folder)
     for source in (folder / "Raw", folder / "Raw" / "Labels"):
         assert read(source).votes.equals(whole.votes)
@@ -173,29 +122,29 @@ def test_source_may_be_raw_labels_or_one_table(tmp_path):
 
 def test_another_corpus_is_refused(tmp_path):
     with pytest.raises(CorpusError, match=r"(?s)is no cmu-mosei release.*Raw/Labels/\*\.csv"):
-        read(release(tmp_path / "none", {"wav/03a01Fa.wav": b"RIFF"}))
+        read(release(tmp_path / "none", {"wav/03a01Fa.wav": SOUND}))
     with pytest.raises(CorpusError, match="tables without these columns, train_sent_emo"):
         read(release(tmp_path / "meld", {"train_sent_emo.csv": b"Utterance,Emotion\nhi,joy\n"}))
     with pytest.raises(CorpusError, match=r"has no column WorkerId, Answer\.disgust"):
         read(release(tmp_path / "cut", {"a.csv": b"Input.VIDEO_ID,Input.CLIP,Answer.anger\nv,1,1\n"}))
     with pytest.raises(CorpusError, match="Git-LFS pointer"):
-        read(release(tmp_path / "pointer", {"Labels/a.csv": b"version https://git-lfs.github.com/spec/v1\n"}))
+        read(release(tmp_path / "pointer", {"Labels/a.csv": POINTER}))
     with pytest.raises(CorpusError, match="nothing is there"):
         read(tmp_path / "nowhere")
 
 
 def test_a_transcript_that_is_no_text_is_listed(tmp_path):
-    imported = read(release(tmp_path, {**FILES, "Raw/Transcript/Segmented/Combined/abc.txt": b"\0\1"}))
+    imported = read(release(tmp_path, {**CMU_MOSEI, f"{CMU_MOSEI_TRANSCRIPTS}/abc.txt": b"\0\1"}))
     assert [row["reason"][-50:] for row in imported.problems.to_pylist() if row["file"] == "abc.txt"] == [
         "text (it holds zero bytes); copy or download it again"[-50:]
     ]
-    assert by_utterance(imported)["x___3"]["start"] == 1.5
+    assert by_id(imported)["x___3"]["start"] == 1.5
 
 
 def test_a_long_run_of_underscores_costs_no_more_than_its_length(tmp_path):
-    words = b"_" * 200_000 + b"\n" + WORDS["x__.txt"].encode()
-    imported = read(release(tmp_path, {**FILES, "Raw/Transcript/Segmented/Combined/x__.txt": words}))
-    assert by_utterance(imported)["x___3"]["end"] == 3.25
+    file = f"{CMU_MOSEI_TRANSCRIPTS}/x__.txt"
+    imported = read(release(tmp_path, {**CMU_MOSEI, file: b"_" * 200_000 + b"\n" + CMU_MOSEI[file]}))
+    assert by_id(imported)["x___3"]["end"] == 3.25
 
 
 videos = st.sampled_from(("abc", "-k_9", "x__", "24196", "_a"))
@@ -210,24 +159,24 @@ drawn_answers = st.dictionaries(
 @settings(max_examples=25, deadline=None)
 @given(drawn_answers, st.booleans())
 def test_round_trip(drawn, in_folder):
-    rows = [HEADER]
+    rows = [CMU_MOSEI_HEADER]
     rows += [
-        answer(worker, f"dir/{video}" if in_folder else video, clip, strengths, sentiment)
+        cmu_mosei_answer(worker, f"dir/{video}" if in_folder else video, clip, strengths, sentiment)
         for (video, clip, worker), (strengths, sentiment) in drawn.items()
     ]
     words = {}
     for video, clip in sorted({key[:2] for key in drawn}):
         name = f"Transcript/Segmented/Combined/{video}.txt"
-        words[name] = words.get(name, b"") + f"{video}___{clip}___{clip}.5___{clip + 2}___Words {clip}\n".encode()
-    with tempfile.TemporaryDirectory() as folder:
-        imported = read(release(Path(folder), {"Labels/a.csv": table(rows), **words}))
+        words[name] = words.get(name, "") + f"{video}___{clip}___{clip}.5___{clip + 2}___Words {clip}\n"
+    with laid_out({"Labels/a.csv": csv_text(rows), **words}) as folder:
+        imported = read(folder)
     expected = set()
     for (video, clip, worker), (strengths, _) in drawn.items():
         tied = [label for label, value in zip(LABELS, strengths, strict=True) if value == max(strengths) > 0]
         expected |= {(f"{video}_{clip}", worker, label, 1 / len(tied or [1])) for label in tied or ["neutral"]}
     found = [(row["utterance_id"], row["rater_id"], row["label"], row["weight"]) for row in imported.votes.to_pylist()]
     assert (set(found), len(found), imported.problems.num_rows) == (expected, len(expected), 0)
-    for name, row in by_utterance(imported).items():
+    for name, row in by_id(imported).items():
         sentiments = [value for (video, clip, _), (_, value) in drawn.items() if f"{video}_{clip}" == name]
         assert row["sentiment"] == pytest.approx(sum(sentiments) / len(sentiments))
         clip = int(name.rsplit("_", 1)[1])
@@ -236,16 +185,10 @@ def test_round_trip(drawn, in_folder):
 
 @settings(max_examples=120, deadline=None)
 @given(
-    st.sampled_from(sorted(FILES)),
+    st.sampled_from(sorted(CMU_MOSEI)),
     st.lists(damages(), min_size=1, max_size=3),
     st.sampled_from(("argmax", "threshold", "argmax-abstain")),
 )
 def test_damaged_files_are_read_or_refused(name, chosen, rule):
-    files = {**FILES, name: damaged(FILES[name], *chosen)}
-    with tempfile.TemporaryDirectory() as folder:
-        root = release(Path(folder), files)
-        try:
-            imported = read(root, rule=rule)
-        except SerannError:
-            return
-    assert imported.votes_in == imported.votes.num_rows + votes_of(imported.problems)
+    with laid_out({**CMU_MOSEI, name: damaged(CMU_MOSEI[name], *chosen)}) as folder:
+        accounted(read, folder, rule=rule)

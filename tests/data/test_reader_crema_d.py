@@ -1,106 +1,37 @@
 """The reader of CREMA-D: tabulated votes and single responses, a fixture for each trap, a round trip, damaged files."""
 
-import csv
-import io
 import os
-import tempfile
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fixtures.mutated import damaged, damages
+from fixtures.releases import (
+    CREMA_D_COUNTED,
+    CREMA_D_COUNTS,
+    CREMA_D_RESPONSES,
+    CREMA_D_SINGLE,
+    CREMA_D_TABULATED,
+    POINTER,
+    SOUND,
+    accounted,
+    by_id,
+    crema_d_response,
+    crema_d_table,
+    laid_out,
+    reader,
+    release,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serann.data.errors import CorpusError, OptionError, SerannError
+from serann.data.errors import CorpusError, OptionError
 from serann.data.labels import LABEL_SETS
-from serann.data.readers import Options, load_reader
-from serann.data.readers.base import votes_of
 from serann.data.votes import count_votes
 
+read = reader("crema-d")
 LETTERS = "ADFHNS"
 NAMES = dict(zip(LETTERS, ("angry", "disgust", "fear", "happy", "neutral", "sad"), strict=True))
-COUNTS = ["", *LETTERS, "fileName", "numResponses", "agreement", "emoVote", "meanAngerResp", "meanNeutralResp"]
-TABULATED = [
-    COUNTS,
-    ["100001", 1, 0, 0, 0, 3, 0, "1001_IEO_ANG_HI", 4, 0.75, "N", 40, 61.5],
-    ["100002", 2, 2, 0, 0, 0, 1, "1002_TIE_HAP_XX", 5, 0.4, "A:D", 55.5, -1],
-    ["100003", 0, 0, 0, 0, 4, 0, "1076_MTI_SAD_XX", 4, 1, "N", -1, 70],
-    ["200001", 4, 0, 0, 0, 0, 0, "1001_IEO_ANG_HI", 4, 1, "A", 70, -1],
-    ["300001", 5, 0, 0, 0, 0, 1, "1001_IEO_ANG_HI", 6, 0.83, "A", 81, -1],
-]
-RESPONSES = ["", "localid", "pos", "ans", "ttr", "queryType", "numTries", "clipNum", "questNum", "subType", "clipName"]
-RESPONSES += ["sessionNums", "respEmo", "respLevel", "dispEmo", "dispVal", "dispLevel"]
-TIMES = ["", "localid", "sessionNums", "queryType", "questNum", "pos", "ttr", "numTries", "clipNum", "clipName"]
-
-
-def response(row, rater, session, clip, emotion, *, query=1, question=1, level="50", ttr="900", number=1):
-    level_of = [emotion, level, "A", 50, "M"]
-    return [row, rater, row, f"{emotion}_{level}", ttr, query, 0, number, question, 4, clip, session, *level_of]
-
-
-def timing(row, session, ttr, *, query=1, question=1):
-    return [row, f"r{session}", session, query, question, row, ttr, 0, 1, "1001_IEO_ANG_HI"]
-
-
-SINGLE = [
-    RESPONSES,
-    response(1, "SSI_1", 11, "1001_IEO_ANG_HI", "N"),
-    response(2, "SSI_2", 12, "1001_IEO_ANG_HI", "A"),
-    response(3, "SSI_3", 13, "1001_IEO_ANG_HI", "N", question=7),  # its first click came late
-    response(4, "SSI_1", 11, "1002_TIE_HAP_XX", "H", level="H", question=2),  # a letter for a level
-    response(5, "SSI_1", 11, "1002_TIE_HAP_XX", "A", question=3),  # a second response
-    response(6, "SSI_2", 12, "1002_TIE_HAP_XX", "D", question=4, ttr="-12448"),
-    response(7, "SSI_2", 12, "ANG_HI_practice", "A", question=5, number=7443),
-    response(8, "SSI_3", 13, "1001_IEO_ANG_HI", "A", query=2),  # saw the face
-    response(9, "", 14, "1001_IEO_ANG_HI", "S", question=6),
-    response(10, "SSI_4", 15, "1001_IEO_ANG_HI", "Q"),
-    response(11, "SSI_4", 15, "1001_IEO_ANG_HI", "A", query=9, question=8),
-]
-CLICKS = [
-    TIMES,
-    timing(1, 11, 10_000),
-    timing(2, 13, 10_001, question=7),
-    timing(3, 12, 12_000, query=2),
-    timing(4, 99, "NA"),
-]
-
-
-def table(rows) -> bytes:
-    file = io.StringIO(newline="")
-    csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n").writerows(rows)
-    return file.getvalue().encode()
-
-
-ALSO = {
-    "SentenceFilenames.csv": table(
-        [["Stimulus_Number", "Filename"], [1, "1001_IEO_ANG_HI"], [4, "1003_DFA_NEU_XX"], [5, "ANG_HI_practice"]]
-    ),
-    "VideoDemographics.csv": table(
-        [
-            ["ActorID", "Age", "Sex", "Race", "Ethnicity"],
-            [1001, 51, "Male", "Caucasian", "Not Hispanic"],
-            [1002, 21, "Female", "Asian", "Not Hispanic"],
-        ]
-    ),
-}
-COUNTED = {"processedResults/tabulatedVotes.csv": table(TABULATED), **ALSO}
-RAW = {"finishedResponses.csv": table(SINGLE), "finishedEmoResponses.csv": table(CLICKS), **ALSO}
-
-
-def release(folder: Path, files: dict[str, bytes]) -> Path:
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    return folder
-
-
-def read(folder: Path, **options):
-    return load_reader("crema-d").read(folder, Options(**options))
-
-
-def by_utterance(imported) -> dict[str, dict]:
-    return {row["utterance_id"]: row for row in imported.utterances.to_pylist()}
 
 
 def labels_of(imported) -> dict[str, Counter]:
@@ -111,7 +42,7 @@ def labels_of(imported) -> dict[str, Counter]:
 
 
 def test_counts_become_that_many_votes_without_a_rater(tmp_path):
-    imported = read(release(tmp_path, COUNTED))
+    imported = read(release(tmp_path, CREMA_D_COUNTED))
     assert labels_of(imported) == {
         "1001_IEO_ANG_HI": Counter(neutral=3, angry=1),
         "1002_TIE_HAP_XX": Counter(angry=2, disgust=2, sad=1),
@@ -125,7 +56,7 @@ def test_counts_become_that_many_votes_without_a_rater(tmp_path):
 
 
 def test_each_modality_has_its_own_votes(tmp_path):
-    folder = release(tmp_path, COUNTED)
+    folder = release(tmp_path, CREMA_D_COUNTED)
     assert labels_of(read(folder, modality="face")) == {"1001_IEO_ANG_HI": Counter(angry=4)}
     heard_and_saw = read(folder, modality="av")
     assert labels_of(heard_and_saw) == {"1001_IEO_ANG_HI": Counter(angry=5, sad=1)}
@@ -135,7 +66,7 @@ def test_each_modality_has_its_own_votes(tmp_path):
 
 
 def test_what_is_acted_and_what_is_published_are_no_votes(tmp_path):
-    rows = by_utterance(read(release(tmp_path, COUNTED)))
+    rows = by_id(read(release(tmp_path, CREMA_D_COUNTED)))
     acted, tied = rows["1001_IEO_ANG_HI"], rows["1002_TIE_HAP_XX"]
     assert (acted["intended"], acted["intended_level"], acted["consensus"]) == ("angry", "high", "neutral")
     assert (tied["intended"], tied["intended_level"]) == ("happy", None)
@@ -146,8 +77,8 @@ def test_what_is_acted_and_what_is_published_are_no_votes(tmp_path):
 
 
 def test_clips_are_described_by_name_actor_and_readme(tmp_path):
-    imported = read(release(tmp_path, COUNTED))
-    rows = by_utterance(imported)
+    imported = read(release(tmp_path, CREMA_D_COUNTED))
+    rows = by_id(imported)
     clip = rows["1001_IEO_ANG_HI"]
     assert (clip["speaker"], clip["gender"], clip["speaker_age"]) == ("1001", "male", 51)
     assert (clip["script"], clip["transcript"], clip["language"]) == ("IEO", "It's eleven o'clock.", "en")
@@ -160,33 +91,37 @@ def test_clips_are_described_by_name_actor_and_readme(tmp_path):
 
 
 def test_sounds_are_the_wavs_else_the_mp3s_else_absent(tmp_path):
-    folder = release(tmp_path, COUNTED)
+    folder = release(tmp_path, CREMA_D_COUNTED)
     silent = read(folder)
-    assert by_utterance(silent)["1001_IEO_ANG_HI"]["audio"] is None
+    assert by_id(silent)["1001_IEO_ANG_HI"]["audio"] is None
     assert any("no folder AudioWAV" in note for note in silent.notes)
     release(folder, {"AudioMP3/1001_IEO_ANG_HI.mp3": b"ID3"})
     compressed = read(folder)
-    assert by_utterance(compressed)["1002_TIE_HAP_XX"]["audio"] == str(folder / "AudioMP3/1002_TIE_HAP_XX.mp3")
+    assert by_id(compressed)["1002_TIE_HAP_XX"]["audio"] == str(folder / "AudioMP3/1002_TIE_HAP_XX.mp3")
     assert any("the sounds are the mp3s" in note for note in compressed.notes)
-    release(folder, {"AudioWAV/1001_IEO_ANG_HI.wav": b"version https://git-lfs.github.com/spec/v1\n"})
+    release(folder, {"AudioWAV/1001_IEO_ANG_HI.wav": POINTER})
     pointers = read(folder)
-    assert by_utterance(pointers)["1076_MTI_SAD_XX"]["audio"] == str(folder / "AudioWAV/1076_MTI_SAD_XX.wav")
+    assert by_id(pointers)["1076_MTI_SAD_XX"]["audio"] == str(folder / "AudioWAV/1076_MTI_SAD_XX.wav")
     assert any("1001_IEO_ANG_HI.wav is a Git-LFS pointer" in note for note in pointers.notes)
     named = read(folder, audio=folder / "AudioMP3")
-    assert by_utterance(named)["1001_IEO_ANG_HI"]["audio"] == str(folder / "AudioMP3/1001_IEO_ANG_HI.mp3")
+    assert by_id(named)["1001_IEO_ANG_HI"]["audio"] == str(folder / "AudioMP3/1001_IEO_ANG_HI.mp3")
     with pytest.raises(OptionError, match="is no folder"):
         read(folder, audio=folder / "nowhere")
 
 
 def test_the_older_name_of_one_sound_is_found(tmp_path):
-    files = {"tabulatedVotes.csv": table([COUNTS, ["100001", 0, 0, 0, 0, 4, 0, "1040_ITH_SAD_XX", 4, 1, "N", -1, 5]])}
-    folder = release(tmp_path, {**files, "AudioWAV/1040_ITH_SAD_X.wav": b"RIFF"})
-    assert by_utterance(read(folder))["1040_ITH_SAD_XX"]["audio"] == str(folder / "AudioWAV/1040_ITH_SAD_X.wav")
+    files = {
+        "tabulatedVotes.csv": crema_d_table(
+            [CREMA_D_COUNTS, ["100001", 0, 0, 0, 0, 4, 0, "1040_ITH_SAD_XX", 4, 1, "N", -1, 5]]
+        )
+    }
+    folder = release(tmp_path, {**files, "AudioWAV/1040_ITH_SAD_X.wav": SOUND})
+    assert by_id(read(folder))["1040_ITH_SAD_XX"]["audio"] == str(folder / "AudioWAV/1040_ITH_SAD_X.wav")
 
 
 def test_tabulated_rows_that_cannot_be_read_are_listed_with_their_votes(tmp_path):
     rows = [
-        *TABULATED,
+        *CREMA_D_TABULATED,
         ["100004", 1, 2, "x", 0, 3, 0, "1004_TIE_SAD_XX", 9, 0, "N", 1, 1],  # 9 by its numResponses
         ["100001", 1, 0, 0, 0, 3, 0, "1001_IEO_ANG_HI", 4, 0, "N", 1, 1],  # a second row
         ["900005", 1, 1, 0, 0, 0, 0, "1005_TIE_SAD_XX", 2, 0, "A:D", 1, 1],
@@ -195,7 +130,7 @@ def test_tabulated_rows_that_cannot_be_read_are_listed_with_their_votes(tmp_path
         ["100008", 0, 0, 0, 0, 2, 0, "1008_TIE_SAD_XX", 7, 0, "N", 1, 1],  # its sum is wrong, its votes are kept
         ["200009", 1],  # another modality's
     ]
-    imported = read(release(tmp_path, {"tabulatedVotes.csv": table(rows)}))
+    imported = read(release(tmp_path, {"tabulatedVotes.csv": crema_d_table(rows)}))
     reasons = {row["content"].split(",")[0]: (row["reason"], row["votes"]) for row in imported.problems.to_pylist()}
     assert reasons["100004"] == ("counts that are no numbers: F=x", 9)
     assert reasons["100001"] == ("clip 1001_IEO_ANG_HI has a row already", 4)
@@ -210,7 +145,7 @@ def test_tabulated_rows_that_cannot_be_read_are_listed_with_their_votes(tmp_path
 
 
 def test_single_responses_keep_their_raters_and_the_authors_filter(tmp_path):
-    imported = read(release(tmp_path, RAW))
+    imported = read(release(tmp_path, CREMA_D_SINGLE))
     votes = {(row["utterance_id"], row["rater_id"], row["label"]) for row in imported.votes.to_pylist()}
     assert votes == {
         ("1001_IEO_ANG_HI", "SSI_1", "neutral"),
@@ -232,11 +167,11 @@ def test_single_responses_keep_their_raters_and_the_authors_filter(tmp_path):
     }
     assert imported.votes_in == 10
     assert imported.release == "CREMA-D, voice: responses of single raters, filter official"
-    assert by_utterance(imported)["1003_DFA_NEU_XX"]["intended"] == "neutral"
+    assert by_id(imported)["1003_DFA_NEU_XX"]["intended"] == "neutral"
 
 
 def test_without_the_filter_slow_responses_stay(tmp_path):
-    folder = release(tmp_path, {**RAW, **COUNTED})
+    folder = release(tmp_path, {**CREMA_D_SINGLE, **CREMA_D_COUNTED})
     everything = read(folder, filter="none")
     assert labels_of(everything)["1001_IEO_ANG_HI"] == Counter(neutral=2, angry=1, sad=1)
     assert everything.release.endswith("filter none")
@@ -247,7 +182,7 @@ def test_without_the_filter_slow_responses_stay(tmp_path):
 
 
 def test_source_may_be_a_folder_within_or_a_vote_file(tmp_path):
-    folder = release(tmp_path, {**RAW, **COUNTED})
+    folder = release(tmp_path, {**CREMA_D_SINGLE, **CREMA_D_COUNTED})
     whole = read(folder)
     for source in (folder / "processedResults", folder / "processedResults" / "tabulatedVotes.csv"):
         assert read(source).utterances.equals(whole.utterances)
@@ -255,21 +190,21 @@ def test_source_may_be_a_folder_within_or_a_vote_file(tmp_path):
 
 
 def test_what_is_missing_is_said(tmp_path):
-    folder = release(tmp_path / "counted", COUNTED)
+    folder = release(tmp_path / "counted", CREMA_D_COUNTED)
     with pytest.raises(CorpusError, match="--filter none needs finishedResponses"):
         read(folder, filter="none")
     assert "after the authors' filter" in read(folder, filter="official").release
     with pytest.raises(OptionError, match="unknown --filter 'fast'; expected one of official, none"):
         read(folder, filter="fast")
-    raw = release(tmp_path / "raw", {"finishedResponses.csv": RAW["finishedResponses.csv"]})
+    raw = release(tmp_path / "raw", {"finishedResponses.csv": CREMA_D_SINGLE["finishedResponses.csv"]})
     with pytest.raises(CorpusError, match=r"needs .*finishedEmoResponses\.csv, which is missing; .*--filter none"):
         read(raw)
-    other = release(tmp_path / "other", {"wav/03a01Fa.wav": b"RIFF", "erkennung.txt": b"Nr."})
+    other = release(tmp_path / "other", {"wav/03a01Fa.wav": SOUND, "erkennung.txt": b"Nr."})
     with pytest.raises(CorpusError, match=r"(?s)is no crema-d .*found erkennung\.txt, wav/.*tabulatedVotes\.csv"):
         read(other)
     with pytest.raises(CorpusError, match="nothing is there"):
         read(tmp_path / "nowhere")
-    (folder / "processedResults" / "tabulatedVotes.csv").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    (folder / "processedResults" / "tabulatedVotes.csv").write_text(POINTER)
     with pytest.raises(CorpusError, match="Git-LFS pointer"):
         read(folder)
     (folder / "processedResults" / "tabulatedVotes.csv").write_bytes(b"a,b\n1,2\n")
@@ -290,38 +225,33 @@ ballots = st.dictionaries(clips, st.lists(st.sampled_from(LETTERS), max_size=6),
 @given(ballots, st.sampled_from(("voice", "face", "av")))
 def test_round_trip(drawn, modality):
     code = {"voice": "1", "face": "2", "av": "3"}[modality]
-    counts, single = [COUNTS], [RESPONSES]
+    counts, single = [CREMA_D_COUNTS], [CREMA_D_RESPONSES]
     for number, (clip, letters) in enumerate(drawn.items(), start=1):
         of = [letters.count(letter) for letter in LETTERS]
         counts.append([f"{code}{number:05}", *of, clip, len(letters), 0, "N", 1, 1])
         single += [
-            response(len(single) + k, f"R{k}", k, clip, letter, query=int(code), question=number)
+            crema_d_response(len(single) + k, f"R{k}", k, clip, letter, query=int(code), question=number)
             for k, letter in enumerate(letters)
         ]
     expected = {clip: Counter(NAMES[letter] for letter in letters) for clip, letters in drawn.items() if letters}
-    with tempfile.TemporaryDirectory() as folder:
-        files = {"tabulatedVotes.csv": table(counts), "finishedResponses.csv": table(single)}
-        root = release(Path(folder), files)
+    with laid_out(
+        {"tabulatedVotes.csv": crema_d_table(counts), "finishedResponses.csv": crema_d_table(single)}
+    ) as root:
         counted, by_rater = read(root, modality=modality), read(root, modality=modality, filter="none")
     assert labels_of(counted) == labels_of(by_rater) == expected
-    assert set(by_utterance(counted)) == set(drawn)
+    assert set(by_id(counted)) == set(drawn)
     assert {(row["utterance_id"], row["rater_id"], row["label"]) for row in by_rater.votes.to_pylist()} == {
         (clip, f"R{k}", NAMES[letter]) for clip, letters in drawn.items() for k, letter in enumerate(letters)
     }
 
 
 @settings(max_examples=120, deadline=None)
-@given(st.sampled_from(sorted({**COUNTED, **RAW})), st.lists(damages(), min_size=1, max_size=3))
+@given(st.sampled_from(sorted({**CREMA_D_COUNTED, **CREMA_D_SINGLE})), st.lists(damages(), min_size=1, max_size=3))
 def test_damaged_files_are_read_or_refused(name, chosen):
-    files = dict(COUNTED if name in COUNTED else RAW)
+    files = dict(CREMA_D_COUNTED if name in CREMA_D_COUNTED else CREMA_D_SINGLE)
     files[name] = damaged(files[name], *chosen)
-    with tempfile.TemporaryDirectory() as folder:
-        root = release(Path(folder), files)
-        try:
-            imported = read(root)
-        except SerannError:
-            return
-    assert imported.votes_in == imported.votes.num_rows + votes_of(imported.problems)
+    with laid_out(files) as root:
+        accounted(read, root)
 
 
 @pytest.mark.corpora

@@ -1,65 +1,35 @@
 """The reader of MELD: a fixture for each trap, a round trip, and damaged tables."""
 
-import csv
-import io
-import tempfile
-from contextlib import suppress
-from pathlib import Path
-
 import pytest
 from fixtures.mutated import damaged, damages
+from fixtures.releases import (
+    MELD,
+    MELD_HEADER,
+    MELD_TRAIN,
+    POINTER,
+    SOUND,
+    accounted,
+    by_id,
+    csv_text,
+    laid_out,
+    meld,
+    reader,
+    release,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serann.data.errors import CorpusError, SerannError
-from serann.data.readers import Options, load_reader
+from serann.data.errors import CorpusError
 
-HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime\n"
-TRAIN = (
-    HEADER
-    + '1,"Well, you\x92re ""late"", again.",Ann,joy,positive,0,0,8,21,"00:16:16,059","00:16:21,731"\n'
-    + "2,Go away!,Ben,anger,negative,0,1,8,21,00:16:22,00:16:23\n"
-    + "3,Broken.,,fear,negative,125,3,8,21,0,0\n"
-    + "4,Hmm.,Ben,bliss,neutral,126,0,8,21,0,0\n"
-    + "5,Twice.,Ben,neutral,neutral,0,1,8,21,0,0\n"
-    + "6,Unquoted, comma.,Ben,neutral,neutral,0,2,8,21,0,0\n"
-    + "7,No number.,Ben,neutral,neutral,x,2,8,21,0,0\n"
-)
-DEV = (
-    HEADER
-    + "1,Nobody has this.,Cid,sadness,negative,110,7,1,2,0,0\n2,It\u0092s late.,Cid,surprise,positive,0,0,1,2,0,0\n"
-)
-FILES: dict[str, str | bytes] = {
-    "train_sent_emo.csv": TRAIN.encode("latin-1"),
-    "dev_sent_emo.csv": DEV.encode("utf-8-sig").replace(b"\n", b"\r\n"),
-    "train_splits/dia0_utt0.mp4": "video",
-    "train_splits/dia0_utt1.mp4": "video",
-    "train_splits/dia0_utt1.wav": "RIFF",
-}
-
-
-def release(folder: Path, files: dict[str, str | bytes]) -> Path:
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return folder
-
-
-def read(folder: Path, **options):
-    return load_reader("meld").read(folder, Options(**options))
-
-
-def by_id(table):
-    return {row["utterance_id"]: row for row in table.to_pylist()}
+read = reader("meld")
 
 
 @pytest.fixture
 def imported(tmp_path):
-    return read(release(tmp_path, FILES))
+    return read(meld(tmp_path))
 
 
 def test_one_label_is_a_consensus_and_no_vote(imported):
-    rows = by_id(imported.utterances)
+    rows = by_id(imported)
     assert {u: (r["consensus"], r["consensus_code"], r["split"], r["dialogue"]) for u, r in rows.items()} == {
         "train_dia0_utt0": ("happy", "joy", "train", "train_dia0"),
         "train_dia0_utt1": ("angry", "anger", "train", "train_dia0"),
@@ -94,7 +64,7 @@ def test_odd_rows_are_listed(imported):
 
 
 def test_quotes_of_windows_are_mended_and_times_are_the_episodes(imported):
-    rows = by_id(imported.utterances)
+    rows = by_id(imported)
     assert rows["train_dia0_utt0"]["transcript"] == 'Well, you’re "late", again.'
     assert rows["dev_dia0_utt0"]["transcript"] == "It’s late."
     first, second = rows["train_dia0_utt0"], rows["train_dia0_utt1"]
@@ -106,7 +76,7 @@ def test_quotes_of_windows_are_mended_and_times_are_the_episodes(imported):
 
 
 def test_sounds_are_the_wav_beside_the_video_or_the_video(imported, tmp_path):
-    rows = by_id(imported.utterances)
+    rows = by_id(imported)
     clips = tmp_path.resolve() / "train_splits"
     assert rows["train_dia0_utt0"]["audio"] == str(clips / "dia0_utt0.mp4")
     assert rows["train_dia0_utt1"]["audio"] == str(clips / "dia0_utt1.wav")
@@ -115,13 +85,13 @@ def test_sounds_are_the_wav_beside_the_video_or_the_video(imported, tmp_path):
 
 
 def test_sounds_of_a_folder_that_was_named(tmp_path):
-    source = release(tmp_path / "source", {f"data/MELD/{name}": content for name, content in FILES.items()})
-    flat = release(tmp_path / "flat", {"train_dia0_utt0.wav": "RIFF", "dia0_utt1.wav": "of which split?"}).resolve()
-    rows = by_id(read(source, audio=flat).utterances)
+    source = release(tmp_path / "source", {f"data/MELD/{name}": content for name, content in MELD.items()})
+    flat = release(tmp_path / "flat", {"train_dia0_utt0.wav": SOUND, "dia0_utt1.wav": "of which split?"}).resolve()
+    rows = by_id(read(source, audio=flat))
     assert rows["train_dia0_utt0"]["audio"] == str(flat / "train_dia0_utt0.wav")
     assert rows["train_dia0_utt1"]["audio"] == str(flat / "train_dia0_utt1.wav")
-    split = release(tmp_path / "split", {"dev_splits_complete/dia0_utt0.wav": "RIFF"}).resolve()
-    rows = by_id(read(source, audio=split).utterances)
+    split = release(tmp_path / "split", {"dev_splits_complete/dia0_utt0.wav": SOUND}).resolve()
+    rows = by_id(read(source, audio=split))
     assert rows["dev_dia0_utt0"]["audio"] == str(split / "dev_splits_complete/dia0_utt0.wav")
     assert rows["dev_dia110_utt7"]["audio"] == str(split / "dev_splits_complete/dia110_utt7.wav")
     assert {r["audio"] for r in read(source, audio=tmp_path / "no").utterances.to_pylist()} == {None}
@@ -131,14 +101,14 @@ def test_what_is_no_release_is_refused(tmp_path):
     with pytest.raises(CorpusError, match="nothing is there"):
         read(tmp_path / "absent")
     with pytest.raises(CorpusError, match=r"is no meld release.*train_sent_emo\.csv"):
-        read(release(tmp_path / "other", {"labels.csv": TRAIN}))
+        read(release(tmp_path / "other", {"labels.csv": MELD_TRAIN}))
     with pytest.raises(CorpusError, match="lacks the columns Speaker, Emotion, Dialogue_ID, Utterance_ID; found Utt"):
         read(release(tmp_path / "columns", {"dev_sent_emo.csv": "Utterance,text\nhello,you\n"}))
-    broken = {"dev_sent_emo.csv": "", "test_sent_emo.csv": "version https://git-lfs.github.com/spec/v1\noid x\n"}
+    broken = {"dev_sent_emo.csv": "", "test_sent_emo.csv": POINTER}
     with pytest.raises(CorpusError, match=r"(?s)2 problems.*is empty.*Git-LFS pointer"):
-        read(release(tmp_path / "broken", {"train_sent_emo.csv": TRAIN, **broken}))
+        read(release(tmp_path / "broken", {"train_sent_emo.csv": MELD_TRAIN, **broken}))
     with pytest.raises(CorpusError, match="without a readable row"):
-        read(release(tmp_path / "header", {"dev_sent_emo.csv": HEADER}))
+        read(release(tmp_path / "header", {"dev_sent_emo.csv": MELD_HEADER}))
 
 
 EMOTIONS = {"neutral": "neutral", "joy": "happy", "anger": "angry", "sadness": "sad"}
@@ -158,21 +128,21 @@ def tables(draw):
 @settings(max_examples=25, deadline=None)
 @given(tables(), st.sampled_from(["utf-8", "utf-8-sig", "cp1252"]))
 def test_what_is_written_in_the_releases_format_is_read_back(corpus, encoding):
-    files: dict[str, str | bytes] = {}
+    files = {}
     for split in {place[0] for place in corpus}:
-        text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow(HEADER.strip().split(","))
-        for (own, dialogue, turn), (emotion, speaker, words) in corpus.items():
-            if own == split:
-                writer.writerow([1, words, speaker, emotion, "neutral", dialogue, turn, 1, 2, "0:0:1,5", "0:0:2"])
-        files[f"{split}_sent_emo.csv"] = text.getvalue().encode(encoding)
-    with tempfile.TemporaryDirectory() as folder:
-        found = read(release(Path(folder), files))
+        rows = [
+            [1, words, speaker, emotion, "neutral", dialogue, turn, 1, 2, "0:0:1,5", "0:0:2"]
+            for (own, dialogue, turn), (emotion, speaker, words) in corpus.items()
+            if own == split
+        ]
+        text = csv_text([MELD_HEADER.strip().split(","), *rows], lineterminator="\r\n")
+        files[f"{split}_sent_emo.csv"] = text.encode(encoding)
+    with laid_out(files) as folder:
+        found = read(folder)
     assert found.problems.num_rows == 0
     assert {
         u: (r["consensus"], r["speaker"], r["transcript"], r["split"], r["episode_start"])
-        for u, r in by_id(found.utterances).items()
+        for u, r in by_id(found).items()
     } == {
         f"{split}_dia{dialogue}_utt{turn}": (EMOTIONS[emotion], speaker, words, SPLITS[split], 1.5)
         for (split, dialogue, turn), (emotion, speaker, words) in corpus.items()
@@ -182,8 +152,6 @@ def test_what_is_written_in_the_releases_format_is_read_back(corpus, encoding):
 @settings(max_examples=100, deadline=None)
 @given(st.lists(damages(), min_size=1, max_size=3))
 def test_damaged_tables_are_read_or_refused(chosen):
-    files: dict[str, str | bytes] = {"train_sent_emo.csv": damaged(TRAIN.encode("latin-1"), *chosen)}
-    with tempfile.TemporaryDirectory() as folder, suppress(SerannError):
-        found = read(release(Path(folder), files), audio=Path(folder))
-        assert found.utterances.num_rows
-        assert found.votes_in == 0
+    with laid_out({"train_sent_emo.csv": damaged(MELD_TRAIN.encode("latin-1"), *chosen)}) as folder:
+        found = accounted(read, folder, audio=folder)
+    assert found is None or (found.utterances.num_rows and found.votes_in == 0)

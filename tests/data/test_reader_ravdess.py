@@ -1,44 +1,21 @@
 """The reader of RAVDESS: the seven fields of its names, a round trip, damaged names."""
 
 import os
-import tempfile
-from pathlib import Path
 
 import pytest
+from fixtures.releases import RAVDESS_SOUNDS, by_id, laid_out, ravdess, reader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serann.data.errors import CorpusError, OptionError
 from serann.data.labels import LABEL_SETS
-from serann.data.readers import Options, load_reader
 
+read = reader("ravdess")
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise")
-SOUNDS = (
-    "Actor_01/03-01-01-01-01-01-01.wav",
-    "Actor_01/03-01-02-02-02-01-01.wav",
-    "Actor_12/03-01-06-01-02-01-12.wav",
-    "Actor_12/03-02-03-02-01-02-12.wav",  # sung
-)
-
-
-def release(folder: Path, *names: str | bytes) -> Path:
-    for name in names:
-        path = folder / os.fsdecode(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"RIFF")
-    return folder
-
-
-def read(folder: Path, **options):
-    return load_reader("ravdess").read(folder, Options(**options))
-
-
-def by_utterance(imported) -> dict[str, dict]:
-    return {row["utterance_id"]: row for row in imported.utterances.to_pylist()}
 
 
 def test_names_say_everything_there_is(tmp_path):
-    imported = read(release(tmp_path, *SOUNDS))
-    rows = by_utterance(imported)
+    imported = read(ravdess(tmp_path))
+    rows = by_id(imported)
     assert {name: row["intended"] for name, row in rows.items()} == {
         "03-01-01-01-01-01-01": "neutral",
         "03-01-02-02-02-01-01": "calm",
@@ -55,14 +32,14 @@ def test_names_say_everything_there_is(tmp_path):
 
 
 def test_intended_labels_are_no_votes(tmp_path):
-    imported = read(release(tmp_path, *SOUNDS))
+    imported = read(ravdess(tmp_path))
     assert (imported.votes_in, imported.votes.num_rows, imported.ratings) == (0, 0, None)
     assert imported.notes[0].startswith("no votes: the release holds what the actors intended")
     assert set(imported.utterances["consensus"].to_pylist()) == {None}
 
 
 def test_speech_and_song_apart(tmp_path):
-    folder = release(tmp_path, *SOUNDS)
+    folder = ravdess(tmp_path)
     speech, song = read(folder, modality="speech"), read(folder, modality="song")
     assert (speech.utterances.num_rows, song.utterances.num_rows) == (3, 1)
     assert "files that are no speech, not imported: 1" in speech.notes
@@ -84,7 +61,7 @@ def test_names_that_do_not_fit_are_listed_and_films_counted(tmp_path):
         "Actor_02/._03-01-05-01-01-01-02.wav",
         b"Actor_02/\xff\xfe.wav",
     )
-    imported = read(release(tmp_path, *SOUNDS, *odd))
+    imported = read(ravdess(tmp_path, *RAVDESS_SOUNDS, *odd))
     problems = {row["file"]: row["reason"] for row in imported.problems.to_pylist()}
     assert problems == {
         "copy/Actor_12/03-01-06-01-02-01-12.wav": "a file of this name was imported already",
@@ -94,16 +71,16 @@ def test_names_that_do_not_fit_are_listed_and_films_counted(tmp_path):
         "Actor_02/take two.wav": "no RAVDESS name (expected seven fields of two digits, as 03-01-06-01-02-01-12)",
         "Actor_02/\ufffd\ufffd.wav": "no RAVDESS name (expected seven fields of two digits, as 03-01-06-01-02-01-12)",
     }
-    rows = by_utterance(imported)
+    rows = by_id(imported)
     assert len(rows) == 6
     assert rows["03-01-05-01-01-01-04"]["speaker"] == "Actor_04"
-    assert rows["03-01-06-01-02-01-12"]["audio"] == str(tmp_path.resolve() / SOUNDS[2])
+    assert rows["03-01-06-01-02-01-12"]["audio"] == str(tmp_path.resolve() / RAVDESS_SOUNDS[2])
     assert "files of another modality than audio alone (03), not imported: 1" in imported.notes
 
 
 def test_another_corpus_is_refused(tmp_path):
     with pytest.raises(CorpusError, match=r"(?s)is no ravdess release.*Actor_01/ and the like"):
-        read(release(tmp_path / "other", "wav/03a01Fa.wav"))
+        read(ravdess(tmp_path / "other", "wav/03a01Fa.wav"))
     with pytest.raises(CorpusError, match="nothing is there"):
         read(tmp_path / "nowhere")
     with pytest.raises(CorpusError, match="found a file, 03a01Fa"):
@@ -124,13 +101,12 @@ fields = st.tuples(
 @given(st.sets(fields, min_size=1, max_size=10))
 def test_round_trip(drawn):
     names = {"03-" + "-".join(f"{value:02}" for value in one): one for one in drawn}
-    with tempfile.TemporaryDirectory() as folder:
-        root = release(Path(folder), *(f"Actor_{one[-1]:02}/{name}.wav" for name, one in names.items()))
-        imported = read(root)
+    with laid_out({}) as folder:
+        imported = read(ravdess(folder, *(f"Actor_{one[-1]:02}/{name}.wav" for name, one in names.items())))
     assert imported.problems.num_rows == 0
     found = {
         name: (row["channel"], row["intended"], row["intensity"], row["script"], row["repetition"], row["speaker"])
-        for name, row in by_utterance(imported).items()
+        for name, row in by_id(imported).items()
     }
     assert found == {
         name: (
@@ -151,6 +127,7 @@ def test_damaged_names_are_listed(junk, at):
     whole = b"03-01-06-01-02-01-12"
     pieces = {piece.translate(None, b"/\0") for piece in junk} - {b""}
     names = [whole[:at] + piece + whole[at:] for piece in pieces]  # too long for any name of the corpus
-    with tempfile.TemporaryDirectory() as folder:
-        imported = read(release(Path(folder), *SOUNDS, *(b"Actor_12/" + name + b".wav" for name in names)))
-    assert (imported.utterances.num_rows, imported.problems.num_rows) == (len(SOUNDS), len(set(names)))
+    odd = [os.fsdecode(b"Actor_12/" + name + b".wav") for name in names]
+    with laid_out({}) as folder:
+        imported = read(ravdess(folder, *RAVDESS_SOUNDS, *odd))
+    assert (imported.utterances.num_rows, imported.problems.num_rows) == (len(RAVDESS_SOUNDS), len(set(names)))

@@ -12,7 +12,8 @@ from serann.data import splits as splits_module
 from serann.data.corpus import write_corpus
 from serann.data.errors import CorpusError, OptionError, OutputError
 from serann.data.labels import LABEL_SETS
-from serann.data.splits import conversation_groups, leaks, split_corpus, split_tables, write_split
+from serann.data.scores.groups import conversation_groups
+from serann.data.splits import leaks, split_corpus, split_tables, write_split
 from serann.data.tables import UTTERANCES, VOTES, from_rows
 
 FOUR = LABEL_SETS["iemocap4"]

@@ -16,7 +16,7 @@ from serann.annotator.fusion import fit_empirical_bayes, posterior
 from serann.annotator.fusion.empirical_bayes import cross_fit, cross_fitted_log_scores, empirical_bayes
 from serann.data.errors import CorpusError, OptionError
 from serann.data.scores.divergences import jsd_bits
-from serann.data.scores.folds import group_folds
+from serann.data.scores.groups import group_folds
 from serann.data.scores.proper_scores import log_score as score_of_votes
 from serann.data.scores.proper_scores import sq_unbiased
 from serann.data.vote_models import calibrated_prior

@@ -15,7 +15,7 @@ from serann.annotator.run.run import open_run
 from serann.data.corpus import open_corpus
 from serann.data.errors import CorpusError, OptionError, OutputError
 from serann.data.labels import LabelSet
-from serann.data.scores.folds import group_folds
+from serann.data.scores.groups import group_folds
 from serann.data.scores.intervals import Interval, by_group
 from serann.data.scores.proper_scores import sq_unbiased
 from serann.data.vote_models.dirichlet_mixture import fit_dirichlet_mixture, fit_latent_mixture, softmax

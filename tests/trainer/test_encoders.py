@@ -5,7 +5,8 @@ import pytest
 import torch
 from fixtures.small_encoders import encoder_config, make_encoder_checkpoint, make_sounds, whisper_config
 from serann.data.errors import ModelError
-from serann.trainer.network.encoders import MaskedGroupNorm, SpeechEncoder, mask_group_norms, pad, unit_variance
+from serann.trainer.dataset import pad
+from serann.trainer.network.encoders import MaskedGroupNorm, SpeechEncoder, mask_group_norms, unit_variance
 from serann.trainer.network.heads import EmotionModel, masked_mean
 from serann.trainer.network.loading import build_encoder, fresh_encoder, load_encoder, small_config
 from torch import nn

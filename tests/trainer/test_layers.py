@@ -4,7 +4,8 @@ import pytest
 import torch
 from fixtures.small_encoders import encoder_config, make_sounds, whisper_config
 from serann.data.errors import OptionError
-from serann.trainer.network.encoders import SpeechEncoder, choose, pad
+from serann.trainer.dataset import pad
+from serann.trainer.network.encoders import SpeechEncoder, choose
 from serann.trainer.network.loading import build_encoder
 
 FAMILIES = [("wavlm", "group"), ("wavlm", "layer"), ("hubert", "layer"), ("wav2vec2", "group"), ("whisper", "layer")]

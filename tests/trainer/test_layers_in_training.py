@@ -9,8 +9,7 @@ from serann.annotator.fusion import fuse
 from serann.data.corpus import open_corpus
 from serann.data.errors import OptionError, OutputError
 from serann.trainer import loop, open_model, preparing, read_model_info, train
-from serann.trainer.dataset import Sounds
-from serann.trainer.network.encoders import pad
+from serann.trainer.dataset import Sounds, pad
 from serann.trainer.network.features import answer
 
 FROZEN = {"epochs": 2, "batch_seconds": 3.0, "device": "cpu", "head_learning_rate": 1e-2}

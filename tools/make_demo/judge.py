@@ -7,11 +7,12 @@ from typing import TypedDict
 
 import numpy as np
 from serann.annotator.models.families import AudioLanguageModel
-from serann.annotator.models.label_tree import at_temperature, build_tree, normalise
+from serann.annotator.models.label_tree import build_tree
 from serann.annotator.models.packed_prompt import Branch, answer_logp, pack_row
 from serann.data.audio import utterance_audio
 from serann.data.corpus import Corpus
 from serann.data.scores.divergences import jsd_bits
+from serann.data.scores.temperature import at_temperature, normalise
 from serann.data.votes import count_votes, frequencies
 from serann.prompts.loader import Panel, render
 

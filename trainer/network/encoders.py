@@ -1,10 +1,9 @@
 """Speech encoders of transformers (WavLM, HuBERT, wav2vec 2.0) whose batches equal their single runs."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -199,27 +198,6 @@ def unit_variance(waveforms: Tensor, valid: Tensor) -> Tensor:
     mean = (waveforms * valid).sum(1, keepdim=True) / count
     variance = ((waveforms - mean).square() * valid).sum(1, keepdim=True) / count
     return (waveforms - mean) * torch.rsqrt(variance + 1e-7) * valid
-
-
-def pad(waveforms: list[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Stack waveforms to [B, N] with zeros behind the shorter ones; return them with their lengths [B]."""
-    lengths = torch.tensor([len(w) for w in waveforms])
-    padded = torch.zeros(len(waveforms), int(lengths.max()))
-    for row, waveform in enumerate(waveforms):
-        padded[row, : len(waveform)] = torch.from_numpy(np.asarray(waveform, dtype=np.float32))
-    return padded, lengths
-
-
-def pad_states(states: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Stack layers' states [S, T, H] to [S, B, T, H] float32 with zeros behind the shorter ones; return them with their
-    frame counts [B].
-    """
-    lengths = torch.tensor([found.shape[1] for found in states])
-    layers, _, width = states[0].shape
-    padded = torch.zeros(layers, len(states), int(lengths.max()), width)
-    for row, found in enumerate(states):
-        padded[:, row, : found.shape[1]] = torch.from_numpy(found)
-    return padded, lengths
 
 
 # --------------------

@@ -9,7 +9,7 @@ import numpy as np
 from ...data.corpus import Corpus
 from ...data.errors import CorpusError, LabelError
 from ...data.labels import LabelSet
-from ...data.scores.folds import group_codes
+from ...data.scores.groups import group_codes
 from ...data.votes import count_votes
 from ..checkpoint import ModelInfo
 from ..predict import Prediction
