@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ...data.corpus import Corpus
 from ...data.scores.intervals import Interval
-from .. import audit
 from ..fusion.accounts import FusionReport, StratumGain
 from ..fusion.strategies import STRATEGIES
 from ..fusion.strengths import CROWD, RULES, Estimate
@@ -36,7 +35,7 @@ OF_MASS = ("seen_votes", "fused", "augmented")
 def render(report: FusionReport, corpus: Corpus, fused: Corpus | None = None, *, sounds: bool = True) -> str:
     """The page as text. Sounds are taken from the corpus, those of new utterances from the fused one (None: none made
     yet), and left out altogether unless `sounds`; one that cannot be heard leaves its reason."""
-    css = (Path(audit.__file__).parent / "report.css").read_text(encoding="utf-8")
+    css = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
     info = report.info
     title = f"Fusion of {escape(info.corpus['name'])} by {escape(info.strategy)}"
     sections = [

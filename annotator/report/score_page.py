@@ -62,7 +62,7 @@ def write_page(document: Document, path: Path, render: Callable[[Document], str]
 
 def framed_page(title: str, document: Document, sections: Iterable[str]) -> str:
     """The page as text."""
-    css = (Path(__file__).parents[1] / "audit" / "report.css").read_text(encoding="utf-8")
+    css = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
     made = f"<footer>Made by serann {escape(document['serann'])} on {escape(document['date'])}.</footer>\n"
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

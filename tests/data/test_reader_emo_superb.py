@@ -1,9 +1,6 @@
 """EMO-SUPERB's label files: the smoothing undone, and what is not in them left out."""
 
-import csv
-import io
 import json
-import tempfile
 from fractions import Fraction
 from math import gcd
 from pathlib import Path
@@ -11,39 +8,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fixtures.mutated import damaged, damages
+from fixtures.releases import (
+    EMO_SUPERB,
+    EMO_SUPERB_LABELS,
+    POINTER,
+    accounted,
+    csv_text,
+    laid_out,
+    reader,
+    release,
+    smoothed,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serann.data.errors import CorpusError, OptionError, SerannError
-from serann.data.readers import Options, load_reader
-from serann.data.readers.base import votes_of
+from serann.data.readers import load_reader
 from serann.data.readers.emo_superb import whole_votes
 
 READER = load_reader("emo-superb")
-SIX = ("angry", "disgust", "fear", "happy", "neutral", "sad")
-
-
-def smoothed(counts, total=None) -> list[float]:
-    """q = p (1 - K e) + e with e = 0.05 / (K - 1), written out."""
-    total = total or sum(counts)
-    least = 0.05 / (len(counts) - 1)
-    return [n / total * (1 - len(counts) * least) + least for n in counts]
-
-
-def table(header, rows) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    return text.getvalue()
-
-
-def release(place: Path, files: dict[str, str | bytes]) -> Path:
-    for name, text in files.items():
-        (place / name).parent.mkdir(parents=True, exist_ok=True)
-        (place / name).write_bytes(text if isinstance(text, bytes) else text.encode())
-    return place
-
-
-def read(path: Path, **options):
-    return READER.read(path, Options(**options))
+read = reader("emo-superb")
+SIX = EMO_SUPERB_LABELS
 
 
 def counted(found) -> dict[str, dict]:
@@ -52,6 +36,10 @@ def counted(found) -> dict[str, dict]:
         mine = counts.setdefault(row["utterance_id"], {})
         mine[row["label"]] = mine.get(row["label"], 0) + 1
     return counts
+
+
+def table(header, rows) -> str:
+    return csv_text([header, *rows])
 
 
 def crema(place: Path, rows, *, header=("FileName", *SIX, "SpkrID", "Gender", "Split_Set")) -> Path:
@@ -215,7 +203,7 @@ def test_a_configuration_in_another_encoding_is_read(tmp_path, encoding):
     text = json.dumps({"categorical": {"emo_type": order}})
     (source / "config.json").write_bytes(text.encode(encoding))
     assert read(source).labels.labels == tuple(reversed(SIX))
-    (source / "config.json").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\n")
+    (source / "config.json").write_text(POINTER)
     with pytest.raises(SerannError, match="Git-LFS pointer"):
         read(source)
 
@@ -230,9 +218,9 @@ def test_any_votes_come_back_without_their_common_factor(drawn, decimals):
     rows = [[f"u{i}.wav", *smoothed(counts)] for i, counts in enumerate(drawn)]
     if decimals is not None:
         rows = [[name, *(f"{value:.{decimals}f}" for value in values)] for name, *values in rows]
-    with tempfile.TemporaryDirectory() as place:
-        text = table(("FileName", "neutral", "sad", "happy", "angry"), rows)
-        found = read(release(Path(place), {"labels_consensus_1.csv": text}))
+    text = table(("FileName", "neutral", "sad", "happy", "angry"), rows)
+    with laid_out({"labels_consensus_1.csv": text}) as place:
+        found = read(place)
     assert found.problems.num_rows == 0
     labels = ("neutral", "sad", "happy", "angry")
     for i, counts in enumerate(drawn):
@@ -253,33 +241,15 @@ def test_few_decimals_allow_small_denominators_alone():
     assert whole_votes(forty, 17).denominators.tolist() == [41]
 
 
-HEADER = ("FileName", *SIX, "EmoAct", "EmoVal", "SpkrID", "Gender", "Split_Set")
-GOOD = table(
-    HEADER,
-    [
-        ["1001_IEO_ANG_HI.wav", *smoothed((3, 0, 1, 0, 0, 0)), 3.5, 2, 1001, "Male", "Train"],
-        ["1002_IEO_ANG_HI.wav", *smoothed((0, 0, 0, 0, 9, 1)), 1.5, 2, 1002, "Female", "Development"],
-        ["1003_IEO_ANG_HI.wav", *smoothed((2, 0, 3, 0, 0, 2)), "NaN", 2, 1003, "Female", "Test"],
-    ],
-).encode()
-CONFIG = json.dumps({"categorical": {"emo_type": list(SIX)}, "dimensional": {"min": 1, "max": 5}}).encode()
-
-
 @settings(max_examples=150, deadline=None)
 @given(chosen=st.lists(damages(), min_size=1, max_size=3), which=st.booleans())
 def test_a_broken_file_is_imported_or_refused_in_a_sentence(chosen, which):
     """`Imported` itself asserts that no vote was lost."""
-    files = {
-        "labels_consensus_1.csv": damaged(GOOD, *chosen) if which else GOOD,
-        "config.json": CONFIG if which else damaged(CONFIG, *chosen),
-    }
-    with tempfile.TemporaryDirectory() as place:
-        try:
-            found = read(release(Path(place), files))
-        except SerannError:
-            return
-    assert found.votes_in == found.votes.num_rows + votes_of(found.problems)
-    assert set(found.votes["utterance_id"].to_pylist()) <= set(found.utterances["utterance_id"].to_pylist())
+    name = "labels_consensus_1.csv" if which else "config.json"
+    with laid_out({**EMO_SUPERB, name: damaged(EMO_SUPERB[name], *chosen)}) as place:
+        found = accounted(read, place)
+    if found is not None:
+        assert set(found.votes["utterance_id"].to_pylist()) <= set(found.utterances["utterance_id"].to_pylist())
 
 
 def test_the_readers_page_says_what_it_does():

@@ -1,34 +1,26 @@
 """MSP-Podcast's releases, in files written here: what becomes a vote, and what happens to what cannot."""
 
 import json
-from pathlib import Path
 
 import pytest
+from fixtures.releases import (
+    MSP_PODCAST_ANSWERS_HEAD,
+    MSP_PODCAST_CONSENSUS,
+    MSP_PODCAST_OLDEST,
+    POINTER,
+    by_id,
+    msp_podcast,
+    reader,
+    release,
+)
 from serann.data.errors import CorpusError, LabelError
 from serann.data.labels import LABEL_SETS
-from serann.data.readers import Options, load_reader
+from serann.data.readers import load_reader
 from serann.data.readers.base import votes_of
 from serann.data.readers.msp_labels import spell
 
 READER = load_reader("msp-podcast")
-CONSENSUS = "FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set\n"
-ROWS = (
-    "MSP-PODCAST_0001_0008.wav,N,3.2,4.0,3.0,12,Female,Train\n"
-    "MSP-PODCAST_0001_0009.wav,X,NaN,4.5,3.5,Unknown,Male,Validation\n"
-    "MSP-PODCAST_0002_0001.wav,O,5.0,2.0,4.0,13,Unknown,Test1\n"
-)
-WIDE = "FileName,WorkerID,EmoClass_Major,EmoClass_Second,EmoAct,EmoVal,EmoDom\n"
-
-
-def release(path: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_bytes(text.encode())
-    return path
-
-
-def read(path: Path, **options):
-    return READER.read(path, Options(**options))
+read = reader("msp-podcast")
 
 
 def votes(found) -> set[tuple]:
@@ -38,30 +30,12 @@ def votes(found) -> set[tuple]:
     return set(rows)
 
 
-def utterances(found) -> dict[str, dict]:
-    return {row["utterance_id"]: row for row in found.utterances.to_pylist()}
-
-
 def reasons(found) -> list[tuple]:
     return [(row["file"], row["line"], row["reason"], row["votes"]) for row in found.problems.to_pylist()]
 
 
-def two_zero(path: Path, detailed: str, *, folder: str = "Labels") -> Path:
-    return release(
-        path,
-        {f"{folder}/labels_consensus.csv": CONSENSUS + ROWS, f"{folder}/labels_detailed.csv": WIDE + detailed},
-    )
-
-
 def test_release_two_zero_keeps_every_raters_answers(tmp_path):
-    source = two_zero(
-        tmp_path,
-        'MSP-PODCAST_0001_0008.wav,WORKER1,Angry,"Angry,Annoyed, Frustrated",5,2,NaN\n'
-        'MSP-PODCAST_0001_0008.wav,WORKER2,"Other-tired, or bored",Dissapointed,1,7,4\n'
-        "MSP-PODCAST_0001_0009.wav,WORKER1,Neutral,Confused,4,4,4\n"
-        "MSP-PODCAST_0002_0001.wav,WORKER2,Happy,,3,3,3\n",
-    )
-    found = read(source)
+    found = read(msp_podcast(tmp_path))
     assert found.release == "MSP-Podcast 2.0 (a row a rater)"
     first, second, third = "MSP-PODCAST_0001_0008", "MSP-PODCAST_0001_0009", "MSP-PODCAST_0002_0001"
     assert votes(found) == {
@@ -90,8 +64,8 @@ def test_release_two_zero_keeps_every_raters_answers(tmp_path):
 
 
 def test_the_consensus_is_no_vote(tmp_path):
-    found = read(two_zero(tmp_path, "MSP-PODCAST_0001_0008.wav,W1,Sad,,1,1,1\n"))
-    rows = utterances(found)
+    found = read(msp_podcast(tmp_path, "MSP-PODCAST_0001_0008.wav,W1,Sad,,1,1,1\n"))
+    rows = by_id(found)
     neutral, none, other = (rows[name] for name in sorted(rows))
     assert found.votes.num_rows == 1
     assert [row["consensus"] for row in (neutral, none, other)] == ["neutral", None, "other"]
@@ -106,19 +80,19 @@ def test_the_consensus_is_no_vote(tmp_path):
 
 
 def test_sounds_and_texts_are_found_where_the_release_has_them(tmp_path):
-    source = two_zero(tmp_path, "MSP-PODCAST_0001_0008.wav,W1,Sad,,1,1,1\n")
+    source = msp_podcast(tmp_path, "MSP-PODCAST_0001_0008.wav,W1,Sad,,1,1,1\n")
     release(source, {"Audios/readme": "", "Transcripts/MSP-PODCAST_0001_0009.txt": "well, no\n"})
-    rows = utterances(read(source / "Labels"))
+    rows = by_id(read(source / "Labels"))
     assert rows["MSP-PODCAST_0001_0009"]["transcript"] == "well, no"
     assert rows["MSP-PODCAST_0001_0008"]["transcript"] is None
     assert rows["MSP-PODCAST_0001_0008"]["audio"] == str(source.resolve() / "Audios" / "MSP-PODCAST_0001_0008.wav")
     (tmp_path / "else").mkdir()
-    elsewhere = utterances(read(source, audio=tmp_path / "else"))
+    elsewhere = by_id(read(source, audio=tmp_path / "else"))
     assert elsewhere["MSP-PODCAST_0001_0008"]["audio"] == str(tmp_path.resolve() / "else" / "MSP-PODCAST_0001_0008.wav")
 
 
 def test_what_cannot_be_taken_in_is_listed_with_its_votes(tmp_path):
-    source = two_zero(
+    source = msp_podcast(
         tmp_path,
         'MSP-PODCAST_0001_0008.wav,W1,Sad,"Sad,Sad",1,1,1\n'  # a word twice
         "MSP-PODCAST_0001_0008.wav,W1,Sad,,1,1,1\n"  # the same answer again, its ratings too
@@ -150,7 +124,7 @@ def test_what_cannot_be_taken_in_is_listed_with_its_votes(tmp_path):
 def test_a_lost_quote_takes_no_other_line_with_it(tmp_path):
     line = 'MSP-PODCAST_0001_0008.wav,W{},Sad,"Sad,Fear",1,1,1\n'
     text = "".join(line.format(i) for i in range(100)).replace('W50,Sad,"', "W50,Sad,", 1)
-    found = read(two_zero(tmp_path, text))
+    found = read(msp_podcast(tmp_path, text))
     assert found.votes.num_rows == 99 * 3
     assert [row[:3] for row in reasons(found)] == [("labels_detailed.csv", 52, "not a record of the table")]
 
@@ -166,7 +140,7 @@ def test_packed_answers_with_and_without_a_list(tmp_path, folder, consensus, sai
     source = release(
         tmp_path,
         {
-            f"{folder}/{consensus}": CONSENSUS + ROWS,
+            f"{folder}/{consensus}": MSP_PODCAST_CONSENSUS,
             f"{folder}/labels_detailed.csv": "FileName,EmoDetail\n"
             'MSP-PODCAST_0001_0008.wav,"WORKER00000123; Angry; Angry,Annoyed; A:5.0; V:2.0; D:4.0;"\n'
             "MSP-PODCAST_0001_0008.wav,WORKER00000124; Happy; A:5.0; V:2.0; D:NaN;\n"
@@ -189,15 +163,17 @@ def test_packed_answers_with_and_without_a_list(tmp_path, folder, consensus, sai
 
 
 def test_train_and_development_alone_are_the_challenge(tmp_path):
-    rows = "".join(ROWS.splitlines(keepends=True)[:2])
+    consensus = "".join(MSP_PODCAST_CONSENSUS.splitlines(keepends=True)[:3])
     detailed = "FileName,EmoDetail\nMSP-PODCAST_0001_0008.wav,W1; Sad; A:1; V:1; D:1;\n"
-    files = {"Labels/labels_consensus.csv": CONSENSUS + rows, "Labels/labels_detailed.csv": detailed}
+    files = {"Labels/labels_consensus.csv": consensus, "Labels/labels_detailed.csv": detailed}
     assert "challenge pack of November 2024" in read(release(tmp_path, files)).release
 
 
 def test_release_one_six_in_both_its_forms(tmp_path):
-    consensus = {"label/labels_concensus.csv": CONSENSUS + ROWS}
-    text = WIDE.replace("WorkerID", "Workers") + "MSP-PODCAST_0001_0008.wav,W1,Sad,Depressed,1,2,3\n"
+    consensus = {"label/labels_concensus.csv": MSP_PODCAST_CONSENSUS}
+    text = (
+        MSP_PODCAST_ANSWERS_HEAD.replace("WorkerID", "Workers") + "MSP-PODCAST_0001_0008.wav,W1,Sad,Depressed,1,2,3\n"
+    )
     answer = {"EmoClass_Major": "Sad", "EmoClass_Second": "Depressed", "EmoAct": 1, "EmoVal": 2, "EmoDom": 3}
     tree = json.dumps({"MSP-PODCAST_0001_0008.wav": {"W1": answer}, "MSP-PODCAST_0001_0009.wav": "Happy"})
     as_csv = read(release(tmp_path / "a", {**consensus, "label/labels_detailed.csv": text}))
@@ -210,21 +186,8 @@ def test_release_one_six_in_both_its_forms(tmp_path):
     assert [row[2:] for row in reasons(as_json)] == [("not an answer of questions and answers", 1)]
 
 
-LABELS_TXT = """MSP-PODCAST_0001_0008.wav; N; A:3.2; V:4.0; D:3.0;
-WORKER00000001; Neutral; Neutral,Concerned; A:3.0; V:4.0; D:3.0;
-WORKER00000002; Other-calm; A:3.0; V:4.0; D:NaN;
-
-MSP-PODCAST_0001_0009.wav; X; A:3.2; V:4.0; D:3.0;
-WORKER00000001; Happy; Happy; A:3.0; V:4.0; D:3.0;
-
-MSP-PODCAST_0001_00
-WORKER00000001; Sad; Fear; A:3.0; V:4.0; D:3.0;
-"""
-
-
 def test_the_oldest_releases_have_labels_txt_alone(tmp_path):
-    partition = "Train; MSP-PODCAST_0001_0008.wav\nValidation; MSP-PODCAST_0001_0009.wav\n"
-    found = read(release(tmp_path, {"labels.txt": LABELS_TXT, "Partition.txt": partition}))
+    found = read(release(tmp_path, MSP_PODCAST_OLDEST))
     assert found.release == "MSP-Podcast 1.0 to 1.5 (labels.txt alone)"
     first, second = "MSP-PODCAST_0001_0008", "MSP-PODCAST_0001_0009"
     assert votes(found) == {
@@ -235,7 +198,7 @@ def test_the_oldest_releases_have_labels_txt_alone(tmp_path):
         (second, "WORKER00000001", "primary", "happy", None, 0),
         (second, "WORKER00000001", "secondary", "happy", None, 0),
     }
-    rows = utterances(found)
+    rows = by_id(found)
     assert [rows[name]["split"] for name in (first, second)] == ["train", "development"]
     assert [rows[name]["consensus"] for name in (first, second)] == ["neutral", None]
     assert rows[first]["consensus_arousal"] == 3.2
@@ -255,7 +218,7 @@ def test_aggregated_counts_become_anonymous_votes(tmp_path):
         "MSP-PODCAST_0001_0008.wav,1,1,0,0,0,0,0,0,0\n"
         "MSP-PODCAST_7777_0001.wav,0,0,4,0,0,0,0,0,0\n"
     )
-    files = {"Labels/labels_consensus.csv": CONSENSUS + ROWS, "Labels/labels_detailed_aggregated.csv": table}
+    files = {"Labels/labels_consensus.csv": MSP_PODCAST_CONSENSUS, "Labels/labels_detailed_aggregated.csv": table}
     found = read(release(tmp_path, files))
     assert found.release == "MSP-Podcast 2.0 (counts without raters)"
     assert sorted(found.votes["label"].to_pylist()) == ["angry"] * 2 + ["neutral"] * 3 + ["other"]
@@ -268,16 +231,16 @@ def test_aggregated_counts_become_anonymous_votes(tmp_path):
 
 
 def test_without_a_detailed_file_there_are_no_votes(tmp_path):
-    found = read(release(tmp_path, {"labels_consensus.csv": CONSENSUS + ROWS}))
+    found = read(release(tmp_path, {"labels_consensus.csv": MSP_PODCAST_CONSENSUS}))
     assert found.votes.num_rows == 0
     assert found.release == "MSP-Podcast 1.10 or later"
     assert any("no votes" in note for note in found.notes)
 
 
 def test_without_a_consensus_file_the_utterances_are_those_that_were_answered(tmp_path):
-    text = WIDE + "MSP-PODCAST_0001_0008.wav,W1,Sad,,1,2,3\n"
+    text = MSP_PODCAST_ANSWERS_HEAD + "MSP-PODCAST_0001_0008.wav,W1,Sad,,1,2,3\n"
     found = read(release(tmp_path, {"labels_detailed.csv": text}))
-    assert list(utterances(found)) == ["MSP-PODCAST_0001_0008"]
+    assert list(by_id(found)) == ["MSP-PODCAST_0001_0008"]
     assert any("no consensus file" in note for note in found.notes)
 
 
@@ -299,7 +262,7 @@ def test_words(word, label, text):
 
 
 def test_an_alias_must_name_a_label(tmp_path):
-    source = two_zero(tmp_path, "MSP-PODCAST_0001_0008.wav,W1,Confused,,1,1,1\n")
+    source = msp_podcast(tmp_path, "MSP-PODCAST_0001_0008.wav,W1,Confused,,1,1,1\n")
     assert read(source, aliases={"Confused": "sad"}).votes["label"].to_pylist() == ["sad"]
     with pytest.raises(LabelError, match="--alias names gloomy; expected one of neutral, happy"):
         read(source, aliases={"Confused": "gloomy"})
@@ -314,8 +277,7 @@ def test_what_is_no_release_is_refused_with_what_was_looked_for(tmp_path):
     with pytest.raises(CorpusError, match=r"(?s)found labels_detailed\.csv with the columns a, b.*EmoDetail"):
         read(release(tmp_path / "odd", {"labels_detailed.csv": "a,b\n1,2\n"}))
     with pytest.raises(CorpusError, match="Git-LFS pointer"):
-        pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
-        read(release(tmp_path / "lfs", {"labels_consensus.csv": pointer}))
+        read(release(tmp_path / "lfs", {"labels_consensus.csv": POINTER}))
     with pytest.raises(CorpusError, match="holds no line"):
         read(release(tmp_path / "mark", {"labels_consensus.csv": "\ufeff"}))
     with pytest.raises(CorpusError, match="names 'FileName' twice"):
