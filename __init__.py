@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from .data.holdout import hold_out
     from .data.importing import import_corpus
     from .data.labels import LABEL_SETS, LabelSet
-    from .trainer import predict, train
-    from .trainer.scoring import compare, evaluate
+    from .trainer import compare, evaluate, predict, train
 
 # Public name, and the module that it comes from.
 NAMES = {

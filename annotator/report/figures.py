@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from ...data.scores.intervals import Interval
-
 if TYPE_CHECKING:
+    from ...data.scores.intervals import Interval
     from ..audit.effective_votes import Worth
 
 

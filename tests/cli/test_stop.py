@@ -16,7 +16,7 @@ UTTERANCES = 24
 # The command line, with an engine that takes its time and says what it is asked.
 SLOW = """
 import sys, time
-from serann.annotator import session
+from serann.annotator.run import session
 from serann.annotator.cli import main
 from serann.annotator.engines.scripted import ScriptedEngine
 
