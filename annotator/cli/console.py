@@ -8,14 +8,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 
-from ...data.corpus import Corpus, open_corpus
-from ...data.errors import CorpusError
-from ...data.files import kind_of
+if TYPE_CHECKING:
+    from ...data.corpus import Corpus
+
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -116,8 +116,12 @@ def plain_signs(words: str) -> str:
 ANSWERING = {"model": "a trained model", "prediction": "a prediction"}
 
 
-def open_last(path: str, *, command: str) -> Corpus:
+def open_last(path: str, *, command: str) -> "Corpus":
     """Open the corpus that a command takes last; CorpusError with the command's order where a model lies there."""
+    from ...data.corpus import open_corpus
+    from ...data.errors import CorpusError
+    from ...data.files import kind_of
+
     found = ANSWERING.get(kind_of(Path(path)) or "")
     if found is not None:
         raise CorpusError(f"{path} is {found}, and the corpus comes last: serann {command}")

@@ -224,7 +224,8 @@ def straight(place):
 def test_killed_while_it_hears_or_learns_it_goes_on_to_the_same_bits(place, straight, tmp_path, monkeypatch, until):
     fused, model, out = place / "fused", str(place / "encoder"), tmp_path / "killed"
     code = (
-        f"from serann.trainer import train; from serann.trainer.network import features; features.SHARD_BYTES = {TINY_SHARD}; "
+        "from serann.trainer import train; from serann.trainer.network import features; "
+        f"features.SHARD_BYTES = {TINY_SHARD}; "
         f"train({str(fused)!r}, model={model!r}, out={str(out)!r}, **{ENDLESS})"
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
