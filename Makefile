@@ -18,6 +18,7 @@ check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
+	$(BIN)/lint-imports
 
 # torch goes first, from the constraints, so that no other package chooses its build. The link lets pyright find `serann`
 # in tests and tools: it does not read what an editable install does at run time.

@@ -161,11 +161,10 @@ def _assemble(
     systems = ground.systems + [system for one in measured for system in one.systems]
     results = [one.result for one in measured]
     how = {"m": ref.m, "draws": len(scorer.draws), "seed": ref.seed, "level": scorer.level}
-    result = AuditResult(
+    return AuditResult(
         corpus=_about_corpus(corpus),
         settings=_settings(ground) | {"margin": margin, "epsilon": epsilon},
         reference=_about_reference(ground, thirds),
-        answers=[],
         systems=systems,
         curve=ground.curve,
         panels=results,
@@ -185,10 +184,6 @@ def _assemble(
             constant=fit.constant,
         ),
     )
-    from ..report.audit_words import answer_in_words
-
-    result.answers.extend(answer_in_words(result, panel) for panel in results)
-    return result
 
 
 def _settings(ground: Ground) -> dict[str, Any]:

@@ -58,14 +58,13 @@ class ControlRow:
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """A run beside its controls, all on the same `utterances`; `answer` says it in words."""
+    """A run beside its controls, all on the same `utterances`."""
 
     run: str
     utterances: int
     worth: Worth
     gap: Interval
     rows: list[ControlRow]
-    answer: str
 
 
 def control_of(run: Run) -> str | None:
@@ -136,10 +135,7 @@ def section(curve: HumanCurve, main: Panel, controls: Sequence[Panel], *, consta
         own = effective_votes(curve, placed).overall(SCORE)
         share, reason = _share(curve, worth, own, whole, placed)
         rows.append(ControlRow(panel.name, panel.about["control"], own, gap(panel), share, worth.at_least, reason))
-    found = Controls(main.name, len(scorer.reference.ids), worth, gap(main), rows, "")
-    from ..report.audit_words import controls_in_words
-
-    return Controls(found.run, found.utterances, worth, found.gap, rows, controls_in_words(found))
+    return Controls(main.name, len(scorer.reference.ids), worth, gap(main), rows)
 
 
 def _share(curve: HumanCurve, main: Worth, own: Worth, whole: Placed, placed: Placed) -> tuple[Interval, str | None]:

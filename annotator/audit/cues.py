@@ -61,7 +61,6 @@ class Cues:
     pairs: list[CuePair]
     tested: int
     correction: str
-    answer: str
 
 
 def section(run: Run, corpus: Corpus, *, level: float = 0.95, seed: int = 0) -> Cues | None:
@@ -79,10 +78,7 @@ def section(run: Run, corpus: Corpus, *, level: float = 0.95, seed: int = 0) -> 
     pairs = [pair for cue in cues for pair in _pairs(cue, values[cue.name], corpus, level, seed)]
     pairs = _corrected(pairs)
     tested = sum(not np.isnan(shift.p) for pair in pairs for shift in pair.shifts)
-    found = Cues(run.path.name, pairs, tested, CORRECTION, "")
-    from ..report.audit_words import cues_in_words
-
-    return replace(found, answer=cues_in_words(found, level))
+    return Cues(run.path.name, pairs, tested, CORRECTION)
 
 
 def _levels(p: np.ndarray, there: np.ndarray, cue: Factor, others: list[Factor]) -> np.ndarray:

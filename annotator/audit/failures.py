@@ -248,7 +248,6 @@ class Failures:
     speakers_better: int
     surprises: list[Surprise]
     left_out: dict[str, str]
-    answer: str = ""
 
 
 def section(
@@ -277,7 +276,7 @@ def section(
     parts = _corrected(rows)
     every = _corrected(_speakers(scorer, errors, corpus))
     told = [row for row in every if row.p_adjusted < 1 - scorer.level]
-    result = Failures(
+    return Failures(
         panel=panel.name,
         labels=list(scorer.reference.labels),
         score="sq_unbiased",
@@ -291,9 +290,6 @@ def section(
         surprises=[] if calibrated is None else surprises(scorer.reference, panel, calibrated, corpus),
         left_out=left_out,
     )
-    from ..report.audit_words import failures_in_words
-
-    return replace(result, answer=failures_in_words(result))
 
 
 def _labels(scorer: Scorer) -> Factor:

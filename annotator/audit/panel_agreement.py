@@ -67,7 +67,6 @@ class PanelAgreement:
     utterances: int
     kappa_x: Interval
     normalised_kappa_x: Interval
-    answer: str
     reason: str | None = None
 
 
@@ -87,10 +86,7 @@ def section(scorer: Scorer, source: Run | Corpus, name: str) -> PanelAgreement:
         reason = "no audited utterance has votes of both"
     elif math.isnan(normalised.value):
         reason = own.reason or people.reason or "an alpha is not above 0, so nothing can be divided by it"
-    from ..report.audit_words import agreement_in_words
-
-    answer = agreement_in_words(name, people, own, between, normalised)
-    return PanelAgreement(name, votes_from, people, own, common, between, normalised, answer, reason)
+    return PanelAgreement(name, votes_from, people, own, common, between, normalised, reason)
 
 
 def _pool(of: str, counts: np.ndarray, scorer: Scorer) -> PoolAgreement:

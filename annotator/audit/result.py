@@ -17,7 +17,7 @@ from .noninferiority import NonInferiority
 if TYPE_CHECKING:
     from .noninferiority import Difference
     from .panels import Panel
-    from .scorer import Scorer
+    from .scorer import Note, Scorer
     from .sections import Detail, Listening
     from .variants import Variants
 
@@ -167,11 +167,10 @@ class AuditResult:
     corpus: dict[str, Any]
     settings: dict[str, Any]
     reference: dict[str, Any]
-    answers: list[str]
     systems: list[System]
     curve: list[CurvePoint]
     panels: list[PanelResult]
-    notes: list[str]
+    notes: list[Note]
     human_curve: list[CurveValue] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     details: list[Detail] = field(default_factory=list)

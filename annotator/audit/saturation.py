@@ -237,7 +237,7 @@ class SaturationCurve:
 
 @dataclass(frozen=True, slots=True)
 class Saturation:
-    """The saturation of one panel; `answer` says in words what part of the fall is averaging. No curves with `reason`.
+    """The saturation of one panel; no curves where there is a `reason`.
 
     `averaging_point` is the saturation point of 1/n on 1..N, arithmetic alone.
     """
@@ -248,7 +248,6 @@ class Saturation:
     utterances: int
     averaging_point: float
     curves: list[SaturationCurve]
-    answer: str
     reason: str | None = None
 
 
@@ -270,15 +269,12 @@ def section(scorer: Scorer, panel: Panel, *, curve: Sequence[CurvePoint] = (), m
     source = "drawn from the panel's distributions" if votes is None else "drawn without replacement from its votes"
     if most < LEAST_VOTES:
         reason = f"most utterances have {most} synthetic votes; a curve is fitted to {LEAST_VOTES} or more"
-        return Saturation(panel.name, source, most, int(kept.sum()), math.nan, [], "", reason)
+        return Saturation(panel.name, source, most, int(kept.sum()), math.nan, [], reason)
     draw = DrawnVotes(scorer, answers, kept, exact=votes is None, most=most)
     curves = [_exact(draw, curve), _sampled(draw, f"jsd_bits@{scorer.reference.m}", jsd_bits, curve)]
     x = np.arange(1, most + 1.0)
     averaging = float(saturation_point(fit_saturating(x, 1 / x), x))
-    found = Saturation(panel.name, source, most, int(kept.sum()), averaging, curves, "")
-    from ..report.audit_words import saturation_in_words
-
-    return Saturation(panel.name, source, most, int(kept.sum()), averaging, curves, saturation_in_words(found))
+    return Saturation(panel.name, source, most, int(kept.sum()), averaging, curves)
 
 
 def _exact(draw: DrawnVotes, curve: Sequence[CurvePoint]) -> SaturationCurve:

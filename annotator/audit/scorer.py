@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,13 @@ from ...data.votes import count_votes, split_counts
 FOLDS = 5
 
 
+class Note(NamedTuple):
+    """Something to be said beside the figures: its `code` (`report.audit_words.NOTES` has the sentence) and numbers."""
+
+    code: str
+    values: dict[str, Any]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
     """The utterances that are audited (rows, in the corpus's order) and their human votes.
@@ -55,7 +62,7 @@ class Reference:
     m: int
     seed: int
     left_out: dict[str, int]
-    notes: list[str]
+    notes: list[Note]
     draw: int = 0
 
     def part(self, keep: np.ndarray) -> Reference:
@@ -160,18 +167,14 @@ def _left_out(heldout: np.ndarray, held: np.ndarray, whole: np.ndarray, m: int) 
     return {reason: int(mask.sum()) for reason, mask in reasons.items() if mask.any()}
 
 
-def _speakers(speakers: np.ndarray, ids: list[str], seed: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def _speakers(speakers: np.ndarray, ids: list[str], seed: int) -> tuple[np.ndarray, np.ndarray, list[Note]]:
     """Groups, folds and what has to be said: with one speaker, folds are of utterances and intervals undefined."""
     if group_codes(speakers)[1] >= 2:
         notes = []
         if any(s is None for s in speakers):
-            notes.append("Utterances without a named speaker count as one speaker.")
+            notes.append(Note("unnamed speakers", {}))
         return speakers, group_folds(speakers, folds=FOLDS, seed=seed), notes
-    note = (
-        "All audited utterances are of one speaker (or none is named): no interval can be given, since the unit of "
-        "resampling is the speaker, and what is cross-fitted is so by utterance."
-    )
-    return speakers, group_folds(ids, folds=FOLDS, seed=seed), [note]
+    return speakers, group_folds(ids, folds=FOLDS, seed=seed), [Note("one speaker", {})]
 
 
 # A constant of so small a mean squared error leaves nothing to close: half a vote added to each of six labels of people

@@ -272,7 +272,6 @@ class Sensitivity:
     temperatures: list[float]
     runs: list[str]
     between: list[FactorInformation]
-    answer: str
     reason: str | None = None
     between_reason: str | None = None
 
@@ -296,15 +295,12 @@ def section(runs: Sequence[Run], corpus: Corpus, *, level: float = 0.95, seed: i
         return by_group(columns, speakers, statistic=_ratio, level=level, seed=seed)
 
     names, between, reason = compared(runs, corpus)
-    found = replace(
+    return replace(
         _within(main, corpus, mean, ratio),
         runs=names,
         between=[_row(f, bits, given, mean, None) for f, bits, given in between],
         between_reason=reason,
     )
-    from ..report.audit_words import sensitivity_in_words
-
-    return replace(found, answer=sensitivity_in_words(found))
 
 
 def _ratio(totals: np.ndarray) -> np.ndarray:
@@ -321,7 +317,7 @@ def _within(
     every, constant = factors(columns)
     listed = sorted({t for own in temperatures for t in own})
     name = run.path.name
-    none = Sensitivity(name, len(raters), None, [], None, constant, None, listed, [name], [], "")
+    none = Sensitivity(name, len(raters), None, [], None, constant, None, listed, [name], [])
     if not run.scores.num_rows or run.info["identity"].get("mode") == "sample":
         return replace(none, reason="its answers are texts: single votes, and no distribution of a listener")
     others = [crossing_with(f, every) for f in every]

@@ -20,7 +20,6 @@ from ...data.scores.metrics import group_confusion, item_r2_rows, r2_of, r2_rows
 from ...data.scores.proper_scores import brier, squared_agreement, unbiased_ambiguity
 from ...data.scores.scoring import ScoreRow, confusion_statistics, limits_of, score_row
 from ...data.seeds import rng_from
-from ..report.figures import count
 from .baselines import People, fitted_part, shuffled
 from .panels import Panel
 from .scorer import Scorer, Speakers, interval_of, panel_ambiguity, speakers_of
@@ -96,7 +95,7 @@ def of_panels(
     most = max(n for _, n, _ in points)
     for kind, n, q in points:
         if n == most > 0:
-            name = f"{count(n, 'human vote')}, {kind}"
+            name = f"{n} human vote{'' if n == 1 else 's'}, {kind}"
             between[name] = q
             if kind == "raw":
                 votes[name] = np.rint(n * q)

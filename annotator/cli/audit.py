@@ -67,7 +67,8 @@ def audit(
     """
     from ..audit import audit as run_audit
     from ..audit import gate, open_audited, open_panel
-    from ..report.files import check_report, write_report
+    from ..report.audit_words import answers, notes_in_words
+    from ..report.files import check_report, document, write_report
     from .console import note, plain_signs, print_json, progress
 
     requirements = [] if require is None else gate.parse_requirements(require)
@@ -91,10 +92,10 @@ def audit(
     if output is not None:
         write_report(result, output, opened)
     if as_json:
-        print_json({**result.to_json(), "report": None if output is None else str(output)})
+        print_json({**document(result), "report": None if output is None else str(output)})
     else:
         _print(result)
-        for sentence in (*result.answers, *result.notes):
+        for sentence in (*answers(result), *notes_in_words(result.notes)):
             note(plain_signs(sentence))
         if output is not None:
             print(f"report: {output}")

@@ -77,6 +77,7 @@ def start_afresh(output: Path, options: dict[str, Any], *, overwrite: bool) -> N
 def run_loop(place: Path, size: Size, seed: int) -> dict[str, Any]:
     """Run every stage below `place` and return the final figures."""
     from ..audit import audit
+    from ..report.audit_words import answers
     from ..report.files import write_report
     from ..run.annotate import annotate
 
@@ -88,7 +89,7 @@ def run_loop(place: Path, size: Size, seed: int) -> dict[str, Any]:
         write_report(result, place / "report.html", corpus)
     fused = fuse_all(corpus, run, place / "fused", size, seed)
     predictions = train_all(fused, corpus, place, size, seed)
-    return {"audit": {"answers": result.answers}, **evaluate_all(predictions, corpus, seed)}
+    return {"audit": {"answers": answers(result)}, **evaluate_all(predictions, corpus, seed)}
 
 
 def divided_corpus(out: Path, size: Size, seed: int) -> "Corpus":
@@ -109,12 +110,14 @@ def divided_corpus(out: Path, size: Size, seed: int) -> "Corpus":
 def fuse_all(corpus: "Corpus", run: "Run", out: Path, size: Size, seed: int) -> dict[str, Path]:
     """Fuse by every strategy of the demo; return each fused corpus's directory."""
     from ..fusion import fuse
+    from ..report.fusion_page import render
 
     found = {}
     for strategy in (*TARGETS, *size.further):
         with stage(f"fuse: {strategy}") as step:
             runs = [] if strategy == "human" else [run]
-            found[strategy] = fuse(corpus, runs, strategy=strategy, out=out / strategy, seed=seed, progress=step).path
+            options = {"strategy": strategy, "seed": seed}
+            found[strategy] = fuse(corpus, runs, out=out / strategy, page=render, progress=step, **options).path
     return found
 
 

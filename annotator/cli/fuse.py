@@ -1,6 +1,7 @@
 """`serann fuse`: human and synthetic votes into one distribution an utterance."""
 
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -218,8 +219,8 @@ def fuse(
     elif dry_run:
         _preview(opened, proxies, {"strategy": strategy, **of_blend, **of_dime}, as_json)
     else:
-        written = {"out": output, "overwrite": overwrite, "sounds": sounds}
-        _fuse(opened, proxies, {"strategy": strategy, **of_blend, **of_dime, **written}, as_json)
+        written = {"out": output, "overwrite": overwrite}
+        _fuse(opened, proxies, {"strategy": strategy, **of_blend, **of_dime, **written}, sounds, as_json)
 
 
 def _check_output(output: Path | None, dry_run: bool, next_votes: int | None) -> None:
@@ -245,13 +246,14 @@ def _preview(corpus, proxies, options: dict[str, Any], as_json: bool) -> None:
     _end(info)
 
 
-def _fuse(corpus, proxies, options: dict[str, Any], as_json: bool) -> None:
+def _fuse(corpus, proxies, options: dict[str, Any], sounds: bool, as_json: bool) -> None:
     from ...data.files import read_json
     from ..fusion import fuse as run_fusion
+    from ..report.fusion_page import render
     from .console import note, print_json
 
     with _progress(options["strategy"]) as step:
-        fused = run_fusion(corpus, proxies, progress=step, **options)
+        fused = run_fusion(corpus, proxies, page=partial(render, sounds=sounds), progress=step, **options)
     figures = read_json(fused.path / "report.json", what="a fusion's figures")
     if as_json:
         named = {"fused": str(fused.path), "fingerprint": fused.fingerprint}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from .proxy import Source
 from .strategies import STRATEGIES
 
 REPORT_FILE = "report.html"
+# Makes the page of a report, of the corpus that was fused and of the new one (None where no utterances are new).
+Page = Callable[[FusionReport, Corpus, Corpus | None], str]
 
 
 def fuse(
@@ -29,14 +31,14 @@ def fuse(
     *,
     out: str | Path,
     overwrite: bool = False,
-    sounds: bool = True,
+    page: Page | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Fused:
     """Fuse the seen human votes of `corpus` with `runs` (or other human panels) and write the fused corpus at `out`.
 
-    `options` are those of `FusionOptions`. Its report lies beside it, `report.html` (with sounds in it unless `sounds`
-    is off) and its figures, `report.json`.
+    `options` are those of `FusionOptions`. The figures of its report lie in it, `report.json`, and `report.html` where
+    `page` makes one of them (`report.fusion_page.render` does).
 
     Raises OutputError for an existing `out` without `overwrite`; CorpusError for an undivided corpus, absent votes or a
     single train speaker; RunError, LabelError for runs that do not fit; OptionError for options out of range.
@@ -53,7 +55,7 @@ def fuse(
     with new_directory(out, what="fused corpus", overwrite=overwrite) as partial:
         rows = _write_sounds(fusion, partial, progress)
         _write(partial, fusion, info, rows)
-        _write_report(with_files(report, rows, partial), partial, corpus, sounds)
+        _write_report(with_files(report, rows, partial), partial, corpus, page)
     return open_fused(out)
 
 
@@ -118,11 +120,8 @@ def _write(partial: Path, fusion: Fusion, info: FusionInfo, rows: list[dict[str,
     tables.rmdir()
 
 
-def _write_report(report: FusionReport, partial: Path, corpus: Corpus, sounds: bool) -> None:
-    # The page is built from the audit's pieces, and the audit reads models from this package.
-    from ..report.fusion_page import render
-
-    new = open_fused(partial).corpus if report.added is not None else None
-    page = render(report, corpus, new, sounds=sounds)
-    (partial / REPORT_FILE).write_text(page, encoding="utf-8")
+def _write_report(report: FusionReport, partial: Path, corpus: Corpus, page: Page | None) -> None:
     write_json((partial / REPORT_FILE).with_suffix(".json"), report.to_json())
+    if page is not None:
+        new = open_fused(partial).corpus if report.added is not None else None
+        (partial / REPORT_FILE).write_text(page(report, corpus, new), encoding="utf-8")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from ..audit.result import AuditResult, PanelResult
-from .audit_words import mass_warning, nearest_human_votes
+from .audit_words import answers, mass_warning, nearest_human_votes, notes_in_words
 from .figures import figure, worth_figure
 from .html import bounds
 
@@ -15,7 +15,7 @@ from .html import bounds
 def to_html(result: AuditResult) -> str:
     """A block a panel, then the notes and what is known of the models' having met the corpus."""
     blocks = []
-    for i, (panel, words) in enumerate(zip(result.panels, result.answers, strict=True)):
+    for i, (panel, words) in enumerate(zip(result.panels, answers(result), strict=True)):
         warning = mass_warning(panel)
         loud = f"<strong>{escape(warning)}</strong>" if warning else ""
         tiles = "".join(_tile(*facts) for facts in _facts(result, panel))
@@ -23,7 +23,7 @@ def to_html(result: AuditResult) -> str:
             f'<div class="answer panel-{i % 5}"><h3>{escape(panel.name)}</h3><div class="tiles">{tiles}</div>'
             f"<p>{loud}{escape(words.removeprefix(warning))}</p></div>"
         )
-    said = [*result.notes, *(result.listening.exposure if result.listening is not None else [])]
+    said = [*notes_in_words(result.notes), *(result.listening.exposure if result.listening is not None else [])]
     return f"<section><h2>The answer</h2>{''.join(blocks)}{_note_list(said)}</section>\n"
 
 

@@ -26,7 +26,7 @@ def render(result: AuditResult, corpus: Corpus) -> str:
         breakdown_html.ambiguity(result),
         worth_html.to_html(result),
         breakdown_html.labels(result),
-        listening_html(result.listening) if result.listening is not None else "",
+        listening_html(result.listening, result.settings["level"]) if result.listening is not None else "",
         details_html(result.details, corpus),
         variants_html(result.variants) if result.variants is not None else "",
         listen_html.to_html(result, corpus),

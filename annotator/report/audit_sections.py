@@ -19,7 +19,18 @@ from ..audit.panel_agreement import COEFFICIENTS, PanelAgreement
 from ..audit.saturation import Saturation, SaturationCurve
 from ..audit.sections import Detail, Listening
 from ..audit.variants import ABOUT, Variants
-from .audit_words import _share_in_words, largest_shift, signed, signed_share
+from .audit_words import (
+    _share_in_words,
+    agreement_in_words,
+    controls_in_words,
+    cues_in_words,
+    failures_in_words,
+    largest_shift,
+    saturation_in_words,
+    sensitivity_in_words,
+    signed,
+    signed_share,
+)
 from .figures import count, figure, worth_figure
 from .html import cell, table
 from .sounds import player, without_sounds
@@ -40,14 +51,15 @@ def controls_html(section: Controls) -> str:
         f"{escape(section.run)} and its controls on the same {count(section.utterances, 'utterance')}: worth by log "
         "score, calibrated; the gap uncalibrated. Intervals by speaker."
     )
-    return f"<h3>Is it listening? {escape(section.run)}</h3><p>{escape(section.answer)}</p>{table(caption, head, rows)}"
+    answer = escape(controls_in_words(section))
+    return f"<h3>Is it listening? {escape(section.run)}</h3><p>{answer}</p>{table(caption, head, rows)}"
 
 
 # Pairs of levels that a report shows.
 MOST_PAIRS = 12
 
 
-def cues_html(section: Cues | None) -> str:
+def cues_html(section: Cues | None, level: float) -> str:
     """The section as HTML; nothing without cues."""
     if section is None:
         return ""
@@ -71,7 +83,8 @@ def cues_html(section: Cues | None) -> str:
     )
     head = ["cue", "moved, points", "label", "largest shift, points", f"p, {section.correction}"]
     body = table(caption, head, rows) if rows else ""
-    return f"<h3>Identity cues in the prompt: {escape(section.run)}</h3><p>{escape(section.answer)}</p>{body}"
+    answer = escape(cues_in_words(section, level))
+    return f"<h3>Identity cues in the prompt: {escape(section.run)}</h3><p>{answer}</p>{body}"
 
 
 # Players a panel: each may hold 100 kB.
@@ -119,8 +132,9 @@ def failures_html(section: Failures, *, player: Callable[[str], str] | None = No
     )
     left = "; ".join(f"{name}: {why}" for name, why in section.left_out.items())
     without = f'<p class="note">No parts are made of {escape(left)}.</p>' if left else ""
+    answer = escape(failures_in_words(section))
     return (
-        f"<h3>Where {escape(section.panel)} fails</h3><p>{escape(section.answer)}</p>{parts}{named}{without}"
+        f"<h3>Where {escape(section.panel)} fails</h3><p>{answer}</p>{parts}{named}{without}"
         f"{surprises_html(section.surprises, section.labels, player)}"
     )
 
@@ -134,7 +148,7 @@ def _failures_p(value: float) -> str:
     return "–" if math.isnan(value) else "&lt; .001" if value < 0.001 else figure(value)
 
 
-def listening_html(found: Listening) -> str:
+def listening_html(found: Listening, level: float) -> str:
     """The section; without runs there is none."""
     if found.sensitivity is None:
         return ""
@@ -146,7 +160,7 @@ def listening_html(found: Listening) -> str:
         "the run.</p>"
     )
     moved = "".join(sensitivity_html(one) for one in (found.sensitivity, *found.others))
-    told = "".join(cues_html(one) for one in found.cues)
+    told = "".join(cues_html(one, level) for one in found.cues)
     if not told:
         told = (
             "<p>Identity cues are not tested: no panel here states a gender or an accent. A run that does, to be "
@@ -188,9 +202,8 @@ def agreement_html(section: PanelAgreement) -> str:
     )
     reasons = {pool.reason for pool in pools} | {section.reason}
     notes = "".join(f'<p class="note">{escape(why[0].upper() + why[1:])}.</p>' for why in sorted(filter(None, reasons)))
-    return (
-        f"<h3>Agreement: {escape(section.panel)}</h3><p>{escape(section.answer)}</p>{table(caption, head, rows)}{notes}"
-    )
+    answer = escape(agreement_in_words(section))
+    return f"<h3>Agreement: {escape(section.panel)}</h3><p>{answer}</p>{table(caption, head, rows)}{notes}"
 
 
 def saturation_html(section: Saturation) -> str:
@@ -224,7 +237,7 @@ def saturation_html(section: Saturation) -> str:
     )
     reasons = "".join(f"<p>{escape(c.score)}: {escape(c.fit.reason)}.</p>" for c in section.curves if c.fit.reason)
     return (
-        f'{title}<p>{escape(section.answer)}</p><div class="figures">{pictures}</div>'
+        f'{title}<p>{escape(saturation_in_words(section))}</p><div class="figures">{pictures}</div>'
         f"{table(caption, head, rows)}{reasons}"
     )
 
@@ -364,8 +377,8 @@ LISTED = 60
 def sensitivity_html(section: Sensitivity) -> str:
     """The section as HTML: the answer, a table of factors within the run and one of those between runs."""
     parts = [f"<h3>Sensitivity: {escape(section.run)}</h3>"]
-    if section.answer:
-        parts.append(f"<p>{escape(section.answer)}</p>")
+    if answer := sensitivity_in_words(section):
+        parts.append(f"<p>{escape(answer)}</p>")
     if section.reason:
         parts.append(f"<p>Within the run: not shown, {escape(section.reason)}.</p>")
     if section.factors:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,9 +13,10 @@ from ..audit.calibration import CALIBRATIONS
 from ..audit.controls import ControlRow, Controls
 from ..audit.cues import NOTHING, CuePair, Cues, LabelShift
 from ..audit.failures import Failures
-from ..audit.panel_agreement import PoolAgreement
+from ..audit.panel_agreement import PanelAgreement
 from ..audit.result import AuditResult, PanelResult, StratumRow
 from ..audit.saturation import Saturation
+from ..audit.scorer import Note
 from ..audit.sensitivity import Sensitivity
 from .figures import count, figure, interval_figure, mass_figure, worth_figure
 
@@ -198,6 +200,45 @@ def _label_sentence(panel: PanelResult) -> str:
     )
 
 
+def answers(result: AuditResult) -> list[str]:
+    """The answer on each panel, in the order of `result.panels`."""
+    return [answer_in_words(result, panel) for panel in result.panels]
+
+
+# --------------------
+# What is said beside the figures.
+
+NOTES: dict[str, str] = {
+    "unnamed speakers": "Utterances without a named speaker count as one speaker.",
+    "one speaker": "All audited utterances are of one speaker (or none is named): no interval can be given, since the "
+    "unit of resampling is the speaker, and what is cross-fitted is so by utterance.",
+    "one label": "Every human vote on the audited utterances is '{label}': there is nothing in them that a panel could "
+    "know or miss, so its gap, its worth in votes and agreement tell nothing here.",
+    "left out": "{utterances} of the corpus's utterances are left out: {reason}.",
+    "skipped": "{panel} has no distribution for {counted} that could be scored, left out for every system{why}.",
+    "no third": "{counted} with fewer than two votes beside the scored ones: in no ambiguity third.",
+    "no chance": "The log score of '{system}' is minus infinity: it gives no chance at all to a label that somebody "
+    "voted for.",
+    "few speakers": "Fewer than ten speakers ({speakers}): intervals are wide, and their coverage is not assured, "
+    "since so few hardly show how speakers differ.",
+}
+
+
+def notes_in_words(notes: Sequence[Note]) -> list[str]:
+    """Each note as a sentence or two."""
+    return [_note(note) for note in notes]
+
+
+def _note(note: Note) -> str:
+    values = note.values
+    why = "; ".join(f"{number} x {reason}" for reason, number in values.get("failures", {}).items())
+    counted = count(values.get("utterances", 0), "utterance")
+    return NOTES[note.code].format(**values, counted=counted, why=f" ({why})" if why else "")
+
+
+# --------------------
+# Sections.
+
 LEXICAL = "transcript-only"
 
 
@@ -284,10 +325,10 @@ def failures_in_words(found: Failures) -> str:
     )
 
 
-def agreement_in_words(
-    name: str, people: PoolAgreement, own: PoolAgreement, between: Interval, normalised: Interval
-) -> str:
+def agreement_in_words(found: PanelAgreement) -> str:
     """How much a panel's votes agree with people's, beside how much people's votes agree with each other."""
+    name, people, own = found.panel, found.humans, found.synthetic
+    between, normalised = found.kappa_x, found.normalised_kappa_x
     ours = people.coefficients["krippendorff_alpha"]
     theirs = own.coefficients["krippendorff_alpha"]
     words = [f"People agree with each other by alpha {figure(ours.value)}"]
@@ -304,7 +345,9 @@ def agreement_in_words(
 
 
 def saturation_in_words(found: Saturation) -> str:
-    """What the fall of the curves is, and what it is not."""
+    """What the fall of the curves is, and what it is not; nothing where there are no curves."""
+    if not found.curves:
+        return ""
     sq, *others = found.curves
     first, last, n = sq.values[0].value, sq.values[-1].value, found.most_votes
     assert sq.limit is not None

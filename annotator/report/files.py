@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +16,16 @@ from ...data.files import atomic_file, read_json, write_json
 from ...data.tables import METADATA_KEY, about_table
 from ..audit.result import AuditResult
 from .audit_page import render
+from .audit_words import (
+    agreement_in_words,
+    answers,
+    controls_in_words,
+    cues_in_words,
+    failures_in_words,
+    notes_in_words,
+    saturation_in_words,
+    sensitivity_in_words,
+)
 from .figure_table import figure_table
 from .utterance_table import utterance_table
 
@@ -81,6 +91,27 @@ def _is_figures(path: Path) -> bool:
         return False
 
 
+def document(result: AuditResult) -> dict[str, Any]:
+    """An audit as JSON: its numbers, and beside them the answers and notes in words."""
+    whole = result.to_json()
+    for detail, found in zip(whole["details"], result.details, strict=True):
+        detail["agreement"]["answer"] = agreement_in_words(found.agreement)
+        detail["saturation"]["answer"] = saturation_in_words(found.saturation)
+        detail["failures"]["answer"] = failures_in_words(found.failures)
+    heard = result.listening
+    if heard is not None:
+        listening, level = whole["listening"], result.settings["level"]
+        if heard.controls is not None:
+            listening["controls"]["answer"] = controls_in_words(heard.controls)
+        if heard.sensitivity is not None:
+            listening["sensitivity"]["answer"] = sensitivity_in_words(heard.sensitivity)
+        for one, other in zip(listening["others"], heard.others, strict=True):
+            one["answer"] = sensitivity_in_words(other)
+        for one, cues in zip(listening["cues"], heard.cues, strict=True):
+            one["answer"] = cues_in_words(cues, level)
+    return {**whole, "answers": answers(result), "notes": notes_in_words(result.notes)}
+
+
 def write_report(result: AuditResult, path: str | Path, corpus: Corpus) -> Path:
     """Write the report to `path` (.html) and its figures beside it, each file whole or not at all.
 
@@ -91,7 +122,7 @@ def write_report(result: AuditResult, path: str | Path, corpus: Corpus) -> Path:
     page = render(result, corpus)
     _write_table(figure_table(result), files.table, "audit figures", result)
     _write_table(utterance_table(result, corpus), files.utterances, "audit utterance scores", result)
-    write_json(files.figures, result.to_json())
+    write_json(files.figures, document(result))
     with atomic_file(files.page) as partial:
         partial.write_text(page, encoding="utf-8")
     return files.page

@@ -14,7 +14,7 @@ from serann.annotator.audit import audit, baselines, open_panel
 from serann.annotator.audit.scorer import build_reference
 from serann.annotator.cli import app
 from serann.annotator.report.audit_page import render
-from serann.annotator.report.audit_words import answer_in_words, nearest_human_votes
+from serann.annotator.report.audit_words import answer_in_words, answers, nearest_human_votes, notes_in_words
 from serann.annotator.report.methods import methods
 from serann.annotator.run.run import open_run, panel_distribution
 from serann.data.corpus import write_corpus
@@ -113,7 +113,7 @@ def test_every_system_meets_the_same_utterances_and_the_missing_are_counted(foun
             assert row.utterances + row.skipped == 358
     assert [panel.skipped for panel in found.panels] == [2, 0, 0]
     assert found.panels[0].failures == {"audio: zero bytes": 2}
-    assert any("true has no distribution for 2 utterances" in note for note in found.notes)
+    assert any("true has no distribution for 2 utterances" in note for note in notes_in_words(found.notes))
 
 
 def test_the_perfect_prediction_is_what_the_truth_scores(found):
@@ -148,7 +148,7 @@ def test_the_log_score_is_minus_infinity_where_it_is(found):
     assert sampled.value == -np.inf
     assert sampled.method == "none: infinite value"
     assert np.isfinite(value(found.system("panel", "true"), "log_score"))
-    assert "true, 20 sampled votes" in " ".join(found.notes)
+    assert "true, 20 sampled votes" in " ".join(notes_in_words(found.notes))
 
 
 def test_the_labels_errors_add_up_and_the_confusion_has_rows_of_one(found):
@@ -173,10 +173,10 @@ def test_thirds_are_cut_by_other_votes_so_the_low_third_is_not_won_by_chance(fou
 
 
 def test_the_answer_says_it_in_words(found):
-    assert "the gap between the two" in found.answers[0]
-    assert "what it says belongs to the single utterance" in found.answers[0]
-    assert "worse than answering without listening" in found.answers[2]
-    assert "is not shown" in found.answers[2]
+    assert "the gap between the two" in answers(found)[0]
+    assert "what it says belongs to the single utterance" in answers(found)[0]
+    assert "worse than answering without listening" in answers(found)[2]
+    assert "is not shown" in answers(found)[2]
 
 
 def test_the_same_seed_gives_the_same_audit_and_another_does_not(world, found):
@@ -261,7 +261,7 @@ def test_one_speaker_has_no_intervals_and_it_is_said(tmp_path):
     corpus, truth = simulated_corpus(tmp_path / "c", utterances=40, speakers=1)
     found = audit(corpus, [open_run(simulated_run(tmp_path / "r", corpus, truth))])
     assert {row.method for row in found.system("panel", "r").scores} == {"none: one group"}
-    assert any("one speaker" in note and "no interval" in note for note in found.notes)
+    assert any("one speaker" in note and "no interval" in note for note in notes_in_words(found.notes))
     assert 0 < found.panels[0].gap.value <= 120
 
 
@@ -277,7 +277,7 @@ def test_a_run_over_one_speaker_of_many_is_audited_by_utterance(world, tmp_path)
             assert found.reference["speakers"] == len(heard)
             assert found.panels[-1].covered == 20 * len(heard)
             assert found.settings["folds_of"] == ("utterances" if len(heard) == 1 else "speakers")
-            one = any("one speaker" in note and "no interval" in note for note in found.notes)
+            one = any("one speaker" in note and "no interval" in note for note in notes_in_words(found.notes))
             assert one == (len(heard) == 1)
             assert np.isnan(found.panels[0].over_shuffled.low) == one
 
@@ -365,7 +365,7 @@ def test_a_panel_worse_than_the_constant_matches_no_human_votes(tmp_path):
     truth = 0.4 * simulated_truth(120, 12, 6, 5) + 0.1
     corpus, _ = simulated_corpus(tmp_path / "c", truth=truth, raters=GOOD)
     vague = audit(corpus, [open_run(simulated_run(tmp_path / "vague", corpus, shuffled(truth), spread=0.01))])
-    panel, words = vague.panels[0], vague.answers[0]
+    panel, words = vague.panels[0], answers(vague)[0]
     raw = [p.scores[0].value for p in vague.curve if p.kind == "raw"]
     assert value(vague.system("constant"), "sq_unbiased") < value(vague.system("panel", "vague"), "sq_unbiased")
     assert value(vague.system("panel", "vague"), "sq_unbiased") < raw[0]
@@ -396,8 +396,8 @@ def test_the_human_votes_matched_are_smoothed_ones_and_stop_at_the_first_that_is
     error = value(found.system("panel", "biased"), "sq_unbiased")
     assert nearest_human_votes(found, true) == f"{len(smooth)}+"
     assert nearest_human_votes(found, biased_run) == str(sum(e >= error for e in smooth))
-    assert "smoothed" in found.answers[0]
-    assert ". That " not in found.answers[0]
+    assert "smoothed" in answers(found)[0]
+    assert ". That " not in answers(found)[0]
 
 
 def test_little_mass_on_the_labels_is_warned_of_loudly(world, tmp_path):
@@ -409,12 +409,12 @@ def test_little_mass_on_the_labels_is_warned_of_loudly(world, tmp_path):
     scores = run.scores.set_column(place, "log_mass", pa.array(low, pa.float32()))
     warned = audit(corpus, [replace(run, scores=scores)])
     assert warned.panels[0].label_mass == pytest.approx(0.12, abs=1e-6)
-    assert "Warning: on average only 12.0 % of the model's probability fell on any label" in warned.answers[0]
+    assert "Warning: on average only 12.0 % of the model's probability fell on any label" in answers(warned)[0]
     assert "12.0 %" in methods(warned)
     assert "<strong>Warning: on average only 12.0 %" in render(warned, corpus)
     calm = audit(corpus, [run])
     assert calm.panels[0].label_mass == pytest.approx(np.exp(-0.01), abs=1e-6)
-    assert "Warning" not in calm.answers[0]
+    assert "Warning" not in answers(calm)[0]
     assert "On average 99.0 % of the probability of r fell on a label" in methods(calm)
     assert calm.to_json()["panels"][0]["label_mass"] == pytest.approx(0.990, abs=1e-3)
 

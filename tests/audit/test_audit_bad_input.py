@@ -14,6 +14,7 @@ from fixtures.simulated import simulated_corpus, simulated_run, simulated_truth
 from serann.annotator.audit import audit
 from serann.annotator.cli import main
 from serann.annotator.panel.few_shot import choose_examples
+from serann.annotator.report.audit_words import notes_in_words
 from serann.data.corpus import write_corpus
 from serann.data.files import read_json, write_json
 from serann.data.holdout import hold_out, write_division
@@ -392,4 +393,6 @@ def test_examples_that_a_panel_was_shown_are_not_scored(tmp_path):
     found = audit(corpus, [run], draws=1)
     assert found.panels[0].skipped == 6
     assert not set(shown) & set(found.rows.ids)
-    assert any("r has no distribution for 6 utterances that could be scored" in note for note in found.notes)
+    assert any(
+        "r has no distribution for 6 utterances that could be scored" in note for note in notes_in_words(found.notes)
+    )

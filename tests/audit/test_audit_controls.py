@@ -11,6 +11,7 @@ from serann.annotator.audit.controls import audit_controls, check_controls
 from serann.annotator.audit.crossing import crossing, meets
 from serann.annotator.audit.result import _plain
 from serann.annotator.report.audit_sections import controls_html
+from serann.annotator.report.audit_words import controls_in_words
 from serann.annotator.run.run import open_run
 from serann.data.errors import OptionError
 from serann.data.files import read_json, write_json
@@ -76,9 +77,9 @@ def test_what_is_left_without_the_voice(found):
 
 
 def test_it_is_said_in_words_and_as_html(found):
-    assert "the lexical share is" in found.answer
-    assert "From silence it is worth" in found.answer
-    assert "With the words in another's voice" in found.answer
+    assert "the lexical share is" in controls_in_words(found)
+    assert "From silence it is worth" in controls_in_words(found)
+    assert "With the words in another's voice" in controls_in_words(found)
     page = controls_html(found)
     assert all(control in page for control in ("transcript-only", "silence", "other-voice", "the utterances"))
     json.dumps(_plain(found), allow_nan=False)

@@ -14,6 +14,7 @@ from serann.annotator.audit.sections import listening
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine
 from serann.annotator.report.audit_sections import cues_html, listening_html
+from serann.annotator.report.audit_words import cues_in_words
 from serann.data.holdout import hold_out, write_division
 
 
@@ -79,20 +80,20 @@ def test_what_moves_every_answer_alike_is_told_and_accents_that_move_none_are_no
     moved = {(p.factor, p.part, s.label) for p in found.pairs for s in p.shifts if s.p_adjusted < 0.05}
     told = ("woman instead of nothing", "man instead of woman")
     assert moved == {("gender cue", part, label) for part in told for label in ("neutral", "sad")}
-    assert found.answer.startswith(
+    assert cues_in_words(found, 0.95).startswith(
         "Between two genders or accents that the prompt states, 2 shifts to the same sound are told from 0 ("
     )
-    assert found.answer.endswith("might do (of 36 tested shifts of a label's probability, Holm, 95 %).")
-    assert "sad −20.0 [−20.0, −20.0] points for man instead of woman" in found.answer
-    assert "; between one stated and none, 2 shifts to the same sound are told from 0 (" in found.answer
-    assert "sad +20.0 [20.0, 20.0] points for woman instead of nothing" in found.answer
+    assert cues_in_words(found, 0.95).endswith("might do (of 36 tested shifts of a label's probability, Holm, 95 %).")
+    assert "sad −20.0 [−20.0, −20.0] points for man instead of woman" in cues_in_words(found, 0.95)
+    assert "; between one stated and none, 2 shifts to the same sound are told from 0 (" in cues_in_words(found, 0.95)
+    assert "sad +20.0 [20.0, 20.0] points for woman instead of nothing" in cues_in_words(found, 0.95)
     assert "man instead of woman" in cues_html(found)
 
 
 def test_no_shift_and_no_cue(corpus, tmp_path):
     fair = section(run_of(corpus, tmp_path / "fair", Prejudiced(0)), corpus)
     assert all(s.p == 1 for p in fair.pairs for s in p.shifts)
-    assert fair.answer == (
+    assert cues_in_words(fair, 0.95) == (
         "No gender or accent that the prompt states is told to move answers to the same sound (of 36 tested shifts of "
         "a label's probability, Holm, 95 %)."
     )
@@ -110,7 +111,9 @@ def test_one_speaker_tests_nothing(tmp_path):
     same = dataclasses.replace(one, utterances=one.utterances.set_column(column, "speaker", [["a"] * 6]))
     found = section(run, same)
     assert found.tested == 0
-    assert found.answer == "Whether the cues move answers cannot be tested: the speakers are fewer than two."
+    assert (
+        cues_in_words(found, 0.95) == "Whether the cues move answers cannot be tested: the speakers are fewer than two."
+    )
 
 
 def test_the_reports_section_tests_every_run_that_states_cues(corpus, tmp_path):

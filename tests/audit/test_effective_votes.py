@@ -20,6 +20,7 @@ from serann.annotator.audit.effective_votes import subgroups
 from serann.annotator.audit.gate import check, parse_requirements
 from serann.annotator.audit.independence import independent_listeners
 from serann.annotator.audit.scorer import build_reference
+from serann.annotator.report.audit_words import answers as in_words
 from serann.annotator.report.figures import worth_figure
 from serann.annotator.run.run import open_run
 from serann.data.holdout import hold_out, write_division
@@ -203,7 +204,7 @@ def test_the_json_says_null_where_it_is_open(world):
 
 
 def test_the_answer_in_words(world):
-    answers = world[4].answers
+    answers = in_words(world[4])
     assert "it is worth at least 4 [4.0, …] human votes" in answers[0]
     assert "the human curve ends at 4" in answers[0]
     assert "it is worth 0.0" in answers[2]
@@ -311,8 +312,8 @@ def test_without_votes_beside_the_scored_ones_it_cannot_be_said(tmp_path):
     row = found.panels[0].effective_votes.overall()
     assert np.isnan(row.value)
     assert "no human votes are left beside the scored ones" in row.reason
-    assert "not identifiable: no human votes are left" in found.answers[0]
-    assert "cannot be told: no human vote is left" in found.answers[0]
+    assert "not identifiable: no human votes are left" in in_words(found)[0]
+    assert "cannot be told: no human vote is left" in in_words(found)[0]
 
 
 def naive_independence(p, votes):

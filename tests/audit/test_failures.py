@@ -14,6 +14,7 @@ from serann.annotator.audit.panels import line_up
 from serann.annotator.audit.result import _plain
 from serann.annotator.audit.scorer import Scorer, build_reference
 from serann.annotator.report.audit_sections import failures_html
+from serann.annotator.report.audit_words import failures_in_words
 from serann.annotator.run.run import open_run
 from serann.data.scores.intervals import jackknife_of
 from serann.data.scores.proper_scores import log_score, sq_unbiased
@@ -71,12 +72,12 @@ def test_harm_in_a_subgroup_is_found_and_nothing_without_it(found):
     assert (row.part, row.utterances, row.speakers) == ("male", 300, 10)
     assert row.difference.low > 0.2
     assert row.p_adjusted < 1e-6
-    assert "gender male (+" in half.answer
+    assert "gender male (+" in failures_in_words(half)
     unharmed = [row for row in half.parts if row.factor in ("room", "duration")]
     assert len(unharmed) == 6
     assert min(row.p_adjusted for row in unharmed) > 0.05
     assert min(row.p_adjusted for row in true.parts) > 0.05
-    assert true.answer.startswith("In no part")
+    assert failures_in_words(true).startswith("In no part")
     assert true.speakers_worse == true.speakers_better == 0
 
 
@@ -194,7 +195,7 @@ def test_a_speaker_the_panel_does_not_hear_is_told_apart(world):
     found = failures.section(scorer, replace(panels[1], q=deaf), corpus, **fitted)
     assert (found.speakers[0].part, found.speakers_worse, found.speakers_tested) == ("sp07", 1, 20)
     assert found.speakers[0].difference.low > 0.1
-    assert "1 worse, 0 better" in found.answer
+    assert "1 worse, 0 better" in failures_in_words(found)
 
 
 @pytest.mark.parametrize("inside", [3, 10])
@@ -241,7 +242,7 @@ def test_one_speaker_is_told_of_and_not_tested(tmp_path):
     (panel,) = line_up([run], corpus, ref)
     thirds = strata_thirds(ref.other, ref.ids, ref.seed)
     made = failures.section(scorer, panel, corpus, constant=baselines.constant(ref), thirds=thirds)
-    assert made.answer == "No part of the utterances can be tested against the rest."
+    assert failures_in_words(made) == "No part of the utterances can be tested against the rest."
     assert made.parts[0].difference.method == "none: one group"
     assert made.surprises == []
     json.dumps(_plain(made), allow_nan=False)

@@ -12,6 +12,7 @@ from serann.annotator.audit.noninferiority import non_inferiority, vote_scores
 from serann.annotator.audit.panels import line_up
 from serann.annotator.audit.scorer import Scorer, build_reference
 from serann.annotator.report import worth_html
+from serann.annotator.report.audit_words import answers
 from serann.annotator.run.run import open_run
 from serann.data.errors import OptionError
 from serann.data.holdout import hold_out, write_division
@@ -135,13 +136,13 @@ def test_one_speaker_and_votes_that_tell_nothing_have_no_verdict(tmp_path):
     corpus, truth = simulated_corpus(tmp_path / "one", utterances=60, speakers=1, raters=GOOD)
     found = audit(corpus, [open_run(simulated_run(tmp_path / "r", corpus, truth))], draws=2)
     assert found.panels[0].non_inferiority.non_inferior is None
-    assert "no interval can be given (one group)" in found.answers[0]
+    assert "no interval can be given (one group)" in answers(found)[0]
     noise = np.full((120, 6), 1 / 6)
     corpus, _ = simulated_corpus(tmp_path / "noise", utterances=120, truth=noise, raters=GOOD)
     found = audit(corpus, [open_run(simulated_run(tmp_path / "n", corpus, noise))], draws=4)
     assert found.panels[0].non_inferiority.non_inferior is None
-    assert "one more human vote itself is not told from a constant" in found.answers[0]
-    assert "not identifiable: the curve is flat" in found.answers[0]
+    assert "one more human vote itself is not told from a constant" in answers(found)[0]
+    assert "not identifiable: the curve is flat" in answers(found)[0]
 
 
 @pytest.mark.corpora

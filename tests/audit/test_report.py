@@ -14,6 +14,7 @@ import soundfile
 from fixtures.simulated import biased, simulated_corpus, simulated_run
 from serann.annotator.audit import audit
 from serann.annotator.report.audit_sections import SOUNDS
+from serann.annotator.report.audit_words import answers
 from serann.annotator.report.figures import figure
 from serann.annotator.report.files import write_report
 from serann.annotator.report.pictures import ambiguity_by_thirds
@@ -97,7 +98,7 @@ def test_the_headline_figures_are_those_of_the_result_and_of_the_json(made):
     own = {(r["panel"], r["metric"]): r["value"] for r in table if r["part"] == "kind=panel"}
     assert own["bent", "sq_unbiased"] == result.system("panel", "bent").score("sq_unbiased").value
     assert pq.read_metadata(path.with_suffix(".utterances.parquet")).num_rows == 3 * 150
-    for answer in result.answers:
+    for answer in answers(result):
         assert answer.replace("'", "&#x27;") in page
 
 

@@ -14,6 +14,7 @@ from serann.annotator.audit.result import CurvePoint, _plain
 from serann.annotator.audit.saturation import DrawnVotes, expected_sq, fit_saturating, saturation_point
 from serann.annotator.audit.scorer import Scorer, build_reference
 from serann.annotator.report.audit_sections import saturation_html
+from serann.annotator.report.audit_words import saturation_in_words
 from serann.annotator.run.run import open_run
 from serann.data.scores.divergences import jsd_bits
 from serann.data.scores.proper_scores import sq_unbiased
@@ -112,8 +113,8 @@ def test_all_of_the_squared_errors_fall_is_averaging_for_a_deaf_panel_too(world)
     assert deaf.curves[0].limit.value > true.curves[0].limit.value + 0.3
     q = scorer.repeat(panels[0].q)
     assert true.curves[0].limit.value == pytest.approx(sq_unbiased(q, scorer.scored).mean(), abs=1e-9)
-    assert "All of it is averaging" in true.answer
-    assert "100 % as much" in true.answer
+    assert "All of it is averaging" in saturation_in_words(true)
+    assert "100 % as much" in saturation_in_words(true)
 
 
 def test_sampled_scores_are_those_of_the_votes_drawn(world):

@@ -27,6 +27,7 @@ from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine
 from serann.annotator.panel.panel import ListeningPanel
 from serann.annotator.report.audit_sections import sensitivity_html
+from serann.annotator.report.audit_words import sensitivity_in_words
 from serann.annotator.run.run import open_run, panel_distribution
 from serann.data.corpus import take
 from serann.data.errors import RunError
@@ -198,7 +199,7 @@ def test_a_cue_carries_what_was_put_into_it(corpus, tmp_path):
     assert by_name["gender cue"].share.value == pytest.approx(1, abs=1e-5)
     assert by_name["persona"].bits.value == pytest.approx(found.total.value)
     assert by_name["gender cue"].bits.groups == 3  # the corpus's speakers
-    assert "gender cue" in found.answer
+    assert "gender cue" in sensitivity_in_words(found)
     fair = section([run_scripted(corpus, tmp_path / "fair", engine=Prejudiced(0), panel="identity-cues")], corpus)
     assert max(f.bits.value for f in fair.factors) < 1e-6
 

@@ -177,7 +177,7 @@ def answers_of(setting: Setting, seed: int, size: int | None, arms: Sequence[str
 
 
 def _marginal(corpus: Corpus, work: Path) -> np.ndarray:
-    return seen_marginal(fuse(corpus, [], strategy="human", out=work / "human", sounds=False))
+    return seen_marginal(fuse(corpus, [], strategy="human", out=work / "human"))
 
 
 def _train(setting: Setting, corpus: Corpus, run: Run, work: Path, arm: str, *, seed: int, epochs: int) -> Path:
@@ -185,7 +185,7 @@ def _train(setting: Setting, corpus: Corpus, run: Run, work: Path, arm: str, *, 
     fused = work / strategy
     if not fused.exists():
         runs = [] if strategy in ("human", "human-mixture") else [run]
-        fuse(corpus, runs, strategy=strategy, out=fused, seed=seed, sounds=False)
+        fuse(corpus, runs, strategy=strategy, out=fused, seed=seed)
     return train(
         fused,
         model=str(setting.config),

@@ -229,7 +229,7 @@ def trained(pair: tuple[str, str], *, corpus: Corpus, recipe: Recipe, epochs: in
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         divided = split_for(corpus, test, development, folder, copies=recipe.copies, seed=seed)
-        fused = fuse(divided, [], strategy="human", out=folder / "fused", sounds=False).path
+        fused = fuse(divided, [], strategy="human", out=folder / "fused").path
         count = epochs or epochs_for(int(divided.in_split("train").sum()), recipe.heard)
         model = train(
             fused,

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from serann.annotator.fusion.auto import MARGIN
 from serann.annotator.fusion.cross_fit import CrossFit, FittedMixture
 from serann.annotator.fusion.latent_class import power_fits
 from serann.annotator.fusion.strengths import by_label, delete_a_group, kinds_of, strengths
+from serann.annotator.report.fusion_page import render
 from serann.annotator.run.run import open_run
 from serann.data.errors import OptionError
 from serann.data.vote_models.dirichlet_mixture import DirichletMixture, LatentMixture
@@ -212,7 +214,7 @@ def test_the_fallback_of_auto_counts_what_it_made():
 
 def test_the_page_is_one_offline_file_with_the_figures_of_the_json(place, tmp_path):
     _, corpus, run = place
-    fused = fuse(corpus, [run], out=tmp_path / "fused")
+    fused = fuse(corpus, [run], out=tmp_path / "fused", page=render)
     page = (fused.path / "report.html").read_text(encoding="utf-8")
     figures = json.loads((fused.path / "report.json").read_text())
     assert not re.search(r"https?://|@import|url\(|<script|<link", page)
@@ -224,7 +226,7 @@ def test_the_page_is_one_offline_file_with_the_figures_of_the_json(place, tmp_pa
     for stratum in figures["fallback"]["strata"]:
         assert f"{stratum['gain']:.4f}".replace("-", "−") in page
     assert figures["shares"] == fused.info.shares
-    quiet = fuse(corpus, [run], strategy="pool", out=tmp_path / "quiet", sounds=False)
+    quiet = fuse(corpus, [run], strategy="pool", out=tmp_path / "quiet", page=partial(render, sounds=False))
     assert "<audio" not in (quiet.path / "report.html").read_text(encoding="utf-8")
 
 
@@ -236,7 +238,7 @@ def test_the_page_says_how_its_models_were_fitted_and_compared(place, tmp_path):
         "dawid-skene": "one model was fitted to all train ballots, not cross-fitted",
     }
     for strategy, words in said.items():
-        fused = fuse(corpus, [run], strategy=strategy, out=tmp_path / strategy, sounds=False)
+        fused = fuse(corpus, [run], strategy=strategy, out=tmp_path / strategy, page=partial(render, sounds=False))
         page = (fused.path / "report.html").read_text(encoding="utf-8")
         assert f"Only seen votes of train speakers were used; {words}. " in page
         scores = fused.info.parameters.get("cross_fitted_log_score_per_seen_vote", {})
@@ -253,7 +255,7 @@ def test_new_utterances_are_heard_beside_their_parents(tmp_path):
     for dime, parents in (("serann", 1), ("paper", 2)):
         options = {"strategy": "dime-aug", "blend": "human", "rho": 0.9, "dime": dime}
         _, planned = preview(corpus, **options)
-        fused = fuse(corpus, **options, out=tmp_path / dime)
+        fused = fuse(corpus, **options, out=tmp_path / dime, page=render)
         figures = json.loads((fused.path / "report.json").read_text())["added"]
         page = (fused.path / "report.html").read_text(encoding="utf-8")
         files = list((fused.path / "audio").iterdir())
@@ -304,9 +306,16 @@ def test_a_dry_run_and_a_list_exclude_each_other_and_an_output_is_needed(place):
     )
 
 
-def test_a_corpus_without_sounds_has_a_report_that_says_so(tmp_path):
+def test_without_a_renderer_there_are_the_figures_alone(tmp_path):
     corpus, _ = simulated_corpus(tmp_path / "corpus", utterances=40)
     fused = fuse(corpus, strategy="human", out=tmp_path / "fused")
+    assert (fused.path / "report.json").exists()
+    assert not (fused.path / "report.html").exists()
+
+
+def test_a_corpus_without_sounds_has_a_report_that_says_so(tmp_path):
+    corpus, _ = simulated_corpus(tmp_path / "corpus", utterances=40)
+    fused = fuse(corpus, strategy="human", out=tmp_path / "fused", page=render)
     page = (fused.path / "report.html").read_text(encoding="utf-8")
     assert "The corpus names no sounds" in page
     assert "<audio" not in page
