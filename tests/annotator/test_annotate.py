@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pyarrow.compute as pc
 import pytest
 import soundfile
 from fixtures.scripted_runs import TABLES, corpus_of, run_scripted, scripted, tables_of
@@ -26,6 +25,7 @@ from serann.annotator.run.ledger import Ledger
 from serann.annotator.run.run import open_run, panel_distribution, synthetic_counts
 from serann.annotator.run.tables import deal, draw_label
 from serann.annotator.sounds.corpus_sounds import plan_batches
+from serann.data.arrow import pc
 from serann.data.errors import LabelError, ModelError, OptionError, OutputError, PromptError, RunError
 from serann.data.files import read_json
 from serann.data.tables import UTTERANCES, distribution_array, from_rows

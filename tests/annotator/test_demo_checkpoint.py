@@ -100,7 +100,7 @@ def test_it_answers_through_plain_transformers_as_qwen2_audio_does():
     text = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
     corpus = open_corpus("demo")
     inputs = processor(text=text, audio=[utterance_audio(corpus, 0)], return_tensors="pt", sampling_rate=16000)
-    made = model.generate(**inputs, max_new_tokens=8)[0, inputs["input_ids"].shape[1] :]
+    made = model.generate(**inputs, max_new_tokens=8)[0, inputs["input_ids"].shape[1] :]  # pyright: ignore[reportAttributeAccessIssue]
     assert processor.decode(made, skip_special_tokens=True) in LABELS
     # The stop token is in the generation config, so generation ended by itself.
     assert int(made[-1]) == processor.tokenizer.convert_tokens_to_ids("<|im_end|>")

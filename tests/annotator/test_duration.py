@@ -259,7 +259,7 @@ def test_what_cannot_be_heard_is_refused(corpus, tmp_path, options, sentence):
 def test_a_plan_counts_what_is_heard(corpus, tmp_path):
     def planned(**options):
         engine = scripted()
-        engine.count_tokens = lambda seconds, questions: math.ceil(100 * seconds)
+        engine.count_tokens = lambda seconds, questions: math.ceil(100 * seconds)  # pyright: ignore[reportAttributeAccessIssue]
         return plan_annotation(corpus, "scripted", engine=engine, panel="letters", **options)
 
     whole, cut = planned(), planned(max_seconds=0.3, too_long="windows")

@@ -104,7 +104,7 @@ def test_scores_with_several_sounds_equal_the_naive_ones(panel, alm, corpus):
     for clip, found in zip(sounds[2:], together, strict=True):
         expected = [naive_logp(alm, clip, question) for question in asked]
         np.testing.assert_allclose(found.answer_logp, expected, atol=1e-5)
-    texts = engine.generate(prepared, [[Request(asked[0], 0.0, np.zeros(6))]] * 2, max_new_tokens=6)
+    texts = engine.generate(prepared, [[Request(asked[0], 0.0, np.zeros(6))]] * 2, max_new_tokens=6)  # pyright: ignore[reportAttributeAccessIssue]
     for clip, (text,) in zip(sounds[2:], texts, strict=True):
         inputs = naive_inputs(alm, clip, asked[0])
         out = alm.model.generate(**inputs, do_sample=False, max_new_tokens=6, pad_token_id=alm.turn_ends()[0])
@@ -115,12 +115,12 @@ def test_scores_with_several_sounds_equal_the_naive_ones(panel, alm, corpus):
 def test_examples_are_prepared_once_for_all_utterances(panel, alm, corpus):
     engine = make_engine(EngineSpec("transformers", alm.processor.tokenizer.name_or_path, device="cpu"))
     made, real = [], engine.frontend
-    engine.frontend = lambda wave: made.append(len(wave)) or real(wave)
+    engine.frontend = lambda wave: made.append(len(wave)) or real(wave)  # pyright: ignore[reportAttributeAccessIssue]
     asked = panel.questions("where is it", "another")
     sounds = [real(shown.wave) for shown in panel.examples[:2]]
     for _ in range(2):
         engine.score(sounds, [asked] * 2)
-        engine.generate(sounds, [[Request(asked[0], 0.0, np.zeros(2))]] * 2, max_new_tokens=2)
+        engine.generate(sounds, [[Request(asked[0], 0.0, np.zeros(2))]] * 2, max_new_tokens=2)  # pyright: ignore[reportAttributeAccessIssue]
     assert made == [len(shown.wave) for shown in panel.examples]
 
 

@@ -118,7 +118,7 @@ def test_sampled_labels_agree_with_the_exact_distribution():
     clip, question = engine.frontend(utterance_audio(corpus, 0)), questions(labels=corpus.labels.labels)[0]
     logp, log_mass = normalise(engine.score([clip], [[question]])[0].answer_logp[0])
     chances = np.random.default_rng(7).random((n, 16))
-    texts = engine.generate([clip], [[Request(question, 1.0, row) for row in chances]], max_new_tokens=16)[0]
+    texts = engine.generate([clip], [[Request(question, 1.0, row) for row in chances]], max_new_tokens=16)[0]  # pyright: ignore[reportAttributeAccessIssue]
     reader = AnswerReader(corpus.labels, question.answers, "label")
     labels = Counter(parsed.label for text in texts if (parsed := reader.label(text.text)).rung == "strict")
     counts = np.array([labels[label] for label in corpus.labels])

@@ -246,19 +246,19 @@ def test_a_model_leaves_halving_to_the_run(corpus, tmp_path):
     from serann.annotator.engines.base import make_engine
 
     engine = make_engine(EngineSpec("transformers", str(make_checkpoint(tmp_path / "small")), device="cpu"))
-    whole = engine._score
+    whole = engine._score  # pyright: ignore[reportAttributeAccessIssue]
 
     def scarce(waves, questions):
         if len(waves) > 2:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return whole(waves, questions)
 
-    engine._score = scarce
+    engine._score = scarce  # pyright: ignore[reportAttributeAccessIssue]
     run = run_scripted(corpus, tmp_path / "run", engine=engine, batch_size=4)
     session = read_json(run.path / "environment.json", what="record")["sessions"][-1]
     assert session["halvings"] == 3
     assert len(run.ids) == 12
-    assert engine.halves  # the caller's engine is as it was: whoever uses it next is not left with an error
+    assert engine.halves  # the caller's engine is as it was: whoever uses it next is not left with an error  # pyright: ignore[reportAttributeAccessIssue]
     waves = [np.full(8000, 0.1, dtype=np.float32)] * 4
     asked = ListeningPanel(load_panel("letters"), corpus.labels).questions("x")
     assert len(engine.score([engine.frontend(wave) for wave in waves], [asked] * 4)) == 4

@@ -73,8 +73,8 @@ def naive_p(d, epsilon):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if len(x) >= 30:
-            return stats.ttest_1samp(x, epsilon, alternative="less").pvalue
-        return stats.wilcoxon(x - epsilon, alternative="less").pvalue if (x != epsilon).any() else 1.0
+            return stats.ttest_1samp(x, epsilon, alternative="less").pvalue  # pyright: ignore[reportAttributeAccessIssue]
+        return stats.wilcoxon(x - epsilon, alternative="less").pvalue if (x != epsilon).any() else 1.0  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def as_dicts(table, model):
@@ -283,7 +283,7 @@ def test_where_no_rater_has_thirty_instances_the_least_may_be_five():
     assert [row.test for row in found.raters] == ["wilcoxon"] * 3 + [None]
     assert found.raters == alt_test(table, model, min_instances=5).raters
     # five instances are the fewest whose signed ranks can be significant at 5 %, all of them for the model
-    always = {n: stats.wilcoxon(np.full(n, -1.1), alternative="less").pvalue for n in (4, 5)}
+    always = {n: stats.wilcoxon(np.full(n, -1.1), alternative="less").pvalue for n in (4, 5)}  # pyright: ignore[reportAttributeAccessIssue]
     assert always[5] < 0.05 < always[4]
     # one rater with thirty is enough for the paper's own rule
     table, model = simulated(2, items=40, raters=4, missing=0)

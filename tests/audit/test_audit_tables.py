@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import pandas
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from fixtures.simulated import biased, shuffled, simulated_corpus, simulated_run, simulated_truth
@@ -15,6 +14,7 @@ from serann.annotator.report.figure_table import FIGURES, figure_table
 from serann.annotator.report.files import write_report
 from serann.annotator.report.utterance_table import utterance_table
 from serann.annotator.run.run import open_run
+from serann.data.arrow import pc
 from serann.data.files import read_json, write_json
 from serann.data.scores.divergences import jsd_bits
 from serann.data.scores.proper_scores import log_score, sq_unbiased
@@ -105,7 +105,7 @@ def test_no_interval_of_the_json_is_lost(made):
     _, result, _ = made
     expected, found = {}, {}
     for path, held in intervals(json.loads(json.dumps(result.to_json()))):
-        expected.setdefault(path[0], []).append(held["value"])
+        expected.setdefault(path[0], []).append(held["value"])  # pyright: ignore[reportGeneralTypeIssues]
     for row in figure_table(result).to_pylist():
         if row["method"] is not None:
             found.setdefault(row["section"].split(".")[0], []).append(row["value"])

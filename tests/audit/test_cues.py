@@ -65,7 +65,7 @@ def test_a_shift_is_what_was_put_in_and_its_p_that_of_scipy(corpus, tmp_path):
     means = [shifts[corpus.column("speaker") == s].mean() for s in sorted(set(corpus.column("speaker")))]
     test = stats.ttest_1samp(means, 0)
     assert sad.difference.value == pytest.approx(shifts.mean(), abs=1e-6)
-    assert sad.p == pytest.approx(test.pvalue, rel=1e-3)
+    assert sad.p == pytest.approx(test.pvalue, rel=1e-3)  # pyright: ignore[reportAttributeAccessIssue]
     assert (sad.difference.low, sad.difference.high) == pytest.approx(tuple(test.confidence_interval()), abs=1e-5)
     assert sad.p <= sad.p_adjusted <= 1
     # what leaves neutral goes to sad, so the total variation is the shift's size, utterance by utterance

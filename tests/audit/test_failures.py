@@ -219,7 +219,7 @@ def test_speakers_in_one_part_alone_are_compared_as_welch_does():
     first = np.arange(400) < n[0]
     totals = np.column_stack([x * first, first, x * ~first, ~first])
     p = jackknife_of(totals, failures._difference, 0.95, strata=first + 2 * ~first)[1]
-    assert p == pytest.approx(stats.ttest_ind(x[first], x[~first], equal_var=False).pvalue, rel=0.01)
+    assert p == pytest.approx(stats.ttest_ind(x[first], x[~first], equal_var=False).pvalue, rel=0.01)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_surprises_are_the_least_likely_votes(world, found):

@@ -114,7 +114,7 @@ def worth_covers(speakers: int, times: int) -> dict[str, tuple[float, float, flo
         # of few speakers' utterances four fifths may have a fourth vote, and the curve a fifth point: it is cut
         shortest = min(sums.shape[1] for sums, *_ in each)
         each = [(sums[:, :shortest], rows, _cut(again, shortest)) for sums, rows, again in each]
-        sums, rows = (np.sum([one[i].sum(axis=0) for one in each], axis=0) for i in (0, 1))
+        sums, rows = (np.sum([one[i].sum(axis=0) for one in each], axis=0) for i in (0, 1))  # pyright: ignore[reportAttributeAccessIssue]
         target = crossing(sums[None, 0], sums[None, 1:], rows[None], confidence=0.95).value
         found_rows = [crossing(s[:, 0], s[:, 1:], n, confidence=0.95, again=again) for s, n, again in each]
         covered |= sides({f"effective_votes {score}": [side(row, target) for row in found_rows]}, speakers)

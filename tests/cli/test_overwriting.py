@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from fixtures.simulated import simulated_corpus
@@ -115,10 +115,10 @@ def test_a_fused_corpus_is_not_replaced_under_its_own_sounds(mine):
     own = mine / "fused" / "audio" / "own.wav"
     shutil.copy(corpus.audio_path(0), own)
     names = [str(own), *(str(corpus.path / name) for name in corpus.column("audio")[1:])]
-    table = pa.parquet.read_table(corpus.path / "utterances.parquet")
+    table = pq.read_table(corpus.path / "utterances.parquet")
     at = table.schema.get_field_index("audio")
     changed = table.set_column(at, table.schema.field(at), pa.array(names))
-    pa.parquet.write_table(changed, corpus.path / "utterances.parquet")
+    pq.write_table(changed, corpus.path / "utterances.parquet")
     with pytest.raises(OutputError, match=r"fused holds the sound .*own\.wav, which would be lost"):
         fuse(open_corpus(corpus.path), [], strategy="human", out=mine / "fused", overwrite=True)
     assert own.is_file()

@@ -119,7 +119,7 @@ def test_pandas_duckdb_and_datasets_read_the_tables_unchanged(tmp_path):
     hub = datasets.load_dataset("parquet", data_files=str(path), split="train", cache_dir=str(tmp_path / "cache"))
     assert hub[0]["p"] == [0.25] * 4
     votes = pd.read_parquet(tmp_path / "c" / "votes.parquet")
-    assert votes.groupby("utterance_id").size().eq(5).all()
+    assert votes.groupby("utterance_id").size().eq(5).all()  # pyright: ignore[reportGeneralTypeIssues]
 
 
 def test_a_votes_table_lists_every_problem(tmp_path):

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from serann.data.arrow import pc
 from serann.data.corpus import Corpus, CorpusInfo, open_corpus
 from serann.data.files import fingerprint
 from serann.data.holdout import hold_out

@@ -220,14 +220,14 @@ def test_records_are_what_the_csv_module_reads_where_no_field_spans_lines(rows):
     with laid_out({"t.csv": csv_text([["a", "", "c"], *rows])}) as place:
         found = parse_records(*read_lines(place / "t.csv"))
     assert found.odd.num_rows == 0
-    assert [list(row) for row in zip(*(column.to_pylist() for column in found.csv_text.columns), strict=True)] == rows
+    assert [list(row) for row in zip(*(column.to_pylist() for column in found.table.columns), strict=True)] == rows
     assert found.lines.tolist() == list(range(2, len(rows) + 2))
 
 
 @settings(max_examples=60, deadline=None)
 @given(rows=st.lists(st.tuples(st.sampled_from("abc"), st.none() | st.integers(0, 2)), max_size=20))
 def test_row_keys_are_equal_where_rows_are(rows):
-    found = pa.csv_text({"x": pa.array([x for x, _ in rows]), "y": pa.array([y for _, y in rows], pa.int32())})
+    found = pa.table({"x": pa.array([x for x, _ in rows]), "y": pa.array([y for _, y in rows], pa.int32())})
     keys = row_keys(pa.concat_tables([found.slice(0, 3), found.slice(3)]), ["x", "y"])
     assert [(keys == key).tolist() for key in keys] == [[a == b for a in rows] for b in rows]
     assert occurrence(keys).tolist() == [rows[:i].count(row) for i, row in enumerate(rows)]

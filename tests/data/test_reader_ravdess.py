@@ -1,7 +1,5 @@
 """The reader of RAVDESS: the seven fields of its names, a round trip, damaged names."""
 
-import os
-
 import pytest
 from fixtures.releases import RAVDESS_SOUNDS, by_id, laid_out, ravdess, reader
 from hypothesis import given, settings
@@ -127,7 +125,6 @@ def test_damaged_names_are_listed(junk, at):
     whole = b"03-01-06-01-02-01-12"
     pieces = {piece.translate(None, b"/\0") for piece in junk} - {b""}
     names = [whole[:at] + piece + whole[at:] for piece in pieces]  # too long for any name of the corpus
-    odd = [os.fsdecode(b"Actor_12/" + name + b".wav") for name in names]
     with laid_out({}) as folder:
-        imported = read(ravdess(folder, *RAVDESS_SOUNDS, *odd))
+        imported = read(ravdess(folder, *RAVDESS_SOUNDS, *(b"Actor_12/" + name + b".wav" for name in names)))
     assert (imported.utterances.num_rows, imported.problems.num_rows) == (len(RAVDESS_SOUNDS), len(set(names)))

@@ -74,7 +74,7 @@ def two_proxies(rows: int, seed: int = 0) -> tuple[np.ndarray, tuple[np.ndarray,
     rng = np.random.default_rng(seed)
     q = tuple(rng.dirichlet(np.full(4, 0.5), rows) for _ in range(2))
     p = np.array([rng.dirichlet(row) for row in np.maximum(4 * q[0] + 2 * q[1], 1e-3)])
-    return np.array([rng.multinomial(3, row) for row in p]).astype(float), q, p
+    return np.array([rng.multinomial(3, row) for row in p]).astype(float), q, p  # pyright: ignore[reportReturnType]
 
 
 def test_several_proxies_are_a_sum_of_priors():

@@ -226,9 +226,9 @@ def replay(panels, clips, proxy, ks: tuple[int, ...], seed: int) -> tuple[np.nda
         p[mine] = people.posterior_mean(seen[mine], extra)
         added[mine] = softmax(people.log_joint(seen[mine]) + extra) @ people.alpha.sum(axis=1)
         fall[mine] = sq_unbiased(p[mine], held[mine])
-        for y in range(p.shape[1]):
+        for y in range(p.shape[1]):  # pyright: ignore[reportGeneralTypeIssues]
             chance = (rest[:, y] / rest.sum(axis=1))[mine]
-            after = people.posterior_mean(seen[mine] + np.eye(p.shape[1])[y], extra)
+            after = people.posterior_mean(seen[mine] + np.eye(p.shape[1])[y], extra)  # pyright: ignore[reportGeneralTypeIssues]
             fall[mine] -= chance * sq_unbiased(after, held[mine])
     return p, k + added.mean(), fall
 

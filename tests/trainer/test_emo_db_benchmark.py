@@ -69,7 +69,7 @@ def decibels(sound):
 
 def test_a_speakers_own_colour_and_level_are_taken_away():
     rng = np.random.default_rng(3)
-    voice = [lfilter([1, -0.9], [1], rng.standard_normal(32000)).astype(np.float32) for _ in range(4)]
+    voice = [lfilter([1, -0.9], [1], rng.standard_normal(32000)).astype(np.float32) for _ in range(4)]  # pyright: ignore[reportAttributeAccessIssue]
     recorded = [0.05 * emo_db.filtered(sound, 10 ** np.linspace(0, -2, 201)) for sound in voice]
     first, second = (emo_db.filtered(sounds[0], emo_db.flattening(sounds)) for sounds in (voice, recorded))
     assert np.ptp(decibels(voice[0])) > 20

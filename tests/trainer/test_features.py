@@ -67,7 +67,7 @@ def test_the_plan_is_what_the_disk_then_holds(place, tmp_path):
         found, given = make(place, tmp_path / layer, layer), examples(place)
         assert layers_read(found.encoder) == layers
         found.extract([given])
-        held = sum(kept.nbytes for kept in map(found.read, given.rows))
+        held = sum(kept.nbytes for kept in map(found.read, given.rows))  # pyright: ignore[reportAttributeAccessIssue]
         assert plan(found.encoder, given.seconds) == held
         taken = sum(file.stat().st_size for file in (tmp_path / layer).rglob("*.safetensors"))
         assert held < taken < held + 1000 * len(given)  # an entry of the index an utterance
@@ -107,7 +107,7 @@ def test_shards_are_small_and_what_is_beyond_half_precision_is_kept_in_full(plac
     monkeypatch.setattr(found.encoder, "read", lambda w, n: (read(w, n)[0] * 1e6, read(w, n)[1]))
     found.extract([given])
     assert len(list(tmp_path.rglob("*.safetensors"))) > 3
-    assert found.read(given.rows[0]).dtype == np.float32
+    assert found.read(given.rows[0]).dtype == np.float32  # pyright: ignore[reportAttributeAccessIssue]
     assert np.isfinite(found.read(given.rows[0])).all()
 
 

@@ -173,7 +173,7 @@ def test_the_scale_of_half_precisions_gradients_is_gone_on_with(place, tmp_path,
     train(place / "fused", out=out, **given)
     assert weights(out) == weights(straight)
     without = stopped(place, tmp_path / "without", monkeypatch, **QUICK)
-    save_state(without, {**load_state(without), "scaler": None})
+    save_state(without, {**load_state(without), "scaler": None})  # pyright: ignore[reportGeneralTypeIssues]
     train(place / "fused", out=without, **given)
     assert weights(without) != weights(straight)
 

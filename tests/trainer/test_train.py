@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
+import pyarrow.parquet as pq
 import pytest
 import torch
 from fixtures.simulated import simulated_corpus
@@ -493,10 +493,10 @@ def test_a_corpus_without_development_or_with_a_speaker_on_both_sides_is_refused
 def test_a_test_speaker_who_is_trained_on_is_a_warning(place, tmp_path):
     shutil.copytree(place / "fused", tmp_path / "fused")
     file = tmp_path / "fused" / "utterances.parquet"
-    table = pyarrow.parquet.read_table(file)
+    table = pq.read_table(file)
     speakers = ["sp08" if s == "sp00" else s for s in table["speaker"].to_pylist()]
     at = table.column_names.index("speaker")
-    pyarrow.parquet.write_table(table.set_column(at, table.field("speaker"), pa.array(speakers)), file)
+    pq.write_table(table.set_column(at, table.field("speaker"), pa.array(speakers)), file)
     words = ["train", tmp_path / "fused", "--model", place / "encoder", "-o", tmp_path / "m", "--from-scratch"]
     words += ["--epochs", 1, "--batch-seconds", 3, "--device", "cpu"]
     done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
@@ -570,10 +570,10 @@ def test_a_sound_that_is_gone_at_a_later_epoch_is_listed_and_training_goes_on(pl
     audio = Path(corpus.path / str(corpus.utterances["audio"][0].as_py()))
     own = tmp_path / "own.wav"
     shutil.copy(audio, own)
-    table = pa.parquet.read_table(fused / "utterances.parquet")
+    table = pq.read_table(fused / "utterances.parquet")
     paths = [str(own), *(str((corpus.path / path).resolve()) for path in table["audio"].to_pylist()[1:])]
     at = table.schema.get_field_index("audio")
-    pa.parquet.write_table(table.set_column(at, table.schema.field(at), pa.array(paths)), fused / "utterances.parquet")
+    pq.write_table(table.set_column(at, table.schema.field(at), pa.array(paths)), fused / "utterances.parquet")
     validated = loop.validate
 
     def then_gone(*args, **options):
@@ -595,8 +595,8 @@ def test_a_label_that_nothing_teaches_is_a_warning(place, tmp_path):
     corpus, _ = simulated_corpus(tmp_path / "c", utterances=40, speakers=10, audio=True)
     rare = corpus.labels.labels[-1]
     kept = [row for row in corpus.votes.to_pylist() if row["label"] != rare]
-    table = pa.parquet.read_table(corpus.path / "votes.parquet")
-    pa.parquet.write_table(pa.Table.from_pylist(kept, table.schema), corpus.path / "votes.parquet")
+    table = pq.read_table(corpus.path / "votes.parquet")
+    pq.write_table(pa.Table.from_pylist(kept, table.schema), corpus.path / "votes.parquet")
     fuse(open_corpus(corpus.path), [], strategy="human", out=fused)
     out = train(fused, model=str(place / "encoder"), out=tmp_path / "m", **{**QUICK, "epochs": 1})
     assert any(f"no training utterance has any of the label {rare}" in words for words in read_model_info(out).warnings)

@@ -46,7 +46,7 @@ def padded(place) -> tuple[float, float]:
     """Padded seconds of both splits' batches, by hand."""
     train_seconds = training_examples(open_fused(place / "fused"), []).seconds
     judged = validation_examples(open_corpus(place / "corpus"), []).seconds
-    return tuple(
+    return tuple(  # pyright: ignore[reportReturnType]
         sum(
             seconds[batch].max() * len(batch) for batch in bucketed_batches(seconds, batch_seconds=3.0, seed=0, epoch=0)
         )
