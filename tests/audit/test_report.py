@@ -16,7 +16,7 @@ from serann.annotator.audit import audit
 from serann.annotator.report.audit_sections import SOUNDS
 from serann.annotator.report.audit_words import answers
 from serann.annotator.report.figures import figure
-from serann.annotator.report.files import write_report
+from serann.annotator.report.files import document, write_report
 from serann.annotator.report.pictures import ambiguity_by_thirds
 from serann.annotator.report.sounds import player
 from serann.annotator.report.svg import nice_ticks, spread_labels, tag
@@ -93,7 +93,7 @@ def test_the_headline_figures_are_those_of_the_result_and_of_the_json(made):
     for panel in result.panels:
         row = result.system("panel", panel.name).score("sq_unbiased")
         assert f"<td>{figure(row.value)}<small>{figure(row.value, row.low, row.high).split(' ', 1)[1]}</small>" in page
-    assert saved == result.to_json()
+    assert saved == document(result)
     table = pq.read_table(path.with_suffix(".parquet")).to_pylist()
     own = {(r["panel"], r["metric"]): r["value"] for r in table if r["part"] == "kind=panel"}
     assert own["bent", "sq_unbiased"] == result.system("panel", "bent").score("sq_unbiased").value
