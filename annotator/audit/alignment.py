@@ -11,6 +11,7 @@ from ...data.corpus import Corpus, corpus_fingerprint
 from ...data.errors import OptionError, RunError
 from ...data.scores.proper_scores import unbiased_ambiguity
 from ...data.votes import count_votes
+from ..proxies import check_audited
 from ..run.run import Run
 from . import noninferiority, panel_result, variants
 from .alt_test import EPSILON, check_epsilon
@@ -18,7 +19,6 @@ from .controls import control_of
 from .ground import Ground, lay_ground
 from .noninferiority import MARGIN
 from .notes import notes
-from .opening import check_audited
 from .panel_result import Measured, measure
 from .panels import Panel, line_up
 from .result import AuditResult, Rows

@@ -16,6 +16,7 @@ from ...data.errors import CorpusError, LabelError, RunError
 from ...data.labels import LabelSet
 from ...data.scores.proper_scores import unbiased_ambiguity
 from ...data.votes import count_votes, frequencies
+from ..proxies import refuse_other_corpus
 from ..run.run import Run, panel_distribution, synthetic_counts
 from .baselines import smoothed
 from .scorer import Reference, panel_ambiguity
@@ -81,12 +82,7 @@ def line_up(sources: Sequence[Run | Corpus], corpus: Corpus, reference: Referenc
 
 
 def _run_panel(name: str, run: Run, columns: list[int], corpus: Corpus, reference: Reference) -> Panel:
-    made_from = run.info["identity"].get("corpus", corpus.name)
-    if made_from != corpus.name:
-        raise RunError(
-            f"{run.path} is a run over the corpus '{made_from}', not over '{corpus.name}' ({corpus.path}); "
-            "utterances of the same id may be other sounds there: give a run of this corpus"
-        )
+    refuse_other_corpus(run, corpus)
     counts = synthetic_counts(run, reference.ids)[:, columns]
     return Panel(
         name=name,

@@ -206,7 +206,7 @@ def fuse(
     Example: serann fuse divided run --strategy dime-aug --rho 0.3 -o fused
     """
     from ...data.corpus import open_corpus
-    from ..fusion.proxy import open_proxy
+    from ..proxies import open_proxy
 
     of_blend = {"strength": strength, "opinion": opinion, "weight": weight, "seed": seed}
     of_dime = {"blend": blend, "dime": dime, "rho": rho, "beta": beta, "concatenate": concatenate}

@@ -22,11 +22,10 @@ from ...data.scores.divergences import jsd_bits
 from ...data.scores.intervals import by_group
 from ...data.scores.proper_scores import log_score, sq_unbiased, unbiased_ambiguity
 from ...data.seeds import rng_from, uniforms
+from ..proxies import Ballots, RunEvidence, line_up, read_ballots
 from ..run.run import Run
 from .auto import THIRDS, plurality
-from .ballots import Ballots, read_ballots
 from .evidence import Evidence
-from .proxy import RunEvidence, line_up
 from .strategies import STRATEGIES
 
 # --------------------

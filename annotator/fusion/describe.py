@@ -15,11 +15,11 @@ from ...data.corpus import Corpus, corpus_fingerprint, require_division
 from ...data.fused import FusionInfo
 from ...data.labels import LabelSet
 from ...data.tables import distribution_column
+from ..proxies import Source
 from ..run.run import Run
 from .dime.plan import NewUtterance, Plan, mix_distributions
 from .evidence import Blend, Evidence, remarks
 from .options import FusionOptions
-from .proxy import Source
 
 SOFTWARE = ("serann", "numpy", "scipy", "pyarrow")
 

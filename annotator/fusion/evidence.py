@@ -18,8 +18,7 @@ from ...data.labels import LabelSet
 from ...data.scores.groups import group_folds
 from ...data.vote_models.dirichlet_mixture import spoke
 from ...data.votes import count_votes
-from .ballots import Ballots, human_ballots
-from .proxy import RunEvidence, Source, line_up_all
+from ..proxies import Ballots, RunEvidence, Source, human_ballots, line_up_all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from ...data.corpus import Corpus, absolute_audio, refuse_sounds, write_corpus
 from ...data.files import new_directory, refuse_existing, write_json
 from ...data.fused import DISTRIBUTIONS_FILE, FUSION_FILE, Fused, FusionInfo, open_fused
 from ...data.tables import DISTRIBUTIONS, write_table
+from ..proxies import Source
 from .accounts import FusionReport, figures, with_files
 from .describe import Fusion, describe, distributions_table
 from .dime import balance, paper
@@ -17,7 +18,6 @@ from .dime.plan import Progress, counter
 from .dime.sounds import with_new_rows, write_sounds
 from .evidence import gather
 from .options import FusionOptions
-from .proxy import Source
 from .strategies import STRATEGIES
 
 REPORT_FILE = "report.html"

@@ -36,9 +36,9 @@ from ...data.errors import CorpusError, OptionError
 from ...data.exports.label_studio import address, interface
 from ...data.files import new_directory, refuse_existing, write_json
 from ...data.seeds import uniforms
+from ..proxies import Source
 from .evidence import Blend, Evidence, gather, remarks
 from .options import FusionOptions
-from .proxy import Source
 from .strategies import STRATEGIES
 
 EVEN = 0.1

@@ -11,7 +11,7 @@ from fixtures.evidence import rewritten, with_votes
 from fixtures.simulated import RATERS, simulated_corpus, simulated_run
 from serann.annotator.cli.fuse import fuse as fuse_command
 from serann.annotator.fusion import fuse, gather
-from serann.annotator.fusion.proxy import line_up, open_proxy
+from serann.annotator.proxies import line_up, open_proxy
 from serann.annotator.run.run import open_run
 from serann.data.corpus import open_corpus
 from serann.data.errors import LabelError, RunError

@@ -10,7 +10,6 @@ import typer
 from fixtures.simulated import RATERS, simulated_corpus, simulated_run
 from fixtures.simulated_fusion import LABELS, simulated_evidence
 from serann.annotator.cli.benchmark import fusion
-from serann.annotator.fusion.ballots import Ballots
 from serann.annotator.fusion.benchmark import (
     CROWD,
     PROXYLESS,
@@ -22,8 +21,8 @@ from serann.annotator.fusion.benchmark import (
     strata_of,
     stressed,
 )
-from serann.annotator.fusion.proxy import line_up
 from serann.annotator.fusion.strategies import STRATEGIES
+from serann.annotator.proxies import Ballots, line_up
 from serann.annotator.run.run import open_run
 from serann.data.corpus import open_corpus
 from serann.data.errors import CorpusError, LabelError, OptionError, RunError

@@ -7,7 +7,7 @@ import pytest
 from fixtures.simulated_fusion import simulated_evidence, with_proxy
 from serann.annotator.fusion import STRATEGIES
 from serann.annotator.fusion.cross_fit import FOLDS, CrossFit, fit_human_mixture
-from serann.annotator.fusion.proxy import RunEvidence
+from serann.annotator.proxies import RunEvidence
 from serann.data.scores.proper_scores import sq_unbiased
 from serann.data.vote_models.calibrated_prior import fit_empirical_bayes
 
