@@ -156,7 +156,7 @@ def ask(
 ) -> list[Answered]:
     """Ask a batch: the b-th sound is asked the b-th list of questions, `panel.questions(transcript)`.
 
-    Sounds are as `engine.frontend` made them, or `Windows` of such (`windows.score_windows` averages their answers; not
+    Sounds are as `engine.frontend` made them, or `Windows` of such (`score_windows` averages their answers; not
     for modes that write). `exact` scores every answer in one pass. `sample` writes one text for
     each of `draws[b]` (places in `panel.listeners`) at the listener's temperature, which here acts on tokens, and reads
     a label from it. `verbalized` writes texts likewise and reads a distribution. Chances depend on (seed, `ids[b]`,

@@ -1,4 +1,4 @@
-"""The figures of a fusion's report, for the page (`report_html.py`), the terminal and `report.json` alike."""
+"""The figures of a fusion's report, for the page (`report/fusion_page.py`), the terminal and `report.json` alike."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ the run that alone scores best, others are added, the best of them first, as lon
 .0512; with the face's too, always used, .0539; with shuffled ones, .0563. A fold's runs and power are chosen on the
 other folds' speakers, and fits from four starts are averaged. An utterance without seen votes gets what its proxies
 alone say; one that no run covers what its votes say; one with neither is undefined. The model is ours
-(`latent_mixture.py`).
+(`data/vote_models/dirichlet_mixture.py`).
 """
 
 from __future__ import annotations

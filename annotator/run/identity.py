@@ -36,7 +36,7 @@ def run_identity(
     """What may not change while a run is continued: everything that decides its numbers, but no machine or time.
 
     `engine` is its name and what it says of itself: model, weights, dtype. `duration` is what is said of how much of an
-    utterance is heard (`duration.duration_identity`), `control` what is heard instead of it, if anything is.
+    utterance is heard (`hearing.duration_identity`), `control` what is heard instead of it, if anything is.
     """
     # A text is read with the other spellings of a label, too; an exact answer is the label's own word. Nothing is said
     # of the spellings that come with serann, as of all that is usual; `check_identity` compares those as well.

@@ -21,7 +21,7 @@ Questions = list[Rendered | None]
 
 
 class Open(NamedTuple):
-    """What is to be asked of each utterance of a batch, as `answering.ask` takes it: None is not to be asked."""
+    """What is to be asked of each utterance of a batch, as `listener.ask` takes it: None is not to be asked."""
 
     questions: list[Questions]
     draws: list[list[Draw]]

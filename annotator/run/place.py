@@ -2,8 +2,8 @@
 
 RUN/run.json            identity, options, and the plan: the batches that are still to be asked, in their company
 RUN/segments/           finished units that are not yet in the tables (`segments.py`)
-RUN/*.parquet           the tables, replaced together (`commit.py`)
-RUN/.ledger/            what the tables do not say (`write_tables.py`), and the tables while they are being made
+RUN/*.parquet           the tables, replaced together (`ledger.py`)
+RUN/.ledger/            what the tables do not say (`tables.py`), and the tables while they are being made
 """
 
 import os

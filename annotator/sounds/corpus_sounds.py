@@ -121,7 +121,7 @@ class CorpusSounds:
         return [self.ids[ordered[place]] for place in places]
 
     def batches(self, ids: Sequence[str], size: int, seconds: float | None) -> list[list[str]]:
-        """`batching.plan_batches` of utterances."""
+        """`plan_batches` of utterances."""
         batches = plan_batches(self._rows(ids), self._durations, size, seconds=seconds, windows=self._windows)
         return [[self.ids[row] for row in batch] for batch in batches]
 

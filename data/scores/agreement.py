@@ -284,7 +284,7 @@ def agreement(corpus: Corpus, *, level: float = 0.95, draws: int = 1000, seed: i
 
     A row has `of`, `coefficient`, `value`, `low`, `high`, `level`, `method`, `unit`, `units`, `utterances` (with two
     or more answers), `answers` (on them) and `left_out` (answers that name several labels). Intervals are by speaker,
-    utterances of unknown speakers by dialogue or singly, as `unit` says (`bootstrap.by_group`); above 5,000 units,
+    utterances of unknown speakers by dialogue or singly, as `unit` says (`intervals.by_group`); above 5,000 units,
     blocks of neighbouring ones are resampled; no upper bound is above 1. Undefined values are NaN. Rows of what nobody
     rated are not there.
     """

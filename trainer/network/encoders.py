@@ -70,7 +70,7 @@ class SpeechEncoder(nn.Module):
 
     `normalise` scales each waveform to zero mean and unit variance over its valid samples first, as the
     checkpoint's feature extractor asks. The output of an utterance does not depend on what it is batched with
-    (to rounding). Frames are the last layer's states, another's, or a weighted sum of all (`layers.choose`).
+    (to rounding). Frames are the last layer's states, another's, or a weighted sum of all (`choose`).
     """
 
     layer_weights: nn.Parameter | None

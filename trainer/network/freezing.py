@@ -1,6 +1,6 @@
 """Which of an encoder's parameters learn, when, and how fast.
 
-frozen          none of them; a learnt mixture of layers (`layers.py`) belongs to the heads and learns
+frozen          none of them; a learnt mixture of layers (`encoders.py`) belongs to the heads and learns
 unfreeze        "1:2,2:4,4:8,8:12": from epoch e on (counted from 1) the top n transformer layers; what lies below
                 the first layer learns once all of them do, but for the convolutions that hear the waveform: they
                 stay as they are, as is usual where a pretrained encoder is unfrozen (wav2vec 2.0, WavLM)

@@ -14,7 +14,7 @@ takes come from x by systematic sampling along label and id. A soft p always car
 target grow too; the report gives every label's mass before, its target, and its mass after. Shares of the whole are
 therefore flatter than they were, and not as flat as rho says.
 
-A take is the parent's sound, a little perturbed (`perturb.py`), with the parent's speaker, words and fused p: one
+A take is the parent's sound, a little perturbed (`sounds.py`), with the parent's speaker, words and fused p: one
 voice, one distribution. We assume that so small a change moves no listener. `concatenate=True` joins two turns of one
 speaker instead, with p weighted by their lengths: an assumption about listeners that nobody has tested, so off.
 

@@ -7,7 +7,8 @@
         distribution  P = P_i + alpha (P_j - P_i), renormalised
         transcript    t_i if alpha < 0.5, else t_j
 
-Neighbours are Euclidean, on the 82 features of `dime_features.py`, standardised within the group. Source: Zhang et al.,
+Neighbours are Euclidean, on the 82 features of `audio_features` and `text_features`, standardised within the group.
+Source: Zhang et al.,
 ICASSP 2026 (arXiv 2601.14620), released training script. What it does not say in words, kept here and named:
 
 - The query utterance is among its own k neighbours and is then skipped, so k = 3 means two neighbours.
