@@ -12,7 +12,7 @@ from ..data.seeds import uniforms
 from ..prompts.loader import Panel, Rendered, with_form
 from .engines.base import Engine, Scores
 from .engines.generation import Generated, Generator, Request
-from .engines.memory import out_of_memory, release_memory
+from .engines.memory import if_it_fits
 from .panel.attributes import Attributes, Judged
 from .panel.panel import ListeningPanel
 from .panel.parsing import AnswerReader, read_shares
@@ -63,14 +63,14 @@ def _in_groups(engine: Engine, sound: Windows, questions: Sequence[Rendered | No
     size = max(1, int(AT_ONCE / max(sound.seconds)))
     for first in range(0, len(sound.prepared), size):
         group = sound.prepared[first : first + size]
-        try:
-            yield from engine.score(group, [questions] * len(group))
-        except Exception as error:
-            if not out_of_memory(error) or len(group) == 1:
-                raise
-            release_memory()
-            for window in group:
-                yield from engine.score([window], [questions])
+        found = None
+        if len(group) > 1:
+            found = if_it_fits(lambda group=group: engine.score(group, [questions] * len(group)))
+        if found is not None:
+            yield from found
+            continue
+        for window in group:
+            yield from engine.score([window], [questions])
 
 
 MODES = ("exact", "sample", "verbalized")

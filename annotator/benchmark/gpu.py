@@ -10,6 +10,7 @@ import torch
 
 from ...data.errors import ModelError
 from ..models.families import FAMILIES, AudioLanguageModel
+from ..models.log_mel import encoder_frames
 from . import arms
 from .checkpoint import SIZES, make_model, make_processor, make_tokenizer
 from .setting import haste, noise, questions, setting
@@ -124,7 +125,7 @@ def search_batch(alm: AudioLanguageModel, asked: arms.Asked, say: Say) -> list[d
 def operations(alm: AudioLanguageModel, batch: arms.Batch) -> float:
     """Multiplications and additions of the exact pass in its linear layers (attention's own products not counted)."""
     audio, text, head = alm.model.model.audio_tower, alm.model.model.language_model, alm.model.lm_head
-    frames = sum((int(n) - 1) // 2 + 1 for n in batch.features.mask.sum(-1))
+    frames = sum(encoder_frames(int(n)) for n in batch.features.mask.sum(-1))
     prefix = len(alm.chat(batch.question.system, batch.question.text).prefix) - 1
     reads = len(batch.waves) * sum(len(group.reads) for group in batch.groups)
     tokens = sum(batch.features.audio_tokens) + len(batch.waves) * (prefix + sum(map(len, batch.groups)))

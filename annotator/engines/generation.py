@@ -8,7 +8,7 @@ import numpy as np
 from ...data.errors import ModelError
 from ...prompts.loader import Rendered
 from .base import shown_texts
-from .memory import out_of_memory, release_memory
+from .memory import if_it_fits, in_halves
 
 if TYPE_CHECKING:
     from ..models.families import AudioLanguageModel, ChatParts
@@ -63,25 +63,21 @@ def generate_texts(
     Where memory does not suffice, utterances are halved, then the texts under way; the texts stay what they are.
     `ModelError` if a single text does not fit.
     """
-    count = sum(map(len, requests))
-    try:
-        return _generate(alm, chat, clips, requests, max_new_tokens, rows_at_once)
-    except Exception as error:
-        if not out_of_memory(error):
-            raise
-    release_memory()
-    if len(clips) > 1:
-        half = len(clips) // 2
-        parts = ((clips[:half], requests[:half]), (clips[half:], requests[half:]))
-        done = [
-            generate_texts(alm, chat, c, r, max_new_tokens=max_new_tokens, rows_at_once=rows_at_once) for c, r in parts
-        ]
-        return [*done[0], *done[1]]
-    rows = min(count, rows_at_once or count) // 2
-    if not rows:
-        seconds = clips[0][-1].samples / alm.sample_rate
+
+    def ask(part: slice, rows: int | None = rows_at_once) -> list[list[Generated]]:
+        return _generate(alm, chat, clips[part], requests[part], max_new_tokens, rows)
+
+    def alone(i: int) -> list[list[Generated]]:
+        rows = min(len(requests[i]), rows_at_once or len(requests[i])) // 2
+        while rows:
+            found = if_it_fits(lambda rows=rows: ask(slice(i, i + 1), rows))
+            if found is not None:
+                return found
+            rows //= 2
+        seconds = clips[i][-1].samples / alm.sample_rate
         raise ModelError(f"one text on {seconds:.1f} s of sound does not fit into the memory")
-    return generate_texts(alm, chat, clips, requests, max_new_tokens=max_new_tokens, rows_at_once=rows)
+
+    return in_halves(ask, len(clips), alone=alone)
 
 
 def _generate(

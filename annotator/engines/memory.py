@@ -2,13 +2,14 @@
 
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ...data.errors import RunError, SerannError
 from .base import Engine
 
+T = TypeVar("T")
 # What a lack of memory is called by torch's allocator, CUDA, oneDNN (twice), C++ and Python's threads.
 NO_MEMORY = (
     "can't allocate",
@@ -81,6 +82,38 @@ def halving_left_to_caller(engine: Engine) -> Iterator[None]:
         yield
     finally:
         setattr(engine, "halves", before)  # noqa: B010
+
+
+def if_it_fits(ask: Callable[[], T]) -> T | None:
+    """What `ask` gives; None where memory did not suffice. Other errors are raised.
+
+    The error of the attempt holds what was computed: it is gone before what torch has cached is given back.
+    """
+    try:
+        return ask()
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+    release_memory()
+    return None
+
+
+def in_halves(ask: Callable[[slice], list[T]], size: int, *, alone: Callable[[int], list[T]]) -> list[T]:
+    """The answers to `size` items, asked together and by halves where memory does not suffice.
+
+    `ask` takes a slice of the items; `alone` gives the answer to a single item that does not fit, or raises.
+    """
+
+    def asked(first: int, last: int) -> list[T]:
+        found = if_it_fits(lambda: ask(slice(first, last)))
+        if found is not None:
+            return found
+        if last - first == 1:
+            return alone(first)
+        middle = first + (last - first) // 2
+        return [*asked(first, middle), *asked(middle, last)]
+
+    return asked(0, size)
 
 
 def out_of_memory(error: BaseException) -> bool:

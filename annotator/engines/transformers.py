@@ -11,11 +11,11 @@ from ...data.errors import ModelError
 from ...prompts.loader import Rendered, Shown
 from ..models.families import Features, load_model
 from ..models.label_tree import LabelTree, build_tree
-from ..models.log_mel import LogMel, LogMelFrontEnd
+from ..models.log_mel import LogMel, LogMelFrontEnd, audio_tokens
 from ..models.packed_prompt import Branch, PackedRow, answer_logp, pack_groups
 from .base import EngineSpec, Scores, examples_of, shown_texts
 from .generation import Generated, Request, generate_texts
-from .memory import out_of_memory, release_memory
+from .memory import in_halves
 
 # Below this many parameters a batch is too little work to share: the embedded checkpoint scored 34 utterances a second
 # with one thread, and 5 with two threads on two cores that other processes were using as well.
@@ -58,21 +58,18 @@ class TransformersEngine:
 
     def score(self, sounds: Sequence[LogMel], questions: Sequence[Sequence[Rendered | None]]) -> list[Scores]:
         """Score a batch; see `Engine`. `ModelError` if a single utterance does not fit into memory."""
-        try:
+
+        def ask(part: slice) -> list[Scores]:
             with torch.inference_mode(), _threads(self._threads):
-                return self._score(sounds, questions)
-        except Exception as error:
-            if not out_of_memory(error) or not self.halves:
-                raise
-        release_memory()
-        if len(sounds) == 1:
-            seconds = sounds[0].samples / self.sample_rate
+                return self._score(sounds[part], questions[part])
+
+        def alone(i: int) -> list[Scores]:
             raise ModelError(
-                f"{seconds:.1f} s of sound with {len(questions[0])} questions do not fit into the memory of "
-                f"{self.device}; use a panel with fewer raters"
+                f"{sounds[i].samples / self.sample_rate:.1f} s of sound with {len(questions[i])} questions do not fit "
+                f"into the memory of {self.device}; use a panel with fewer raters"
             )
-        half = len(sounds) // 2
-        return [*self.score(sounds[:half], questions[:half]), *self.score(sounds[half:], questions[half:])]
+
+        return in_halves(ask, len(sounds), alone=alone) if self.halves else ask(slice(None))
 
     def generate(
         self, sounds: Sequence[LogMel], requests: Sequence[Sequence[Request]], *, max_new_tokens: int
@@ -88,7 +85,7 @@ class TransformersEngine:
             return 0
         rate, hop = self.sample_rate, self._alm.processor.feature_extractor.hop_length
         clips = [seconds * rate, *(len(shown.wave) for shown in examples_of(questions))]
-        audio = [max(1, ((int(samples) // hop - 1) // 2 - 1) // 2 + 1) for samples in clips]
+        audio = [max(1, audio_tokens(int(samples) // hop)) for samples in clips]
         asked = [
             (self._chat(q.system, q.text, shown_texts(q)), self._tree(tuple(sorted(q.answers)))) for q in questions
         ]

@@ -12,7 +12,7 @@ from ...data.corpus import DEMO_CHECKPOINT
 from ...data.errors import ModelError
 from ...data.files import fingerprint, hash_file
 from .exposure import DEMO, QWEN2_AUDIO, Exposure, exposure_in_words
-from .log_mel import LogMel, LogMelFrontEnd, stacked
+from .log_mel import LogMel, LogMelFrontEnd, audio_tokens, stacked
 
 if TYPE_CHECKING:
     import torch
@@ -178,7 +178,7 @@ class AudioLanguageModel:
         import torch
 
         mel, mask = stacked(clips)
-        tokens = tuple(((clip.valid - 1) // 2 + 1 - 2) // 2 + 1 for clip in clips)
+        tokens = tuple(audio_tokens(clip.valid) for clip in clips)
         return Features(torch.from_numpy(mel), torch.from_numpy(mask), tokens)
 
     def features(self, waves: Sequence[np.ndarray]) -> Features:

@@ -63,3 +63,16 @@ def stacked(clips: Sequence[LogMel]) -> tuple[np.ndarray, np.ndarray]:
         row[:, :own], row[:, own:] = clip.mel, clip.mel[:, -1:]
     mask = np.arange(frames) < np.array([clip.valid for clip in clips])[:, None]
     return mel, mask.astype(np.int64)
+
+
+def encoder_frames(valid: int) -> int:
+    """Frames that the audio tower's convolution of stride 2 leaves of `valid` mel frames."""
+    return (valid - 1) // 2 + 1
+
+
+def audio_tokens(valid: int) -> int:
+    """Audio tokens that Qwen2-Audio makes of `valid` mel frames: its encoder's frames, pooled by two.
+
+    Source: transformers, `Qwen2AudioEncoder._get_feat_extract_output_lengths`.
+    """
+    return (encoder_frames(valid) - 2) // 2 + 1

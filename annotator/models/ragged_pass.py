@@ -15,6 +15,7 @@ from torch.nn.functional import gelu, scaled_dot_product_attention, silu
 
 from ...data.errors import ModelError
 from .families import AudioLanguageModel, Features
+from .log_mel import encoder_frames
 
 if TYPE_CHECKING:
     from .packed_prompt import PackedRow
@@ -78,7 +79,7 @@ def encode_audio(alm: AudioLanguageModel, features: Features) -> torch.Tensor:
     mel = features.input_features.to(device=tower.conv1.weight.device, dtype=tower.conv1.weight.dtype)
     x = gelu(tower.conv2(gelu(tower.conv1(mel)))).permute(0, 2, 1)
     x = x + tower.embed_positions.weight[: x.shape[1]]
-    valid = [(int(n) - 1) // 2 + 1 for n in features.mask.sum(-1)]
+    valid = [encoder_frames(int(n)) for n in features.mask.sum(-1)]
     x = torch.cat([clip[:n] for clip, n in zip(x, valid, strict=True)])
     clips = _rectangle(valid, x.device)
     # A clip shorter than the longest must not attend to what fills its row.

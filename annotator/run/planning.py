@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...data.errors import OptionError
-from ..engines.memory import Memory, halving_left_to_caller, memory_of, on_cpu, out_of_memory, release_memory
+from ..engines.memory import Memory, halving_left_to_caller, if_it_fits, memory_of, on_cpu
 from ..sounds.hearing import Heard, first_window
 from .asking import Ready
 from .identity import check_identity
@@ -156,12 +156,8 @@ def fit_to_memory(ask: Callable[[int], float], memory: Memory, *, most: int) -> 
     points = []
     for count in (1, min(4, most)):
         memory.reset()
-        try:
-            seconds = ask(count)
-        except Exception as error:
-            if not out_of_memory(error):
-                raise
-            release_memory()
+        seconds = if_it_fits(lambda count=count: ask(count))
+        if seconds is None:
             break
         points.append((seconds, memory.peak()))
     if len(points) < 2 or points[1][0] <= points[0][0]:

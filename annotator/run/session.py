@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ...data.errors import SerannError
-from ..engines.memory import halving_left_to_caller, memory_in_a_sentence, on_cpu, out_of_memory, release_memory
+from ..engines.memory import halving_left_to_caller, if_it_fits, memory_in_a_sentence, on_cpu
 from ..listener import Answered, ask
 from ..sounds.corpus_sounds import CorpusSounds
 from ..sounds.decoding import Decoders
@@ -292,7 +292,7 @@ class Session:
         self._asked_ids.update(batch.ids)
         good = [item for item in heard if item.failure is None]
         failures = {item.utterance: item.failure for item in heard if item.failure is not None}
-        answered = self._answers_that_fit(ledger, good)
+        answered = if_it_fits(lambda: self.answers(ledger, good))
         if answered is None and len(batch.ids) > 1:
             self._halve(ledger, batch, heard)
             return
@@ -309,17 +309,7 @@ class Session:
         unit = unit_of(batch, [item.utterance for item in good], answered, failures, ledger.results)
         ledger.finish(unit._replace(sounds=sounds), self.tally.count)
 
-    def _answers_that_fit(self, ledger: Ledger, good: Sequence[Heard]) -> list[Answered] | None:
-        """`answers`; None if the memory did not suffice. The error, which holds what was computed, is gone by then."""
-        try:
-            return self.answers(ledger, good)
-        except Exception as error:
-            if not out_of_memory(error):
-                raise
-            return None
-
     def _halve(self, ledger: Ledger, batch: Batch, heard: Sequence[Heard]) -> None:
-        release_memory()
         self.halvings += 1
         by_id = {item.utterance: item for item in heard}
         for half in ledger.halve(batch):

@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 from serann.annotator.models.families import AudioLanguageModel
 from serann.annotator.models.label_tree import ROOT, LabelTree
+from serann.annotator.models.log_mel import audio_tokens
 from serann.annotator.models.packed_prompt import Branch, PackedRow, pack_row
 from serann.prompts.loader import Listener, Panel, render
 
@@ -172,11 +173,6 @@ class Teacher:
     @cache  # noqa: B019 (one teacher a training)
     def _tree(self, answers: tuple[str, ...]) -> LabelTree:
         return answer_tree(answers, self.alm.tokens, self.alm.turn_ends()[0])
-
-
-def audio_tokens(valid: int) -> int:
-    """How many audio tokens the encoder makes of `valid` mel frames."""
-    return ((valid - 1) // 2 + 1 - 2) // 2 + 1
 
 
 def _distinct(listeners: Sequence[Listener]) -> list[Listener]:
