@@ -46,7 +46,7 @@ def test_the_python_examples_run(tmp_path):
 
 def test_the_listing_is_what_is_there():
     listed = set(re.findall(r"^    (\w+)/ ", README, flags=re.M))
-    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} | {"tests"}
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} | {"tests", "tools"}
     assert listed == packages
 
 
