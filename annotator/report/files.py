@@ -92,24 +92,37 @@ def _is_figures(path: Path) -> bool:
 
 
 def document(result: AuditResult) -> dict[str, Any]:
-    """An audit as JSON: its numbers, and beside them the answers and notes in words."""
+    """An audit as JSON: its numbers, and among them the answers and notes in words."""
     whole = result.to_json()
+    _put(whole, "answers", answers(result), after="reference")
+    whole["notes"] = notes_in_words(result.notes)
     for detail, found in zip(whole["details"], result.details, strict=True):
-        detail["agreement"]["answer"] = agreement_in_words(found.agreement)
-        detail["saturation"]["answer"] = saturation_in_words(found.saturation)
+        _put(detail["agreement"], "answer", agreement_in_words(found.agreement), after="normalised_kappa_x")
+        _put(detail["saturation"], "answer", saturation_in_words(found.saturation), after="curves")
         detail["failures"]["answer"] = failures_in_words(found.failures)
     heard = result.listening
-    if heard is not None:
-        listening, level = whole["listening"], result.settings["level"]
-        if heard.controls is not None:
-            listening["controls"]["answer"] = controls_in_words(heard.controls)
-        if heard.sensitivity is not None:
-            listening["sensitivity"]["answer"] = sensitivity_in_words(heard.sensitivity)
-        for one, other in zip(listening["others"], heard.others, strict=True):
-            one["answer"] = sensitivity_in_words(other)
-        for one, cues in zip(listening["cues"], heard.cues, strict=True):
-            one["answer"] = cues_in_words(cues, level)
-    return {**whole, "answers": answers(result), "notes": notes_in_words(result.notes)}
+    if heard is None:
+        return whole
+    listening, level = whole["listening"], result.settings["level"]
+    if heard.controls is not None:
+        listening["controls"]["answer"] = controls_in_words(heard.controls)
+    if heard.sensitivity is not None:
+        _put(listening["sensitivity"], "answer", sensitivity_in_words(heard.sensitivity), after="between")
+    for one, other in zip(listening["others"], heard.others, strict=True):
+        _put(one, "answer", sensitivity_in_words(other), after="between")
+    for one, cues in zip(listening["cues"], heard.cues, strict=True):
+        one["answer"] = cues_in_words(cues, level)
+    return whole
+
+
+def _put(values: dict[str, Any], key: str, value: Any, *, after: str) -> None:
+    """Add a key behind another one, where a reader of the file looks for it."""
+    items = list(values.items())
+    values.clear()
+    for name, held in items:
+        values[name] = held
+        if name == after:
+            values[key] = value
 
 
 def write_report(result: AuditResult, path: str | Path, corpus: Corpus) -> Path:
