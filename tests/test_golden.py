@@ -86,7 +86,7 @@ def test_equal_records_have_no_difference(tmp_path):
         ({"report": {"sq_unbiased": 0.0731, "rows": [1]}}, "report.json: $.rows: 3 entries → 1"),
         (
             {"report": {"rows": [1, 2, None], "sq_unbiased": 0.0731}},
-            'report.json: $: its keys stand in another order: ["sq_unbiased", "rows"] → ["rows", "sq_unbiased"]',
+            'report.json: keys in another order at 1 places, first $: ["sq_unbiased", "rows"] → ["rows", "sq',
         ),
         ({"weights": (0.1, 0.3)}, "weights.safetensors.json: $.w.sha256: "),
         ({"metadata": {"serann": '{"seed": 1}'}}, "votes.parquet: metadata.serann.seed: 0 → 1"),
@@ -131,6 +131,15 @@ def test_rows_and_files_and_steps_that_are_not_there_are_told(tmp_path):
         ("fuse/02  serann models", "only in the new record"),
     ]
     assert compare(old, new, only="fuse/02")[1] == 1
+
+
+def test_a_record_of_some_scenes_is_compared_on_these(tmp_path):
+    old, new = recorded(tmp_path / "old"), recorded(tmp_path / "new")
+    (old / "audit" / "01").mkdir(parents=True)
+    (old / "audit" / "01" / "call.json").write_text('{"command": "serann audit", "code": 0}')
+    assert [one.step for one in compare(old, new)[0]] == ["audit/01  serann audit"]
+    (new / "record.json").write_text('{"finished": true, "only": "fuse"}')
+    assert compare(old, new)[:2] == ([], 1)
 
 
 def test_the_command_says_so_and_exits_with_1(tmp_path, monkeypatch, capsys):
@@ -227,6 +236,15 @@ def test_a_page_is_what_it_says_and_how_it_is_marked_up():
     assert '<audio src="data:audio/ogg;base64,<' in page.markup
     assert "T2dnUw" not in page.markup
     assert "let x = 1" in page.markup
+
+
+def test_places_and_versions_on_a_page_are_masked(tmp_path):
+    (tmp_path / "a.html").write_text(
+        "<dl><dt>serann</dt><dd>0.1.0</dd></dl><p>at /tmp/place/work</p><a href='/tmp/place'>"
+    )
+    keep_file(tmp_path / "a.html", tmp_path / "kept" / "a.html", mask)
+    assert (tmp_path / "kept" / "a.html.text").read_text() == "serann\n<version>\nat <work>/work\n"
+    assert (tmp_path / "kept" / "a.html.markup").read_text().endswith('<a href="<work>">\n')
 
 
 def test_broken_files_are_kept_as_what_they_are(tmp_path):

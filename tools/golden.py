@@ -70,6 +70,8 @@ def _both(commit: str, folder: Path, only: str, jobs: int) -> tuple[Path, Path]:
 def tell(old: Path, new: Path, only: str) -> int:
     """Print the differences, those of a step under its command; return the exit code."""
     for path in (old, new):
+        if not (path / "record.json").exists():
+            sys.exit(f"{path} is no record; make one with: golden.py record --tree CHECKOUT -o {path}")
         if not json.loads((path / "record.json").read_text())["finished"]:
             sys.exit(f"{path} is a record that was not finished; record it again")
     found, steps, files = compare(old, new, only=only)

@@ -27,8 +27,7 @@ class Difference(NamedTuple):
 
 def compare(old: Path, new: Path, *, only: str = "") -> tuple[list[Difference], int, int]:
     """The differences of two records, and how many steps and files were compared."""
-    steps = sorted({step for record in (old, new) for step in _steps(record)})
-    steps = [step for step in steps if any(word in step for word in only.split(","))]
+    steps = [step for step in _steps(old, new) if any(word in step for word in only.split(","))]
     found, files = [], 0
     for step in steps:
         names = sorted({name for record in (old, new) for name in _files(record / step)})
@@ -38,8 +37,12 @@ def compare(old: Path, new: Path, *, only: str = "") -> tuple[list[Difference], 
     return found, len(steps), files
 
 
-def _steps(record: Path) -> list[str]:
-    return [str(call.parent.relative_to(record)) for call in record.glob("*/*/call.json")]
+def _steps(*records: Path) -> list[str]:
+    """The steps of both; where one is a record of some scenes alone, those of these."""
+    steps = [{str(call.parent.relative_to(record)) for call in record.glob("*/*/call.json")} for record in records]
+    scenes = set.intersection(*({step.split("/")[0] for step in found} for found in steps))
+    whole = not any(json.loads((record / "record.json").read_text()).get("only") for record in records)
+    return sorted(step for step in set.union(*steps) if whole or step.split("/")[0] in scenes)
 
 
 def _files(step: Path) -> list[str]:
@@ -60,7 +63,9 @@ def of_file(old: Path, new: Path, name: str) -> Iterator[str]:
         if name.endswith(".parquet"):
             yield from of_tables(pq.read_table(one), pq.read_table(other))
         elif name.endswith(".json"):
-            yield from _first(of_documents(json.loads(one.read_text()), json.loads(other.read_text())), MOST_PLACES)
+            documents = json.loads(one.read_text()), json.loads(other.read_text())
+            yield from _first(of_documents(*documents), MOST_PLACES)
+            yield from _of_order(*documents)
         else:
             yield of_texts(one.read_text(), other.read_text())
 
@@ -74,7 +79,7 @@ def of_texts(old: str, new: str) -> str:
 
 
 def of_documents(old: Any, new: Any, place: str = "$") -> Iterator[str]:
-    """Each place where two JSON documents differ."""
+    """Each place where two JSON documents differ; the order of keys apart."""
     if isinstance(old, dict) and isinstance(new, dict):
         yield from _of_objects(old, new, place)
     elif isinstance(old, list) and isinstance(new, list):
@@ -94,8 +99,25 @@ def _of_objects(old: dict[str, Any], new: dict[str, Any], place: str) -> Iterato
             yield f"{place}.{key} is new: {_told(new[key])}"
         else:
             yield from of_documents(old[key], new[key], f"{place}.{key}")
-    if old.keys() == new.keys() and list(old) != list(new):
-        yield f"{place}: its keys stand in another order: {_told(list(old))} → {_told(list(new))}"
+
+
+def _of_order(old: Any, new: Any) -> Iterator[str]:
+    """How often keys stand in another order, in one line."""
+    found = list(_reordered(old, new, "$"))
+    if found:
+        yield f"keys in another order at {len(found)} places, first {found[0]}"
+
+
+def _reordered(old: Any, new: Any, place: str) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        one, other = [key for key in old if key in new], [key for key in new if key in old]
+        if one != other:
+            yield f"{place}: {_told(one)} → {_told(other)}"
+        for key in one:
+            yield from _reordered(old[key], new[key], f"{place}.{key}")
+    elif isinstance(old, list) and isinstance(new, list):
+        for i, (part, its) in enumerate(zip(old, new, strict=False)):
+            yield from _reordered(part, its, f"{place}[{i}]")
 
 
 def of_tables(old: pa.Table, new: pa.Table) -> Iterator[str]:

@@ -65,7 +65,7 @@ _TEXT: list[tuple[str, str]] = [
     (r"(?m)^(time\b[\w ()-]*?) +[\d.]+ (seconds|minutes|hours|s|min|h) *$", r"\1 <time>"),
     (r"(?m)^(memory(?:, peak)?) +[\d.]+ GB *$", r"\1 <memory>"),
     # an audit's page says under which version it was made
-    (r"(<dt>serann</dt>\s*<dd>)[^<]*", r"\1<version>"),
+    (r"(?m)^serann\n\d+(\.\d+)+\w*$", "serann\n<version>"),
     # of a crash, what was raised; the way there is code
     (r"Traceback \(most recent call last\):\n(?:[ \t].*\n|\n)*", "<traceback>\n"),
     # warnings of libraries

@@ -49,7 +49,8 @@ ENVIRONMENT = {
 FORGET = """import sys
 sys.meta_path[:] = [f for f in sys.meta_path if not getattr(f, "__module__", "").startswith("__editable___serann")]
 """
-MOST_SECONDS = 600
+# Far more than any step takes: a machine may be busy.
+MOST_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -280,9 +281,9 @@ def _keep_lines(path: Path, out: Path, mask: Mask) -> None:
 
 
 def _keep_page(path: Path, out: Path, mask: Mask) -> None:
-    page = Page(mask(path.read_text(encoding="utf-8")))
-    out.with_name(f"{out.name}.text").write_text(page.text)
-    out.with_name(f"{out.name}.markup").write_text(page.markup)
+    page = Page(path.read_text(encoding="utf-8"))
+    out.with_name(f"{out.name}.text").write_text(mask(page.text))
+    out.with_name(f"{out.name}.markup").write_text(mask(page.markup))
 
 
 def _keep_weights(path: Path, out: Path, mask: Mask) -> None:
