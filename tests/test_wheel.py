@@ -36,9 +36,7 @@ def test_the_wheel_is_small_and_complete(wheel):
     assert len(MODULES) > 40
     assert not [p for p in MODULES if f"serann/{p.relative_to(ROOT).as_posix()}" not in names]
     kept = [p for room in ("data", "prompts", "annotator") for p in (ROOT / room).rglob("*") if p.is_file()]
-    kept = [
-        p for p in kept if p.suffix in {".toml", ".parquet", ".json", ".ogg", ".safetensors", ".css", ".md", ".jinja"}
-    ]
+    kept = [p for p in kept if p.suffix in {".toml", ".parquet", ".json", ".ogg", ".safetensors", ".css", ".md", ".j2"}]
     assert len(kept) > 400
     assert not [p for p in kept if f"serann/{p.relative_to(ROOT).as_posix()}" not in names]
     assert {name.split("/")[0] for name in names} == {

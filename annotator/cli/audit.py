@@ -68,12 +68,13 @@ def audit(
     from ..audit import audit as run_audit
     from ..audit import gate, open_audited, open_panel
     from ..report.audit_words import answers, notes_in_words
-    from ..report.files import check_report, document, write_report
+    from ..report.files import document, write_report
+    from ..report.page import AUDIT, check_page
     from .console import note, plain_signs, print_json, progress
 
     requirements = [] if require is None else gate.parse_requirements(require)
     if output is not None:
-        check_report(output, overwrite=overwrite)
+        check_page(output, AUDIT, overwrite=overwrite)
     opened = open_audited(corpus)
     sources = [open_panel(path) for path in panels]
     with progress("audit") as step:

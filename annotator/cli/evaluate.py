@@ -59,15 +59,13 @@ def evaluate(
     """
     from ...trainer import evaluate as run_evaluation
     from ...trainer.scoring.noise import asked_noise
-    from ..report.evaluation_page import render
-
-    pass
-    from ..report.score_page import check_page, write_page
+    from ..report.evaluation_page import render_evaluation, write_scores
+    from ..report.page import EVALUATION, check_page
     from .console import NOTHING_WRITTEN, note, open_last, print_json, progress, stopped_in_a_sentence
 
     snrs, kinds = asked_noise(snr, noise)
     if output is not None:
-        check_page(output, "evaluation", overwrite=overwrite)
+        check_page(output, EVALUATION, overwrite=overwrite)
     opened = open_last(corpus, command="evaluate MODEL CORPUS")
     with stopped_in_a_sentence(NOTHING_WRITTEN), progress("evaluate") as step:
         found = run_evaluation(
@@ -83,7 +81,7 @@ def evaluate(
             progress=step,
         )
     if output is not None:
-        write_page(found.to_json(), output, render)
+        write_scores(found.to_json(), output, render_evaluation)
     if as_json:
         print_json(found.to_json())
     else:
@@ -143,11 +141,9 @@ def compare(
     """
     from ...data.errors import OptionError
     from ...trainer import compare as run_comparison
-    from ..report.comparison_page import render
+    from ..report.evaluation_page import render_comparison, write_scores
+    from ..report.page import COMPARISON, check_page
     from .console import NOTHING_WRITTEN, note, open_last, print_json, progress, stopped_in_a_sentence
-
-    pass
-    from ..report.score_page import check_page, write_page
 
     if len(systems) < 3:
         raise OptionError(
@@ -156,7 +152,7 @@ def compare(
         )
     *paths, corpus = systems
     if output is not None:
-        check_page(output, "comparison", overwrite=overwrite)
+        check_page(output, COMPARISON, overwrite=overwrite)
     opened = open_last(corpus, command="compare MODEL OTHER CORPUS")
     with stopped_in_a_sentence(NOTHING_WRITTEN), progress("compare") as step:
         found = run_comparison(
@@ -171,7 +167,7 @@ def compare(
             progress=step,
         )
     if output is not None:
-        write_page(found.to_json(), output, render)
+        write_scores(found.to_json(), output, render_comparison)
     if as_json:
         print_json(found.to_json())
     else:

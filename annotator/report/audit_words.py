@@ -253,19 +253,19 @@ def controls_in_words(found: Controls) -> str:
         if row.control == LEXICAL:
             words.append(
                 f"From the transcript alone, over silence as long, it is worth {worth_figure(row.worth)}; the lexical "
-                f"share is {_share_in_words(row)}."
+                f"share is {share_in_words(row)}."
             )
         elif row.control in LEFT:
             words.append(f"From {row.control} it is worth {worth_figure(row.worth)}, which {LEFT[row.control]}.")
         else:
             words.append(
                 f"With the words in another's voice it is worth {worth_figure(row.worth)}; "
-                f"{_share_in_words(row)} survives."
+                f"{share_in_words(row)} survives."
             )
     return " ".join(words)
 
 
-def _share_in_words(row: ControlRow) -> str:
+def share_in_words(row: ControlRow) -> str:
     if row.reason:
         return f"undefined ({row.reason})"
     percent = [100 * x for x in (row.share.value, row.share.low, row.share.high)]

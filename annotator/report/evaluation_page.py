@@ -1,48 +1,106 @@
-"""An evaluation as one HTML page that opens offline, made of the document that lies beside it (.json)."""
+"""Evaluations and comparisons as pages, each made of the document that lies beside it (.json)."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+from ...data.files import finite, write_json
 from ...data.scores.scoring import THIRDS
-from .definitions import definition
-from .evaluation_pictures import by_third, f1_bars, heat, noise_lines, own_uars, reliability_picture
-from .figures import count, figure
-from .html import framed, table
-from .score_page import Document, banners, framed_page, score_cell, section, small_print, what_they_are
+from . import pictures
+from .blocks import Banner, Block, Cell, Facts, Figure, Figures, Row, Section, Table, cell, note, over
+from .definitions import definition, definitions
+from .figures import figure
+from .page import fill, write_page
+from .pictures import Document, interval_of, number
+
+# The scores of a comparison that are drawn.
+DRAWN = ("sq_unbiased", "log_score", "uar", "macro_f1")
 
 
-def render(document: Document) -> str:
-    """The page as text."""
-    sections = [
-        _header(document),
-        _overall(document),
-        _ambiguity(document),
-        _labels(document),
-        _speakers(document),
-        _genders(document),
-        _priors(document),
-        _noise(document),
-        what_they_are(_named(document), bins=document["calibration"]["bins"]),
-    ]
-    return framed_page(f"Evaluation of {document['model']} on {document['corpus']}", document, sections)
+def write_scores(document: Document, path: Path, render: Callable[[Document], str]) -> None:
+    """Write the page, and the document as JSON beside it, both with serann's version and today's date."""
+    dated = {"serann": version("serann"), "date": date.today().isoformat(), **document}
+    write_page(render(dated), path)
+    write_json(path.with_suffix(".json"), finite(dated))
 
 
-def _named(doc: Document) -> Sequence[str]:
-    """Every score that the page names."""
+def render_evaluation(doc: Document) -> str:
+    """The page of an evaluation as text."""
     tables = (doc["scores"], doc["class_balanced"]["scores"], doc["by_speaker"]["shares"])
-    return [row["metric"] for rows in tables for row in rows]
+    named = [row["metric"] for rows in tables for row in rows]
+    sections = [
+        _overall(doc),
+        _ambiguity(doc),
+        _labels(doc),
+        _speakers(doc),
+        _genders(doc),
+        _priors(doc),
+        _noise(doc),
+        _what_they_are(named, bins=doc["calibration"]["bins"]),
+    ]
+    shown = [section for section in sections if section is not None]
+    return fill("evaluation", doc=doc, notes=_notes(doc), sections=shown)
 
 
-def _header(doc: Document) -> str:
-    where = f"{doc['corpus']}, {doc['split']}"
-    return (
-        f'<header><p class="kicker">serann evaluate</p><h1>{escape(doc["model"])} on {escape(where)}</h1>'
-        f'<p class="sub">{count(doc["utterances"], "utterance")} of {count(doc["speakers"], "speaker")}, scored '
-        "against human votes that neither fusion nor training has seen; intervals are 95 % over speakers. The model "
-        f"learnt from {escape(doc['fused']['name'])} ({escape(doc['fused']['strategy'])}).</p>{banners(doc)}</header>\n"
+def render_comparison(doc: Document) -> str:
+    """The page of a comparison as text."""
+    metrics = list(dict.fromkeys(row["metric"] for row in doc["scores"]))
+    sections = [_compared(doc, metrics), _what_they_are(metrics, bins=doc["bins"])]
+    return fill("comparison", doc=doc, notes=_notes(doc), sections=sections)
+
+
+# --- both
+
+
+def _notes(doc: Document) -> list[Block]:
+    """The document's warnings, then its notes."""
+    return [*map(Banner, doc["warnings"]), *map(note, doc["notes"])]
+
+
+def _score(row: Mapping[str, Any] | None) -> Cell:
+    """A value over its interval, or a dash."""
+    return cell(None if row is None else interval_of(row))
+
+
+def _what_they_are(metrics: Iterable[str], *, bins: int) -> Section:
+    """What each score is, a line each."""
+    named = definitions(metrics, bins=bins).items()
+    about = note("Means over utterances; q is the answer to an utterance, a tie shares. '–' is undefined or absent.")
+    facts = [(f"{metric} ({found.better} is better)", found.words) for metric, found in named]
+    return Section("What the scores are", [about, Facts(facts)])
+
+
+# --- a comparison
+
+
+def _compared(doc: Document, metrics: Sequence[str]) -> Section:
+    scores = {(row["system"], row["metric"]): row for row in doc["scores"]}
+    gaps = {(row["system"], row["metric"]): row for row in doc["differences"]}
+    rows = []
+    for metric in metrics:
+        for system in dict.fromkeys(system for system, _ in scores):
+            if (system, metric) in scores:
+                against, found = system == doc["against"], scores[system, metric]
+                less = "" if against else _score(gaps.get((system, metric)))
+                better = definition(metric, bins=doc["bins"]).better
+                cells = [better, system, _score(found), less, str(found["utterances"])]
+                rows.append(Row(metric, cells, "own" if against else ""))
+    drawn = [Figure(pictures.by_system(doc, m), f"{m} of each system.") for m in DRAWN if m in metrics]
+    head = ["score", "better", "system", "value", f"less {doc['against']}", "n"]
+    about = (
+        f"@{doc['votes_scored']}: against {doc['votes_scored']} votes an utterance. 'constant' is the best answer "
+        "without listening: the seen votes' shares. n: utterances, in pauar rows speakers with "
+        f"{doc['speaker_support']} utterances or more of two labels."
     )
+    table = Table("Every system against the same held-out votes", head, rows)
+    return Section("Scores", [Figures(drawn), table, note(about)])
+
+
+# --- an evaluation
 
 
 def _scores(doc: Document, stratum: str) -> dict[tuple[str, str], Mapping[str, Any]]:
@@ -53,159 +111,90 @@ def _better(doc: Document, metric: str) -> str:
     return definition(metric, bins=doc["calibration"]["bins"]).better
 
 
-def _overall(doc: Document) -> str:
+def _overall(doc: Document) -> Section:
     found = _scores(doc, "all")
-    metrics = [metric for metric, system in found if system == doc["model"]]
-    rows = [
-        (
-            m,
-            [
-                _better(doc, m),
-                score_cell(found[m, doc["model"]]),
-                score_cell(found.get((m, "constant"))),
-                str(found[m, doc["model"]]["utterances"]),
-            ],
-            "",
-        )
-        for m in metrics
-    ]
-    caption = "Every system against the same held-out votes"
-    return section(
-        "Scores",
-        table(caption, ["score", "better", "model", "constant", "utterances"], rows),
-        small_print(
-            f"@{doc['votes_scored']}: against {doc['votes_scored']} votes an utterance. 'constant' is the best answer "
-            "without listening: the seen votes' shares. What each score is stands at the end of the page."
-        ),
-        '<div class="figures">',
-        framed("", reliability_picture(doc), "What is said with a probability, and how often people agree."),
-        "</div>",
+    rows = []
+    for metric, system in found:
+        if system == doc["model"]:
+            own, constant = found[metric, system], found.get((metric, "constant"))
+            rows.append(Row(metric, [_better(doc, metric), _score(own), _score(constant), str(own["utterances"])]))
+    head = ["score", "better", "model", "constant", "utterances"]
+    about = (
+        f"@{doc['votes_scored']}: against {doc['votes_scored']} votes an utterance. 'constant' is the best answer "
+        "without listening: the seen votes' shares. What each score is stands at the end of the page."
     )
+    words = "What is said with a probability, and how often people agree."
+    reliability = Figure(pictures.reliability_picture(doc), words)
+    table = Table("Every system against the same held-out votes", head, rows)
+    return Section("Scores", [table, note(about), Figures([reliability])])
 
 
-def _ambiguity(doc: Document) -> str:
+def _ambiguity(doc: Document) -> Section | None:
     if doc["thirds"] is None:
-        return ""
-    return section(
-        "By ambiguity",
-        '<div class="figures">',
-        framed("", by_third(doc, "sq_unbiased"), "Squared error by third of human ambiguity."),
-        framed("", by_third(doc, "uar"), "UAR by third of human ambiguity."),
-        "</div>",
-        _thirds_table(doc),
-        small_print(doc["thirds"]),
-    )
+        return None
+    drawn = [
+        Figure(pictures.by_third(doc, metric), f"{name} by third of human ambiguity.")
+        for metric, name in (("sq_unbiased", "Squared error"), ("uar", "UAR"))
+    ]
+    return Section("By ambiguity", [Figures(drawn), _thirds_table(doc), note(doc["thirds"])])
 
 
-def _thirds_table(doc: Document) -> str:
+def _thirds_table(doc: Document) -> Table:
     """A row a score and system, a column a third with its n."""
     of = {(row["metric"], row["system"], row["stratum"]): row for row in doc["scores"]}
     thirds = [third for third in THIRDS if ("sq_unbiased", doc["model"], third) in of]
-    named = [(m, s) for m, s in dict.fromkeys((m, s) for m, s, stratum in of if stratum in thirds)]
-    metrics = dict.fromkeys(m for m, _ in named)
+    named = dict.fromkeys((metric, system) for metric, system, stratum in of if stratum in thirds)
     rows = [
-        (
+        Row(
             metric if system == doc["model"] else f"{metric}, constant",
-            [_better(doc, metric), *(score_cell(of.get((metric, system, third))) for third in thirds)],
-            "",
+            [_better(doc, metric), *(_score(of.get((metric, system, third))) for third in thirds)],
         )
-        for metric in metrics
+        for metric in dict.fromkeys(metric for metric, _ in named)
         for system in (doc["model"], "constant")
         if (metric, system) in named
     ]
     heads = [f"{third} (n = {of['sq_unbiased', doc['model'], third]['utterances']})" for third in thirds]
-    return table(
-        "Scores of each third of human ambiguity, of the model and of the constant", ["score", "better", *heads], rows
-    )
+    caption = "Scores of each third of human ambiguity, of the model and of the constant"
+    return Table(caption, ["score", "better", *heads], rows)
 
 
-def _labels(doc: Document) -> str:
-    rows = [
-        (
-            row["label"],
-            [
-                f"{row['support']:.1f}",
-                f"{row['answered']:.1f}",
-                figure(_number(row["recall"])),
-                figure(_number(row["precision"])),
-                score_cell(row["f1"]),
-            ],
-            "",
-        )
-        for row in doc["classes"]["labels"]
+def _labels(doc: Document) -> Section:
+    rows = []
+    for row in doc["classes"]["labels"]:
+        sizes = [f"{row['support']:.1f}", f"{row['answered']:.1f}"]
+        hits = [figure(number(row["recall"])), figure(number(row["precision"]))]
+        rows.append(Row(row["label"], [*sizes, *hits, _score(row["f1"])]))
+    head = ["label", "support", "answered", "recall", "precision", "F1"]
+    drawn = [
+        Figure(pictures.f1_bars(doc), "F1 of each label, zeros shown."),
+        Figure(pictures.heat(doc), "Likeliest answers (columns) to each human plurality (rows), in percent."),
     ]
-    return section(
-        "By label",
-        table(
-            "A label that is never hit has F1 0", ["label", "support", "answered", "recall", "precision", "F1"], rows
-        ),
-        '<div class="figures">',
-        framed("", f1_bars(doc), "F1 of each label, zeros shown."),
-        framed("", heat(doc), "Likeliest answers (columns) to each human plurality (rows), in percent."),
-        "</div>",
-    )
+    return Section("By label", [Table("A label that is never hit has F1 0", head, rows), Figures(drawn)])
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
-def _speakers(doc: Document) -> str:
+def _speakers(doc: Document) -> Section:
     own = doc["by_speaker"]
     if own["reason"]:
-        return section("By speaker", small_print(f"Nothing, for {own['reason']}."))
-    rows = [
-        (row["metric"], [score_cell(row), score_cell(row["equal"]), score_cell(row["chance"])], "")
-        for row in own["shares"]
-    ]
-    return section(
-        "By speaker",
-        table(
-            f"Share of {own['speakers']} speakers whose own UAR is above .50 or .75",
-            ["", "share", "if all were heard equally well", "if answers were blind"],
-            rows,
-        ),
-        small_print(
-            f"Over the labels of which a speaker has {own['least_support']} utterances or more, of speakers with "
-            f"{own['least_classes']} such labels or more. The last columns are binomial, with their central 95 %."
-        ),
-        '<div class="figures">',
-        framed("", own_uars(doc), "Own UAR of every such speaker, from the worst heard to the best."),
-        "</div>",
+        return Section("By speaker", [note(f"Nothing, for {own['reason']}.")])
+    rows = [Row(row["metric"], [_score(row), _score(row["equal"]), _score(row["chance"])]) for row in own["shares"]]
+    caption = f"Share of {own['speakers']} speakers whose own UAR is above .50 or .75"
+    head = ["", "share", "if all were heard equally well", "if answers were blind"]
+    about = (
+        f"Over the labels of which a speaker has {own['least_support']} utterances or more, of speakers with "
+        f"{own['least_classes']} such labels or more. The last columns are binomial, with their central 95 %."
     )
+    drawn = Figure(pictures.own_uars(doc), "Own UAR of every such speaker, from the worst heard to the best.")
+    return Section("By speaker", [Table(caption, head, rows), note(about), Figures([drawn])])
 
 
-def _genders(doc: Document) -> str:
+def _genders(doc: Document) -> Section:
     gaps = doc["genders"]
     if gaps["reason"]:
-        return section("Women and men", small_print(f"No gap, for {gaps['reason']}."))
-    rows = [
-        (row["metric"], [score_cell(row["female"]), score_cell(row["male"]), score_cell(row["gap"])], "")
-        for row in gaps["gaps"]
-    ]
+        return Section("Women and men", [note(f"No gap, for {gaps['reason']}.")])
+    rows = [Row(row["metric"], [_score(row[of]) for of in ("female", "male", "gap")]) for row in gaps["gaps"]]
     sizes = gaps["speakers"]
     caption = f"{sizes['female']} and {sizes['male']} speakers; UAR and macro-F1 over {', '.join(gaps['classes'])}"
-    return section("Women and men", table(escape(caption), ["score", "female", "male", "female less male"], rows))
-
-
-def _priors(doc: Document) -> str:
-    rows = [
-        (
-            f"{row['metric']}: {row['system']}",
-            ["as it is" if row["correction"] == "none" else escape(row["correction"]), score_cell(row)],
-            "",
-        )
-        for row in [*doc["class_balanced"]["scores"], *doc["prior_corrected"]]
-    ]
-    shares, undetermined = doc["class_balanced"]["prior"], doc["class_balanced"]["implied_undetermined"]
-    labels = list(shares["test"])
-    priors = [(name, [f"{of[label]:.3f}" for label in labels], "") for name, of in shares.items()]
-    return section(
-        "Class balance and priors",
-        table("As if all labels were equally common, and with the prior corrected", ["score", "prior", "value"], rows),
-        table("Label shares", ["", *map(escape, labels)], priors),
-        small_print(f"{PRIORS}; {_about_implied(shares, undetermined)}."),
-    )
+    return Section("Women and men", [Table(caption, ["score", "female", "male", "female less male"], rows)])
 
 
 PRIORS = (
@@ -215,43 +204,49 @@ PRIORS = (
 )
 
 
+def _priors(doc: Document) -> Section:
+    rows = [
+        Row(
+            f"{row['metric']}: {row['system']}",
+            ["as it is" if row["correction"] == "none" else row["correction"], _score(row)],
+        )
+        for row in [*doc["class_balanced"]["scores"], *doc["prior_corrected"]]
+    ]
+    shares, undetermined = doc["class_balanced"]["prior"], doc["class_balanced"]["implied_undetermined"]
+    labels = list(shares["test"])
+    priors = [Row(name, [f"{of[label]:.3f}" for label in labels]) for name, of in shares.items()]
+    caption = "As if all labels were equally common, and with the prior corrected"
+    parts = [Table(caption, ["score", "prior", "value"], rows), Table("Label shares", ["", *labels], priors)]
+    return Section("Class balance and priors", [*parts, note(f"{PRIORS}; {_about_implied(shares, undetermined)}.")])
+
+
 def _about_implied(shares: Mapping[str, Any], undetermined: str | None) -> str:
     if "implied" in shares:
         return "they are as right as the answers are calibrated, and have no interval"
     return f"these are not given here, for {undetermined or 'the model does not tell what it was taught'}"
 
 
-def _noise(doc: Document) -> str:
+def _noise(doc: Document) -> Section | None:
     if not doc["noise"]:
-        return ""
+        return None
     cells = {(row["noise"], row["snr"], row["metric"]): row for row in doc["noise"]}
     conditions, metrics = dict.fromkeys((kind, snr) for kind, snr, _ in cells), dict.fromkeys(m for *_, m in cells)
     clean = _scores(doc, "all")
-    rows = [("better", [_better(doc, m) for m in metrics], "")]
-    rows += [("without noise", [score_cell(clean.get((m, doc["model"]))) for m in metrics], "")]
+    rows = [Row("better", [_better(doc, m) for m in metrics])]
+    rows += [Row("without noise", [_score(clean.get((m, doc["model"]))) for m in metrics])]
     rows += [
-        (f"{kind}, {snr:g} dB", [_changed(cells.get((kind, snr, m))) for m in metrics], "") for kind, snr in conditions
+        Row(f"{kind}, {snr:g} dB", [_changed(cells.get((kind, snr, m))) for m in metrics]) for kind, snr in conditions
     ]
-    pictures = [framed("", noise_lines(doc, metric), f"{metric} by SNR.") for metric in _drawn(metrics)]
-    return section(
-        "Under noise",
-        '<div class="figures">',
-        *pictures,
-        "</div>",
-        table("Scores under each noise, and the change from those without it", ["", *metrics], rows),
-        small_print("Changes are paired, on utterances heard with and without the noise, with their 95 % intervals."),
-    )
+    shown = [m for m in metrics if m in ("sq_unbiased", "uar") or m.startswith("ccc_")]
+    drawn = [Figure(pictures.noise_lines(doc, metric), f"{metric} by SNR.") for metric in shown]
+    caption = "Scores under each noise, and the change from those without it"
+    about = "Changes are paired, on utterances heard with and without the noise, with their 95 % intervals."
+    return Section("Under noise", [Figures(drawn), Table(caption, ["", *metrics], rows), note(about)])
 
 
-def _changed(row: Mapping[str, Any] | None) -> str:
+def _changed(row: Mapping[str, Any] | None) -> Cell | str:
     """A value over its change and the change's interval."""
     if row is None:
         return "–"
-    change = row["change"]
-    values = [_number(change[key]) for key in ("value", "low", "high")]
-    by, _, limits = figure(*values).partition(" ")
-    return f"{figure(_number(row['value']))}<small>by {by}</small><small>{limits}</small>"
-
-
-def _drawn(metrics: Iterable[str]) -> Sequence[str]:
-    return [metric for metric in metrics if metric in ("sq_unbiased", "uar") or metric.startswith("ccc_")]
+    by, _, limits = figure(*interval_of(row["change"])[:3]).partition(" ")
+    return over(figure(number(row["value"])), f"by {by}", limits)

@@ -1,19 +1,17 @@
-"""A report's files: the page (.html), its figures (.json, .parquet), all utterances' scores (.utterances.parquet)."""
+"""An audit's files: the page (.html), its figures (.json, .parquet), all utterances' scores (.utterances.parquet)."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...data.corpus import Corpus
-from ...data.errors import OptionError, OutputError, SerannError
-from ...data.files import atomic_file, read_json, write_json
-from ...data.tables import METADATA_KEY, about_table
+from ...data.files import atomic_file, write_json
+from ...data.tables import METADATA_KEY
 from ..audit.result import AuditResult
 from .audit_page import render
 from .audit_words import (
@@ -26,69 +24,10 @@ from .audit_words import (
     saturation_in_words,
     sensitivity_in_words,
 )
-from .figure_table import figure_table
-from .utterance_table import utterance_table
+from .figure_table import figure_table, utterance_table
+from .page import AUDIT, page_files, write_page
 
-SUFFIXES = (".html", ".htm")
 FORMAT = 1
-
-
-class ReportFiles(NamedTuple):
-    """Where a report's page, its figures as JSON and as a table, and the table of utterances lie."""
-
-    page: Path
-    figures: Path
-    table: Path
-    utterances: Path
-
-
-def report_files(path: str | Path) -> ReportFiles:
-    """The files of a report whose page is `path`; OptionError where that does not end in .html."""
-    path = Path(path)
-    if path.suffix.casefold() not in SUFFIXES:
-        raise OptionError(
-            f"a report is one HTML file with its figures beside it; {path} does not end in .html: write "
-            f"-o {path.with_suffix('.html') if path.suffix else f'{path}.html'}"
-        )
-    return ReportFiles(path, *(path.with_suffix(end) for end in (".json", ".parquet", ".utterances.parquet")))
-
-
-def check_report(path: str | Path, *, overwrite: bool = False) -> None:
-    """Refuse, before anything is computed, a report that could not be written, or would replace what must stay.
-
-    OptionError for a path that does not end in .html. OutputError for a directory, for a place that cannot be written,
-    for files that are there (unless `overwrite`), and always for files beside it that are no audit's: run.html in a
-    run's folder would replace run.json, votes.html votes.parquet.
-    """
-    files = report_files(path)
-    if files.page.is_dir():
-        raise OutputError(f"{path} is a directory; name a file in it, such as {files.page / 'report.html'}")
-    place = next(folder for folder in files.page.absolute().parents if folder.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        why = "is no directory" if not place.is_dir() else "may not be written to"
-        raise OutputError(f"{path} cannot be written: {place} {why}; choose an output that you may write to")
-    if files.figures.exists() and not _is_figures(files.figures):
-        raise OutputError(
-            f"the figures of {path} would go to {files.figures}, which is there and is no audit's; choose another name"
-        )
-    for table in (files.table, files.utterances):
-        if table.exists() and not str(about_table(table).get("table")).startswith("audit "):
-            raise OutputError(
-                f"a table of {path} would go to {table}, which is there and is no audit's; choose another name"
-            )
-    there = [str(file) for file in files if file.exists()]
-    if there and not overwrite:
-        raise OutputError(
-            f"{', '.join(there)} {'is' if len(there) == 1 else 'are'} there already, so no report was written; choose "
-            "another output, or pass --overwrite to replace it"
-        )
-
-
-def _is_figures(path: Path) -> bool:
-    try:
-        return {"systems", "panels", "settings"} <= read_json(path, what="audit's figures").keys()
-    except SerannError:
-        return False
 
 
 def document(result: AuditResult) -> dict[str, Any]:
@@ -131,14 +70,13 @@ def write_report(result: AuditResult, path: str | Path, corpus: Corpus) -> Path:
     Sounds are taken from the corpus; one that cannot be heard leaves its reason. Raises OptionError for a path that
     does not end in .html, OutputError where it cannot be written.
     """
-    files = report_files(path)
-    page = render(result, corpus)
-    _write_table(figure_table(result), files.table, "audit figures", result)
-    _write_table(utterance_table(result, corpus), files.utterances, "audit utterance scores", result)
-    write_json(files.figures, document(result))
-    with atomic_file(files.page) as partial:
-        partial.write_text(page, encoding="utf-8")
-    return files.page
+    page, figures, *tables = page_files(path, AUDIT)
+    text = render(result, corpus)
+    _write_table(figure_table(result), tables[0], "audit figures", result)
+    _write_table(utterance_table(result, corpus), tables[1], "audit utterance scores", result)
+    write_json(figures, document(result))
+    write_page(text, page)
+    return page
 
 
 def _write_table(table: pa.Table, path: Path, name: str, result: AuditResult) -> None:

@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 import math
-from html import escape
-from pathlib import Path
+from collections.abc import Sequence
 
 from ...data.corpus import Corpus
 from ...data.scores.intervals import Interval
-from ..fusion.accounts import FusionReport, StratumGain
+from ..fusion.accounts import MOVED_SHOWN, Added, Example, FusionReport, StratumGain, Take
 from ..fusion.strategies import STRATEGIES
-from ..fusion.strengths import CROWD, RULES, Estimate
-from . import fusion_pictures as pictures
-from .figures import count, figure
-from .fusion_cards import key, listen, new_utterances, size
-from .html import bounds, cell, framed, table
+from ..fusion.strengths import CROWD, RULES
+from . import pictures
+from .blocks import (
+    Block,
+    Card,
+    Cards,
+    Cell,
+    Facts,
+    Figure,
+    Figures,
+    Heading,
+    Legend,
+    Points,
+    Row,
+    Section,
+    Sound,
+    Swatch,
+    Table,
+    Tile,
+    Tiles,
+    Words,
+    bounds,
+    cell,
+    over,
+    simulated,
+)
+from .figures import figure
+from .page import fill
+from .sounds import player, without_sounds
 
 COLUMNS = {
     "seen_votes": "seen votes",
@@ -35,79 +58,62 @@ OF_MASS = ("seen_votes", "fused", "augmented")
 def render(report: FusionReport, corpus: Corpus, fused: Corpus | None = None, *, sounds: bool = True) -> str:
     """The page as text. Sounds are taken from the corpus, those of new utterances from the fused one (None: none made
     yet), and left out altogether unless `sounds`; one that cannot be heard leaves its reason."""
-    css = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
     info = report.info
-    title = f"Fusion of {escape(info.corpus['name'])} by {escape(info.strategy)}"
     sections = [
-        _header(report),
-        _tiles(report),
-        _fell_back(report),
-        _strengths(report),
-        _moved(report),
-        _shares(report),
-        new_utterances(report.added, report.labels, corpus, fused if sounds else None) if report.added else "",
-        listen(report, corpus, sounds=sounds),
-        _provenance(report),
+        Section("Where the proxy was taken, and where not", _fell_back(report)),
+        Section("Strengths and class weights", _strengths(report)),
+        Section("What moved", [_moved(report)]),
+        Section("Class shares", _shares(report)),
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>\n{css}</style>\n</head>\n<body>\n<main>\n{''.join(sections)}</main>\n</body>\n"
-        "</html>\n"
+    return fill(
+        "fusion",
+        info=info,
+        how=f"{info.strategy} after {info.blend}" if info.blend else info.strategy,
+        proxies=", ".join(f"{run['name']} ({run['kind']})" for run in info.runs) or "no proxy",
+        notes=[simulated("Its votes were")] if info.corpus["simulated"] else [],
+        tiles=_tiles(report),
+        sections=sections,
+        added=report.added,
+        size=_size(report.added) if report.added else "",
+        new_utterances=_new_utterances(report, corpus, fused if sounds else None),
+        heard=_listen(report, corpus, sounds=sounds),
+        fitted=FITTED[report.gives_p],
+        facts=_facts(report),
     )
 
 
-def _header(report: FusionReport) -> str:
-    info = report.info
-    how = f"{info.strategy} after {info.blend}" if info.blend else info.strategy
-    proxies = ", ".join(f"{run['name']} ({run['kind']})" for run in info.runs) or "no proxy"
-    banner = (
-        '<p class="banner" role="note"><strong>Simulated corpus.</strong> Its votes were drawn by a program: no person '
-        "listened. The figures show that the tool works, and say nothing about people.</p>"
-    )
-    return (
-        f'<header><p class="kicker">serann fuse</p><h1>What became of the votes of {escape(info.corpus["name"])}</h1>'
-        f'<p class="sub">Fused by {escape(how)} with {escape(proxies)}: '
-        f"{count(info.counts['seen_votes'], 'seen vote')} of {count(info.counts['train'], 'train utterance')}; "
-        f"{count(info.counts['defined'], 'distribution')} of "
-        f"{count(info.counts['utterances'], 'utterance')}. Formula: {escape(info.formula)}.</p>"
-        f"{banner if info.corpus['simulated'] else ''}</header>\n"
-    )
+def _size(made: Added) -> str:
+    """Megabytes on disk, and whether that is a guess."""
+    if math.isnan(made.bytes):
+        return "size unknown"
+    return f"{'' if made.measured else 'about '}{made.bytes / 1e6:.1f} MB"
 
 
-def _tiles(report: FusionReport) -> str:
+def _tiles(report: FusionReport) -> list[Block]:
     whole = next((s for s in report.moved.strata if s.stratum == "all"), None)
     taken = next((s for s in report.fallback.strata if s.stratum == "all"), None)
     tiles = []
     if whole is not None:
         words = "bits from seen votes to fused p, Jensen-Shannon, on average"
-        tiles.append(_tile(figure(whole.jsd_bits.value), words, bounds(whole.jsd_bits)))
+        tiles.append(Tile(figure(whole.jsd_bits.value), bounds(whole.jsd_bits), words))
         share = f"{100 * whole.changed / whole.utterances:.1f} %"
-        tiles.append(_tile(share, "of the voted utterances change their label"))
+        tiles.append(Tile(share, "", "of the voted utterances change their label"))
     if taken is not None:
         share = f"{100 * taken.proxy_taken / taken.utterances:.0f} %"
-        tiles.append(_tile(share, f"of the {taken.utterances} train utterances take the proxy"))
-        gain, _, interval = _gain(taken).partition(" ")
-        tiles.append(_tile(gain, "gain in log score a seen vote, over all", interval))
+        tiles.append(Tile(share, "", f"of the {taken.utterances} train utterances take the proxy"))
+        gain = "–" if taken.gain is None else figure(taken.gain, taken.low, taken.high)
+        gain, _, interval = gain.partition(" ")
+        tiles.append(Tile(gain, interval, "gain in log score a seen vote, over all"))
     if report.added is not None:
         made = report.added
-        tiles.append(_tile(str(made.new), f"new train utterances, {made.seconds / 60:.1f} minutes, {size(made)}"))
-    notes = "".join(f"<li>{escape(words)}</li>" for words in report.info.warnings)
-    return f'<section><div class="tiles">{"".join(tiles)}</div><ul class="note">{notes}</ul></section>\n'
+        words = f"new train utterances, {made.seconds / 60:.1f} minutes, {_size(made)}"
+        tiles.append(Tile(str(made.new), "", words))
+    return [Tiles(tiles), Points(report.info.warnings, cls="note")]
 
 
-def _gain(s: StratumGain) -> str:
-    return "–" if s.gain is None else figure(s.gain, s.low, s.high)
-
-
-def _tile(value: str, words: str, interval: str = "") -> str:
-    return f'<div class="tile"><b>{escape(value)}</b><i>{escape(interval)}</i><span>{escape(words)}</span></div>'
-
-
-def _fell_back(report: FusionReport) -> str:
+def _fell_back(report: FusionReport) -> list[Block]:
     found = report.fallback
-    words = "".join(f"<li>{escape(_capital(sentence))}.</li>" for sentence in found.sentences)
-    body = ""
+    parts: list[Block] = [Points([f"{_capital(sentence)}." for sentence in found.sentences])]
     if found.strata:
         head = ["stratum", "gain in log score ↑", "loss in squared error ↓", "speakers", "utterances", "proxy taken"]
         caption = (
@@ -117,113 +123,164 @@ def _fell_back(report: FusionReport) -> str:
             "each of them, so label strata overlap. The proxy model was chosen by these votes, which flatters it a "
             "little: on votes that no fusion has seen, only the audit and the benchmark compare."
         )
-        picture = framed("Figure 1.", pictures.gains(found.strata), "Gains by stratum; large marks are won.")
-        rows = [_gain_row(s) for s in found.strata]
-        body = f'<div class="figures">{picture}</div>{table(caption, [*head, "why"], rows)}'
-    return f"<section><h2>Where the proxy was taken, and where not</h2><ul>{words}</ul>{body}</section>\n"
+        drawn = Figure(pictures.gains(found.strata), "Gains by stratum; large marks are won.", "Figure 1.")
+        parts += [Figures([drawn]), Table(caption, [*head, "why"], [_gain_row(s) for s in found.strata])]
+    return parts
 
 
-def _gain_row(s: StratumGain) -> tuple[str, list[str], str]:
+def _gain_row(s: StratumGain) -> Row:
     figures = [_interval(s.gain, s.low, s.high), _interval(s.loss, s.loss_low, s.loss_high)]
     numbers = [str(n) for n in (s.speakers, s.utterances, s.proxy_taken)]
-    return s.stratum, [*figures, *numbers, escape(s.reason)], "own" if s.won else ""
+    return Row(s.stratum, [*figures, *numbers, s.reason], "own" if s.won else "")
 
 
-def _interval(value: float | None, low: float | None, high: float | None) -> str:
+def _interval(value: float | None, low: float | None, high: float | None, digits: int = 4) -> Cell | str:
     if value is None:
         return "–"
-    both = "" if low is None or high is None else figure(value, low, high, digits=4).partition(" ")[2]
-    return f"{figure(value, digits=4)}<small>{both}</small>"
+    return over(figure(value, digits=digits), figure(value, low, high, digits=digits).partition(" ")[2])
 
 
-def _strengths(report: FusionReport) -> str:
+def _strengths(report: FusionReport) -> list[Block]:
     found = report.strengths
-    parts = [f"<p>{escape(_capital(found.reason))}.</p>"] if found.reason else []
+    parts: list[Block] = [Words(f"{_capital(found.reason)}.")] if found.reason else []
     if found.estimates:
-        rows = [(f"{e.of}: {e.name}", [_estimate(e), _folds(e), escape(e.reason)], "") for e in found.estimates]
-        caption = f"Table 2. What was fitted. 95 % intervals: {escape(found.method)}."
-        parts.append(table(caption, ["parameter", "all train speakers", "each fold left out", "note"], rows))
-    parts.append(_scores(report))
+        rows = [
+            Row(
+                f"{e.of}: {e.name}",
+                [
+                    _interval(e.value, e.low, e.high, 3),
+                    ", ".join(figure(value, digits=2) for value in e.of_folds) or "–",
+                    e.reason,
+                ],
+            )
+            for e in found.estimates
+        ]
+        caption = f"Table 2. What was fitted. 95 % intervals: {found.method}."
+        parts.append(Table(caption, ["parameter", "all train speakers", "each fold left out", "note"], rows))
+    parts += _scores(report)
     for name, kinds in found.kinds.items():
-        rows = [(k.label, [_told(k.weight), _told(k.mass), _told(k.votes, 2)], "") for k in kinds]
+        rows = [Row(k.label, [_told(k.weight), _told(k.mass), _told(k.votes, 2)]) for k in kinds]
         caption = (
-            f"Class weights of {escape(name)}: its classes by the label that their votes say most. Weight: share of "
+            f"Class weights of {name}: its classes by the label that their votes say most. Weight: share of "
             "the utterances; mass: what these classes give the label; votes: how many human votes they count for, "
             "beside an utterance's own."
         )
-        parts.append(table(caption, ["classes that say most", "weight", "mass", "votes"], rows))
-    return f"<section><h2>Strengths and class weights</h2>{''.join(parts)}</section>\n"
+        parts.append(Table(caption, ["classes that say most", "weight", "mass", "votes"], rows))
+    return parts
 
 
-def _scores(report: FusionReport) -> str:
-    """How well each model that was tried predicts the seen votes; empty for a strategy that tries none."""
+def _scores(report: FusionReport) -> list[Table]:
+    """How well each model that was tried predicts the seen votes; nothing for a strategy that tries none."""
     parameters = report.info.parameters
     scores = parameters.get("blend", parameters).get("cross_fitted_log_score_per_seen_vote", {})
-    rows = [(name, [figure(score, digits=4)], "") for name, score in scores.items()]
+    rows = [Row(name, [figure(score, digits=4)]) for name, score in scores.items()]
     joint = report.gives_p == "empirical-bayes"
     given = "its proxies, all its votes together" if joint else "the utterance's other seen votes and its proxies"
     caption = (
         f"Models compared: mean log-probability of a seen vote, in nats, given {given}, by fits that never saw its "
         "speaker."
     )
-    return table(caption, ["model", "log score ↑"], rows) if rows else ""
+    return [Table(caption, ["model", "log score ↑"], rows)] if rows else []
 
 
-def _told(share: Interval, digits: int = 3) -> str:
+def _told(share: Interval, digits: int = 3) -> Cell:
     """A figure over its interval, or over the reason why there is none."""
     reason = share.method.removeprefix("none: ") if math.isnan(share.low) else ""
-    return cell(share, digits) + (f"<small>{escape(reason)}</small>" if reason else "")
+    return over(figure(share.value, digits=digits), bounds(share, digits), reason)
 
 
-def _estimate(e: Estimate) -> str:
-    return f"{figure(e.value)}<small>{figure(e.value, e.low, e.high).partition(' ')[2]}</small>"
-
-
-def _folds(e: Estimate) -> str:
-    return ", ".join(figure(value, digits=2) for value in e.of_folds) or "–"
-
-
-def _moved(report: FusionReport) -> str:
+def _moved(report: FusionReport) -> Block:
     found = report.moved
     if not found.strata:
-        return (
-            "<section><h2>What moved</h2><p>No train utterance has both seen votes and a distribution.</p></section>\n"
-        )
-    rows = [
-        (
-            s.stratum,
-            [str(s.utterances), cell(s.jsd_bits), cell(s.l2), _share(s.changed, s.utterances), str(s.settled)],
-            "",
-        )
-        for s in found.strata
-    ]
+        return Words("No train utterance has both seen votes and a distribution.")
+    rows = []
+    for s in found.strata:
+        changed = over(str(s.changed), f"{100 * s.changed / s.utterances:.1f} %")
+        rows.append(Row(s.stratum, [str(s.utterances), cell(s.jsd_bits), cell(s.l2), changed, str(s.settled)]))
     head = ["train utterances", "number", "JSD, bits", "L2", "label changed", "ties settled"]
     caption = (
         "Table 3. Distance from the frequencies of the seen votes to the fused p; 95 % intervals by speaker. No score: "
         "the fewer votes, the farther even a perfect fusion moves. Label changed: the largest p is on none of the "
         "labels with the most seen votes."
     )
-    return f"<section><h2>What moved</h2>{table(caption, head, rows)}</section>\n"
+    return Table(caption, head, rows)
 
 
-def _share(part: int, whole: int) -> str:
-    return f"{part}<small>{100 * part / whole:.1f} %</small>"
-
-
-def _shares(report: FusionReport) -> str:
+def _shares(report: FusionReport) -> list[Block]:
     shares = report.info.shares
     names = [name for name in COLUMNS if name in shares]
-    rows = [(label, [f"{100 * shares[name][label]:.1f}" for name in names], "") for label in report.labels]
+    rows = [Row(label, [f"{100 * shares[name][label]:.1f}" for name in names]) for label in report.labels]
     drawn = [(COLUMNS[n], [shares[n][label] for label in report.labels]) for n in OF_MASS if n in shares]
-    picture = framed(
-        "Figure 2.", pictures.shares(report.labels, drawn), f"Percent of the mass. {key([name for name, _ in drawn])}"
-    )
+    swatches = _swatches([name for name, _ in drawn])
+    picture = Figure(pictures.shares(report.labels, drawn), "Percent of the mass.", "Figure 2.", swatches=swatches)
     caption = "Table 4. Shares of the labels in the train split, in percent: before, fused, and with what was added."
-    body = table(caption, ["label", *(COLUMNS[name] for name in names)], rows)
-    return f'<section><h2>Class shares</h2><div class="figures">{picture}</div>{body}</section>\n'
+    return [Figures([picture]), Table(caption, ["label", *(COLUMNS[name] for name in names)], rows)]
 
 
-def _provenance(report: FusionReport) -> str:
+def _swatches(names: Sequence[str]) -> list[Swatch]:
+    return [Swatch(pictures.COLOURS[name], name) for name in names]
+
+
+def _new_utterances(report: FusionReport, corpus: Corpus, fused: Corpus | None) -> list[Block]:
+    """New utterances by label, and some beside their parents; their sounds are in `fused` (None: no sounds)."""
+    made = report.added
+    if made is None:
+        return []
+    masses = list(made.masses)
+    rows = [
+        Row(label, [str(made.by_label[label]), *(f"{made.masses[name][label]:.1f}" for name in masses)])
+        for label in report.labels
+    ]
+    titles = {"mass": "expected mass before", "target": "target", "reached": "with the new"}
+    caption = (
+        "Table 5. New utterances by dominant label, and the expected number of utterances of a label, the sum of p."
+    )
+    two = any(len(take.parents) > 1 for take in made.takes)
+    return [
+        Table(caption, ["label", "new utterances", *(titles[name] for name in masses)], rows),
+        Heading("Parents and new utterances, side by side"),
+        Legend(_swatches(["parent", *["second parent"] * two, "new utterance"])),
+        Cards([_take_card(take, report.labels, corpus, fused) for take in made.takes]),
+    ]
+
+
+def _take_card(take: Take, labels: Sequence[str], corpus: Corpus, fused: Corpus | None) -> Card:
+    columns = [*zip(("parent", "second parent"), take.parents_p, strict=False), ("new utterance", take.p)]
+    heard: list[tuple[str, Sound]] = []
+    if fused is not None:
+        parents = zip(take.parents, take.rows, strict=True)
+        heard = [(f"parent {name}", player(corpus, row)) for name, row in parents]
+        heard.append(("new", player(fused, fused.ids.index(take.utterance_id))))
+    return Card(take.utterance_id, [take.how], pictures.stacked(take.utterance_id, labels, columns), heard)
+
+
+def _listen(report: FusionReport, corpus: Corpus, *, sounds: bool) -> list[Section]:
+    """The utterances that moved most and some drawn evenly, with their sounds."""
+    found = report.moved
+    if not found.most:
+        return []
+    parts: list[Block] = [Legend(_swatches(["seen votes", "proxy", "fused"]))]
+    if sounds and without_sounds(corpus):
+        parts.append(Words("The corpus names no sounds, so there is nothing to listen to."))
+        sounds = False
+    for title, chosen in (("Moved most", found.most[:MOVED_SHOWN]), ("Drawn evenly, by the seed", found.random)):
+        cards = [_card(example, report.labels, corpus, sounds=sounds) for example in chosen]
+        parts += [Heading(title), Cards(cards)]
+    return [Section("Listen", parts)]
+
+
+def _card(example: Example, labels: Sequence[str], corpus: Corpus, *, sounds: bool) -> Card:
+    votes = sum(example.seen)
+    columns = [("seen votes", [n / votes for n in example.seen]), ("proxy", example.proxy), ("fused", example.fused)]
+    facts = [f"{votes:g} seen votes", f"speaker {example.speaker}" if example.speaker else "speaker unknown"]
+    facts += [f"from {example.source}", f"moved {figure(example.jsd_bits, digits=2)} bits"]
+    said = corpus.utterances["transcript"][example.row].as_py()
+    lines = [f"{example.seen_label} → {example.fused_label}", ", ".join(facts), *([f"“{said}”"] if said else [])]
+    heard = [("", player(corpus, example.row))] if sounds else []
+    return Card(example.utterance_id, lines, pictures.stacked(example.utterance_id, labels, columns), heard)
+
+
+def _facts(report: FusionReport) -> Facts:
     info = report.info
     facts = [
         ("corpus", f"{info.corpus['name']}, {info.corpus['fingerprint']}"),
@@ -233,12 +290,7 @@ def _provenance(report: FusionReport) -> str:
         ("software", _words(info.software)),
         *(("failed", _words(failure)) for failure in info.failures[:20]),
     ]
-    body = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts)
-    return (
-        f"<section><h2>Provenance</h2><p>Only seen votes of train speakers were used; {FITTED[report.gives_p]}. "
-        "Figures: <code>report.json</code>; parameters: <code>fusion.json</code>.</p>"
-        f"<dl>{body}</dl></section>\n"
-    )
+    return Facts(facts)
 
 
 def _words(value: dict) -> str:

@@ -1,157 +1,133 @@
-"""The report's pictures: the human curve, ambiguity, confusion of mass, and distributions side by side."""
+"""Pictures of labels and systems, for pages of fusions, evaluations and comparisons; heat maps for an audit's, too."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
+from markupsafe import Markup
 
 from ...data.scores.intervals import Interval
-from ...data.scores.scoring import ScoreRow
-from ...data.seeds import rng_from
-from ..audit.result import AuditResult, Example, PanelResult, StratumRow
-from .figures import figure
-from .svg import Plot, nice_ticks, picture, spread_labels, tag, text
+from ...data.scores.scoring import THIRDS
+from .definitions import LOWER, definition
+from .figures import figure, interval_figure
+from .svg import Plot, cut, nice_ticks, picture, short, tag, text, tip
 
-MOST_DOTS = 800
+if TYPE_CHECKING:
+    from ..fusion.accounts import StratumGain
+
+Document = Mapping[str, Any]
+TENTHS = [0, 0.2, 0.4, 0.6, 0.8, 1]
+# What a distribution is of, and its colour's class in the stylesheet.
+COLOURS = {
+    "seen votes": "human",
+    "proxy": "panel-0",
+    "fused": "panel-1",
+    "parent": "panel-1",
+    "second parent": "panel-4",
+    "new utterance": "panel-2",
+    "fused, with the new utterances": "panel-2",
+}
 
 
-def human_curve(result: AuditResult, metric: str, *, name: str) -> str:
-    """A score against the number n of other human votes, raw and smoothed, with the panels' levels drawn across it."""
-    curves = {
-        kind: [(p.n, row) for p in result.curve if p.kind == kind for row in _rows(p.scores, metric)]
-        for kind in ("raw", "smoothed")
-    }
-    levels = [
-        (panel.name, f"panel-{i % 5}", _score(result, panel.name, metric)) for i, panel in enumerate(result.panels)
-    ]
-    marks = [
-        ("constant", "constant", _kind(result, "constant", metric)),
-        ("perfect", "perfect", _kind(result, "perfect", metric)),
-    ]
-    marks = [(label, cls, row) for label, cls, row in marks if row is not None]
-    values = [row.value for points in curves.values() for _, row in points] + [r.value for *_, r in levels + marks]
-    last = max([n for points in curves.values() for n, _ in points], default=1)
-    plot = Plot(52, 34, 330, 236, [0, max(last, 1)], nice_ticks(min(0, *values), max(values)))
-    body = plot.axes(
-        x_label="other human votes used as the prediction", y_label=name, x_ticks=list(range(max(last, 1) + 1))
+def number(value: float | None) -> float:
+    """A document's number; what JSON made null is NaN."""
+    return math.nan if value is None else float(value)
+
+
+def interval_of(row: Mapping[str, Any]) -> Interval:
+    """The value and bounds of a document's row."""
+    value, low, high = (number(row[key]) for key in ("value", "low", "high"))
+    return Interval(value, low, high, row.get("method", ""), 0)
+
+
+# --- bars and rows of points, whatever they show
+
+
+class Bars(NamedTuple):
+    """Measures of a picture of bars: a bar's height, the gap below a label's bars, their left edge and full width, the
+    longest label, and the picture's width."""
+
+    high: int
+    gap: int
+    left: int
+    width: int
+    longest: int
+    whole: int
+
+
+WIDE, NARROW, TWO = Bars(11, 9, 92, 360, 13, 500), Bars(9, 7, 74, 130, 10, 240), Bars(10, 7, 74, 130, 10, 240)
+
+
+def bars(
+    labels: Sequence[str],
+    columns: Sequence[tuple[str, str, Sequence[float] | None]],
+    size: Bars,
+    *,
+    title: str,
+    description: str = "",
+    most: float = 1.0,
+    digits: int = 0,
+) -> Markup:
+    """Bars of each label's share [K], one a column (its name, its colour's class, its shares) below one another.
+
+    A column that is None, and a share that is NaN, leaves its place empty; a share of `most` has the whole width. With
+    `digits` behind the point, each bar has a tip.
+    """
+    step, body = size.high * len(columns) + size.gap, []
+    for c, label in enumerate(labels):
+        top = 4 + step * c
+        body.append(text(size.left - 8, top + step / 2 + 1, cut(label, size.longest), anchor="end"))
+        for k, (name, cls, shares) in enumerate(columns):
+            if shares is None or math.isnan(shares[c]):
+                continue
+            y, span = top + size.high * k, float(max(size.width * shares[c] / most, 0.8))
+            percent = f"{100 * shares[c]:.{digits}f}"
+            inside = tip(f"{label}, {name}: {percent} %") if digits else ""
+            body.append(tag("rect", inside, cls=f"bar {cls}", x=size.left, y=y, width=span, height=size.high - 1))
+            at = size.left + span + 5
+            body.append(text(at, y + size.high - 1.5, percent, cls="value", anchor="start"))
+    said = description or "; ".join(
+        f"{name}: {', '.join(f'{100 * share:.{digits}f}' for share in shares)}"
+        for name, _, shares in columns
+        if shares is not None
     )
-    for _, cls, row in levels:
-        if not math.isnan(row.low):
-            body.append(plot.band(row.low, row.high, cls=f"band {cls}"))
-    body += [plot.level(row.value, cls=f"level {cls}") for _, cls, row in marks + levels]
-    for kind, points in curves.items():
-        body.append(plot.line([(n, row.value) for n, row in points], cls=f"curve {kind}"))
-        for n, row in points:
-            body.append(plot.whisker(n, row.low, row.high, cls=f"whisker {kind}"))
-            body.append(plot.dot(n, row.value, cls=f"mark {kind}", title=f"{n} votes, {kind}: {_cell(row)}"))
-    tags = [(plot.y(row.value), _cut(label, 20), cls) for label, cls, row in marks + levels]
-    tags += [(plot.y(points[-1][1].value), f"{kind} human votes", kind) for kind, points in curves.items() if points]
-    places = spread_labels([y for y, *_ in tags], top=plot.top - 6, bottom=plot.bottom + 8)
-    for y, (at, label, cls) in zip(places, tags, strict=True):
-        body.append(tag("line", cls="leader", x1=plot.right + 2, x2=plot.right + 10, y1=at, y2=y))
-        body.append(text(plot.right + 13, y + 4, label, cls=f"label {cls}", anchor="start"))
-    said = "; ".join(f"{label} {figure(row.value)}" for label, _, row in marks + levels)
-    return picture(540, 312, body, title=f"{name} against the number of other human votes", description=said)
+    return picture(size.whole, 6 + step * len(labels), body, title=title, description=said)
 
 
-def _rows(scores: Sequence[ScoreRow], metric: str) -> list[ScoreRow]:
-    return [row for row in scores if row.metric.split("@")[0] == metric and math.isfinite(row.value)]
+class Point(NamedTuple):
+    """A row of a picture of points: its name, its value with an interval, its colour's class, its size, its tip."""
+
+    name: str
+    value: Interval
+    cls: str
+    radius: float
+    tip: str
 
 
-def _score(result: AuditResult, panel: str, metric: str) -> ScoreRow:
-    row = result.system("panel", panel).score(metric)
-    assert row is not None
-    return row
+def points(
+    rows: Sequence[Point], ticks: Sequence[float], *, left: int, width: int, step: int, zero: bool = False
+) -> tuple[list[str], int]:
+    """Values with their intervals, a row each, over the scale of the ticks; with them, where the rows end below. A
+    line at 0 where there is to be a `zero`."""
+    top, bottom = 6, 6 + step * len(rows)
 
+    def x(value: float) -> float:
+        return left + (value - ticks[0]) / (ticks[-1] - ticks[0]) * width
 
-def _kind(result: AuditResult, kind: str, metric: str) -> ScoreRow | None:
-    return result.system(kind).score(metric)
-
-
-def _cell(row: ScoreRow) -> str:
-    return figure(row.value, row.low, row.high)
-
-
-def _cut(words: str, most: int) -> str:
-    return words if len(words) <= most else words[: most - 1] + "…"
-
-
-def ambiguity_by_thirds(result: AuditResult) -> str:
-    """Panel ambiguity against human ambiguity in the thirds; on the diagonal a panel is as divided as people are."""
-    plot = Plot(52, 34, 300, 236, [0, 0.2, 0.4, 0.6, 0.8, 1], [0, 0.2, 0.4, 0.6, 0.8, 1])
-    body = plot.axes(x_label="human ambiguity (votes that are scored)", y_label="panel ambiguity")
-    body.append(plot.line([(0, 0), (1, 1)], cls="diagonal"))
-    said = []
-    for i, panel in enumerate(result.panels):
-        cls = f"panel-{i % 5}"
-        points = [(s.human_ambiguity, s.panel_ambiguity, s.third) for s in _drawn(panel)]
-        body.append(plot.line([(h.value, p.value) for h, p, _ in points], cls=f"curve thin {cls}"))
-        for human, own, third in points:
-            body += _cross(plot, human, own, f"whisker {cls}")
-            body.append(plot.dot(human.value, own.value, cls=f"mark {cls}", r=5, title=f"{panel.name}, {third} third"))
-            said.append(f"{panel.name} {third}: humans {figure(human.value)}, panel {figure(own.value)}")
-        body.append(
-            text(plot.left + 8, plot.top + 14 + 15 * i, _cut(panel.name, 30), cls=f"label {cls}", anchor="start")
-        )
-    body += _third_names(plot, result)
-    return picture(390, 312, body, title="Ambiguity of panel and humans by thirds", description="; ".join(said))
-
-
-def _drawn(panel: PanelResult) -> list[StratumRow]:
-    """The thirds whose panel ambiguity is known: one vote an utterance tells none."""
-    return [s for s in panel.strata if not math.isnan(s.panel_ambiguity.value)]
-
-
-def _third_names(plot: Plot, result: AuditResult) -> list[str]:
-    """The thirds' names side by side at the frame's foot, each led to its lowest point: all panels share their x."""
-    by_third: dict[str, list[tuple[float, float]]] = {}
-    for panel in result.panels:
-        for s in _drawn(panel):
-            point = (plot.x(s.human_ambiguity.value), plot.y(s.panel_ambiguity.value))
-            by_third.setdefault(s.third, []).append(point)
-    lowest = {third: max(points, key=lambda point: point[1]) for third, points in by_third.items()}
-    places = spread_labels([x for x, _ in lowest.values()], least=56, top=plot.left + 26, bottom=plot.right - 26)
-    found = []
-    for at, (third, (x, y)) in zip(places, lowest.items(), strict=True):
-        found.append(tag("line", cls="leader", x1=at, x2=x, y1=plot.bottom - 20, y2=y + 6))
-        found.append(text(at, plot.bottom - 8, third, cls="label"))
-    return found
-
-
-def _cross(plot: Plot, human: Interval, own: Interval, cls: str) -> list[str]:
-    found = [plot.whisker(human.value, own.low, own.high, cls=cls)]
-    if not math.isnan(human.low):
-        y, low, high = plot.y(own.value), plot.x(human.low), plot.x(human.high)
-        found.append(tag("line", cls=cls, x1=low, x2=high, y1=y, y2=y))
-    return found
-
-
-def ambiguity_scatter(result: AuditResult, panel: str, *, cls: str = "panel-0") -> str:
-    """One dot an utterance: panel ambiguity against human ambiguity (all votes), jittered, at most 800 dots."""
-    rows = result.rows
-    assert rows is not None
-    human, own = rows.human_ambiguity, rows.panel_ambiguity[panel]
-    rng = rng_from("scatter", result.settings["seed"])
-    shown = rng.permutation(np.flatnonzero(~np.isnan(human) & ~np.isnan(own)))[:MOST_DOTS]
-    plot = Plot(52, 34, 300, 236, [0, 0.2, 0.4, 0.6, 0.8, 1], [0, 0.2, 0.4, 0.6, 0.8, 1])
-    body = plot.axes(x_label="human ambiguity (all votes, jittered)", y_label="panel ambiguity")
-    body.append(plot.line([(0, 0), (1, 1)], cls="diagonal"))
-    for i, shift in zip(shown, rng.uniform(-0.012, 0.012, len(shown)), strict=True):
-        x = float(np.clip(human[i] + shift, 0, 1))
-        body.append(plot.dot(x, float(own[i]), cls=f"dot {cls}", r=2.6))
-    body.append(text(plot.left + 8, plot.top + 14, _cut(panel, 30), cls=f"label {cls}", anchor="start"))
-    known = ~np.isnan(human) & ~np.isnan(own)
-    varied = len(shown) > 2 and human[known].std() > 0 and own[known].std() > 0
-    r = f"correlation {np.corrcoef(human[known], own[known])[0, 1]:.2f}" if varied else "correlation undefined"
-    return picture(
-        390,
-        312,
-        body,
-        title=f"Ambiguity of {panel} and of humans, utterance by utterance",
-        description=f"{len(shown)} of {int(known.sum())} utterances; {r}",
-    )
+    body = [tag("line", cls="grid", x1=x(t), x2=x(t), y1=top, y2=bottom) for t in ticks]
+    body += [text(x(t), bottom + 16, short(t)) for t in ticks]
+    if zero:
+        body.append(tag("line", cls="diagonal", x1=x(0), x2=x(0), y1=top, y2=bottom))
+    for place, row in enumerate(rows):
+        y, (value, low, high, *_) = top + step * (place + 0.5), row.value
+        body.append(text(left - 9, y + 4, row.name, anchor="end", cls="label"))
+        if math.isfinite(low) and math.isfinite(high):
+            body.append(tag("line", cls=f"whisker {row.cls}", x1=x(low), x2=x(high), y1=y, y2=y))
+        if math.isfinite(value):
+            body.append(tag("circle", tip(row.tip), cls=f"mark {row.cls}", cx=x(value), cy=y, r=row.radius))
+    return body, bottom
 
 
 def heat_map(
@@ -161,16 +137,16 @@ def heat_map(
     *,
     of: str = "mass",
     heads: tuple[str, str] = ("humans said", "mass on …"),
-) -> str:
+) -> Markup:
     """Mean mass of a panel (columns) given human mass on a label (rows), in percent; or what else `of` and the heads of
     rows and columns name.
     """
     size, left, top = 52, 92, 62
-    body = [text(left + size * len(labels) / 2, 16, f"{_cut(name, 30)}: {heads[1]}", cls="name")]
+    body = [text(left + size * len(labels) / 2, 16, f"{cut(name, 30)}: {heads[1]}", cls="name")]
     body.append(text(left - 10, 46, heads[0], cls="name", anchor="end"))
     for c, label in enumerate(labels):
-        body.append(text(left + size * (c + 0.5), top - 10, _cut(label, 9)))
-        body.append(text(left - 10, top + size * (c + 0.5) + 4, _cut(label, 12), anchor="end"))
+        body.append(text(left + size * (c + 0.5), top - 10, cut(label, 9)))
+        body.append(text(left - 10, top + size * (c + 0.5) + 4, cut(label, 12), anchor="end"))
     for r, row in enumerate(confusion):
         for c, share in enumerate(row):
             x, y = left + size * c, top + size * r
@@ -192,25 +168,173 @@ def heat_map(
     return picture(width, height, body, title=f"Confusion of {of}, {name}, in percent", description=said)
 
 
-def side_by_side(example: Example, labels: Sequence[str], *, cls: str = "panel-0") -> str:
-    """Human votes (upper bar) and panel (lower bar) for each label of one utterance."""
-    step, left, span = 27, 74, 130
+def _ends(values: Iterable[Interval]) -> list[float]:
+    """All finite values and bounds."""
+    return [x for value in values for x in value[:3] if math.isfinite(x)]
+
+
+# --- fusions
+
+
+def gains(strata: Sequence[StratumGain]) -> Markup:
+    """The gain of the proxy model over the human mixture by stratum, with intervals; won strata are larger."""
+    rows = []
+    for s in strata:
+        if s.gain is not None:
+            own = Interval(s.gain, number(s.low), number(s.high), "", s.speakers)
+            words = f"{s.stratum}: {interval_figure(own)}; {s.reason}"
+            rows.append(Point(s.stratum, own, "panel-1" if s.won else "panel-0", 4.5 if s.won else 3.0, words))
+    ends = _ends(row.value for row in rows)
+    ticks = nice_ticks(min(0.0, *ends), max(0.0, *ends)) if ends else [0.0, 1.0]
+    body, bottom = points(rows, ticks, left=170, width=340, step=22, zero=True)
+    body.append(text(170 + 340 / 2, bottom + 34, "gain in log score a seen vote", cls="name"))
+    title = "Gain of the proxy model over the human mixture, by stratum"
+    said = "; ".join(f"{row.name} {interval_figure(row.value)}" for row in rows)
+    return picture(530, bottom + 44, body, title=title, description=said)
+
+
+def shares(labels: Sequence[str], columns: Sequence[tuple[str, Sequence[float]]]) -> Markup:
+    """Bars of each label's share, one a column (its name in COLOURS, its shares [K])."""
+    most = max((v for _, values in columns for v in values), default=1.0) or 1.0
+    drawn = [(name, COLOURS[name], values) for name, values in columns]
+    return bars(labels, drawn, WIDE, title="Shares of the labels, in percent", most=most, digits=1)
+
+
+def stacked(title: str, labels: Sequence[str], columns: Sequence[tuple[str, Sequence[float] | None]]) -> Markup:
+    """One utterance's distributions, a bar each for every label."""
+    drawn = [(name, COLOURS[name], values) for name, values in columns]
+    return bars(labels, drawn, NARROW, title=f"Distributions of {title}, in percent")
+
+
+# --- evaluations and comparisons
+
+
+def reliability_picture(doc: Document) -> Markup:
+    """Agreement with people against the confidence of the answer, a dot a bin, as large as the bin holds utterances."""
+    bins = [row for row in doc["calibration"]["top_label"] if row["utterances"]]
+    plot = Plot(52, 34, 300, 236, TENTHS, TENTHS)
+    body = plot.axes(x_label="probability of the top label", y_label="agreement with the plurality")
+    body.append(plot.line([(0, 0), (1, 1)], cls="diagonal"))
+    most = max((row["utterances"] for row in bins), default=1)
+    body.append(plot.line([(row["confidence"], row["agreement"]) for row in bins], cls="curve thin panel-0"))
+    for row in bins:
+        words = f"{row['utterances']} utterances: said {row['confidence']:.2f}, agreed {row['agreement']:.2f}"
+        size = 2.5 + 6 * math.sqrt(row["utterances"] / most)
+        body.append(plot.dot(row["confidence"], row["agreement"], cls="mark panel-0", r=size, title=words))
+    said = "; ".join(f"{row['confidence']:.2f}: {row['agreement']:.2f}" for row in bins)
+    return picture(390, 312, body, title="Reliability of the top label", description=said)
+
+
+def f1_bars(doc: Document) -> Markup:
+    """F1 of each label as a bar with its interval; a label never hit is a bar of no length with its 0."""
+    rows, step, left, span = doc["classes"]["labels"], 26, 92, 240
     body = []
-    for c, label in enumerate(labels):
-        y = 4 + step * c
-        body.append(text(left - 8, y + 14, _cut(label, 10), anchor="end"))
-        for k, (share, kind) in enumerate(((example.human[c], "human"), (example.panel[c], cls))):
-            width = max(span * share, 0.8)
-            body.append(tag("rect", cls=f"bar {kind}", x=left, y=y + 10 * k, width=float(width), height=9))
-            body.append(text(left + width + 5, y + 8.5 + 10 * k, f"{100 * share:.0f}", cls="value", anchor="start"))
-    said = "; ".join(
-        f"{label} {100 * h:.0f} and {100 * p:.0f}"
-        for label, h, p in zip(labels, example.human, example.panel, strict=True)
+    for place, row in enumerate(rows):
+        y, (value, low, high, *_) = 6 + step * place, interval_of(row["f1"])
+        body.append(text(left - 8, y + 13, row["label"][:12], anchor="end"))
+        body.append(tag("rect", cls="bar panel-0", x=left, y=y, width=max(span * value, 0.8), height=17))
+        if not math.isnan(low):
+            first, last, at = left + span * low, left + span * high, y + 8.5
+            body.append(tag("line", cls="axis", x1=first, x2=last, y1=at, y2=at))
+        words = f"{value:.2f} (n = {row['support']:.1f})"
+        body.append(text(left + span + 8, y + 13, words, cls="value", anchor="start"))
+    said = "; ".join(f"{row['label']} {number(row['f1']['value']):.2f}" for row in rows)
+    return picture(left + span + 90, 12 + step * len(rows), body, title="F1 by label", description=said)
+
+
+def heat(doc: Document) -> Markup:
+    """The confusion's rows as shares: likeliest answers to the utterances of each human plurality."""
+    shares = [
+        [None if not (total := sum(row)) else value / total for value in row] for row in doc["classes"]["confusion"]
+    ]
+    labels = [row["label"] for row in doc["classes"]["labels"]]
+    return heat_map(doc["model"], shares, labels, of="likeliest answers", heads=("human plurality", "likeliest answer"))
+
+
+def own_uars(doc: Document) -> Markup:
+    """Every speaker's own UAR in ascending order, with lines at .50 and .75."""
+    own = sorted(row["uar"][0] for row in doc["by_speaker"]["own"])
+    plot = Plot(52, 34, 330, 236, [0, max(len(own) - 1, 1)], TENTHS)
+    body = plot.axes(x_label="speakers, worst heard first", y_label="own UAR", x_ticks=[])
+    for at in (0.5, 0.75):
+        body.append(plot.level(at, cls="level constant"))
+        body.append(text(plot.right + 8, plot.y(at) + 4, f"{at:.2f}", cls="label constant", anchor="start"))
+    body += [plot.dot(place, uar, cls="mark panel-0", r=2.6) for place, uar in enumerate(own)]
+    said = f"{len(own)} speakers from {own[0]:.2f} to {own[-1]:.2f}, median {own[len(own) // 2]:.2f}"
+    return picture(420, 312, body, title="UAR of each speaker", description=said)
+
+
+def by_third(doc: Document, metric: str) -> Markup:
+    """A score in the thirds by ambiguity, of the model and of the constant."""
+    systems = {doc["model"]: "panel-0", "constant": "panel-1"}
+    rows = {
+        (row["system"], row["stratum"]): interval_of(row)
+        for row in doc["scores"]
+        if row["metric"] == metric and row["stratum"] in THIRDS
+    }
+    values = _ends(rows.values())
+    plot = Plot(52, 34, 300, 236, [-0.5, 2.5], nice_ticks(min([0, *values]), max([0.1, *values])))
+    body = plot.axes(x_label="third by human ambiguity", y_label=metric, x_ticks=[])
+    body += [text(plot.x(place), plot.bottom + 17, third) for place, third in enumerate(THIRDS)]
+    for shift, line, (system, cls) in zip((-0.08, 0.08), (24, 9), systems.items(), strict=True):
+        body.append(text(plot.left + 8, plot.bottom - line, system[:30], cls=f"label {cls}", anchor="start"))
+        for place, third in enumerate(THIRDS):
+            if (system, third) in rows:
+                body += _point(plot, place + shift, rows[system, third], cls)
+    said = "; ".join(f"{system} {third}: {figure(row.value)}" for (system, third), row in rows.items())
+    return picture(390, 312, body, title=f"{metric} by ambiguity", description=said)
+
+
+def noise_lines(doc: Document, metric: str) -> Markup:
+    """A score against the signal-to-noise ratio, a line a kind of noise, side by side, and its level without noise."""
+    rows = {(row["noise"], row["snr"]): interval_of(row) for row in doc["noise"] if row["metric"] == metric}
+    kinds = list(dict.fromkeys(kind for kind, _ in rows))
+    snrs = sorted({snr for _, snr in rows})
+    clean = next(
+        number(row["value"])
+        for row in doc["scores"]
+        if (row["system"], row["stratum"], row["metric"]) == (doc["model"], "all", metric)
     )
-    return picture(
-        240,
-        6 + step * len(labels),
-        body,
-        title=f"Human votes and panel for {example.utterance_id}, percent",
-        description=said,
-    )
+    values = [clean, *_ends(rows.values())]
+    span = [snrs[0] - 1, snrs[-1] + 1]
+    plot = Plot(52, 34, 300, 236, span, nice_ticks(min([0, *values]), max([0.1, *values])))
+    body = plot.axes(x_label="signal-to-noise ratio, dB", y_label=metric, x_ticks=snrs)
+    body.append(plot.level(clean, cls="level constant"))
+    if math.isfinite(clean):
+        # on the side where noise does not draw the lines
+        aside = 14 if definition(metric, bins=0).better == LOWER else -5
+        words = f"without noise {figure(clean)}"
+        body.append(text(plot.left + plot.width / 2, plot.y(clean) + aside, words, cls="label constant"))
+    apart = 0.03 * (span[1] - span[0])
+    for place, kind in enumerate(kinds):
+        cls, aside = f"panel-{place % 5}", apart * (place - (len(kinds) - 1) / 2)
+        drawn = [(snr + aside, row) for (of, snr), row in rows.items() if of == kind]
+        body.append(plot.line([(snr, row.value) for snr, row in drawn], cls=f"curve thin {cls}"))
+        for snr, row in drawn:
+            body += _point(plot, snr, row, cls)
+        body.append(text(plot.left + 100 * place, plot.bottom + 56, kind, cls=f"label {cls}", anchor="start"))
+    said = "; ".join(f"{kind} {snr:g} dB {figure(row.value)}" for (kind, snr), row in rows.items())
+    return picture(390, 332, body, title=f"{metric} under noise", description=f"without noise {figure(clean)}; {said}")
+
+
+def by_system(doc: Document, metric: str) -> Markup:
+    """A score of each system of a comparison, with its own interval, in a row."""
+    own = {row["system"]: interval_of(row) for row in doc["scores"] if row["metric"] == metric}
+    rows = [
+        Point(name[-20:], row, f"panel-{1 if name == 'constant' else 0}", 4.0, interval_figure(row))
+        for name, row in own.items()
+    ]
+    values = _ends(own.values())
+    ticks = nice_ticks(min(values, default=0.0), max(values, default=1.0), count=4)
+    body, bottom = points(rows, ticks, left=150, width=240, step=26)
+    said = "; ".join(f"{name} {figure(row.value)}" for name, row in own.items())
+    return picture(410, bottom + 24, body, title=f"{metric} of each system", description=said)
+
+
+def _point(plot: Plot, x: float, row: Interval, cls: str) -> list[str]:
+    if not math.isfinite(row.value):
+        return []
+    return [
+        plot.whisker(x, row.low, row.high, cls=f"whisker {cls}"),
+        plot.dot(x, row.value, cls=f"mark {cls}", title=interval_figure(row)),
+    ]

@@ -1,10 +1,9 @@
-"""Audio players for the report: sounds embedded as they lie on disk where they are small, else re-encoded."""
+"""Sounds of a report: embedded as they lie on disk where they are small, else re-encoded."""
 
 from __future__ import annotations
 
 import base64
 import io
-from html import escape
 
 import numpy as np
 import soundfile
@@ -12,6 +11,7 @@ import soundfile
 from ...data.audio import SAMPLE_RATE, load_recording
 from ...data.corpus import Corpus
 from ...data.errors import SerannError
+from .blocks import Sound
 
 # what a browser plays, by suffix
 MEDIA = {".ogg": "audio/ogg", ".oga": "audio/ogg", ".mp3": "audio/mpeg", ".wav": "audio/wav", ".flac": "audio/flac"}
@@ -19,8 +19,8 @@ LARGEST = 96_000
 MOST_SECONDS = 12.0
 
 
-def player(corpus: Corpus, row: int) -> str:
-    """An <audio> element with the utterance's sound inside, or the reason why there is none.
+def player(corpus: Corpus, row: int) -> Sound:
+    """The utterance's sound to be played within the page, or the reason why there is none.
 
     A whole file of at most 96 kB goes in as it is; a longer one, or a part of a recording, as mono 16 kHz Ogg Vorbis of
     its first 12 seconds, however long it is. A sound that is absent or broken never breaks a report.
@@ -29,12 +29,8 @@ def player(corpus: Corpus, row: int) -> str:
     try:
         media, sound = _as_it_is(corpus, row) or _encoded(corpus, row)
     except SerannError as error:
-        return f'<p class="silent">No sound: {escape(str(error))}</p>'
-    data = base64.b64encode(sound).decode("ascii")
-    return (
-        f'<audio controls preload="none" aria-label="Utterance {escape(name)}" '
-        f'src="data:{media};base64,{data}"></audio>'
-    )
+        return Sound(name, reason=str(error))
+    return Sound(name, source=f"data:{media};base64,{base64.b64encode(sound).decode('ascii')}")
 
 
 def without_sounds(corpus: Corpus) -> bool:

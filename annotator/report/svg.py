@@ -1,4 +1,4 @@
-"""Small pieces of inline SVG: tags, ticks, and a plot frame with axes. Colours are CSS classes (`report.css`)."""
+"""Small pieces of inline SVG: tags, ticks, and a plot frame with axes. Colours are classes of `report.css`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+
+from markupsafe import Markup
 
 
 def tag(name: str, content: str | Iterable[str] = "", **attributes: object) -> str:
@@ -29,10 +31,16 @@ def text(x: float, y: float, words: str, *, cls: str = "tick", anchor: str = "mi
     return tag("text", escape(words), cls=cls, x=float(x), y=float(y), text_anchor=anchor)
 
 
-def picture(width: int, height: int, body: Iterable[str], *, title: str, description: str) -> str:
+def tip(words: str) -> str:
+    """What is shown over an element, escaped."""
+    return tag("title", escape(words))
+
+
+def picture(width: int, height: int, body: Iterable[str], *, title: str, description: str) -> Markup:
     """A whole picture with its title and description for those who cannot see it."""
-    inside = [tag("title", escape(title)), tag("desc", escape(description)), *body]
-    return tag("svg", inside, viewBox=f"0 0 {width} {height}", role="img", aria_label=f"{title}. {description}")
+    inside = [tip(title), tag("desc", escape(description)), *body]
+    whole = tag("svg", inside, viewBox=f"0 0 {width} {height}", role="img", aria_label=f"{title}. {description}")
+    return Markup(whole)
 
 
 def nice_ticks(low: float, high: float, *, count: int = 5) -> list[float]:
@@ -81,9 +89,9 @@ class Plot:
         for value in self.ys:
             y = self.y(value)
             found.append(tag("line", cls="grid", x1=self.left, x2=self.right, y1=y, y2=y))
-            found.append(text(self.left - 7, y + 4, _short(value), anchor="end"))
+            found.append(text(self.left - 7, y + 4, short(value), anchor="end"))
         for value in self.xs if x_ticks is None else x_ticks:
-            found.append(text(self.x(value), self.bottom + 17, _short(value)))
+            found.append(text(self.x(value), self.bottom + 17, short(value)))
         found.append(tag("line", cls="axis", x1=self.left, x2=self.right, y1=self.bottom, y2=self.bottom))
         found.append(text(self.left + self.width / 2, self.bottom + 36, x_label, cls="name"))
         found.append(text(self.left - 40, self.top - 12, y_label, cls="name", anchor="start"))
@@ -111,11 +119,17 @@ class Plot:
 
     def dot(self, x: float, y: float, *, cls: str, r: float = 4, title: str | None = None) -> str:
         """A point, with a tooltip where a title is given."""
-        inside = tag("title", escape(title)) if title else ""
+        inside = tip(title) if title else ""
         return tag("circle", inside, cls=cls, cx=self.x(x), cy=self.y(y), r=float(r))
 
 
-def _short(value: float) -> str:
+def cut(words: str, most: int) -> str:
+    """At most so many signs of a name, the last of them an ellipsis where it is longer."""
+    return words if len(words) <= most else words[: most - 1] + "…"
+
+
+def short(value: float) -> str:
+    """A tick's number."""
     return f"{value:.10g}".replace("-", "−")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures.pages import html
 from fixtures.simulated import shuffled, simulated_corpus, simulated_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ from serann.annotator.audit.alt_test_data import line_up_labels, read_alt_test
 from serann.annotator.audit.alt_test_section import alt_test_of, plurality
 from serann.annotator.audit.result import _plain
 from serann.annotator.cli import app, main
-from serann.annotator.report.audit_sections import alt_test_html
+from serann.annotator.report.audit_sections import alt_test_section
 from serann.annotator.run.run import open_run
 from serann.data.corpus import write_corpus
 from serann.data.errors import CorpusError, LabelError, OptionError, SerannError, TableError
@@ -590,7 +591,7 @@ def test_a_run_is_tested_against_each_named_rater(audited):
     assert section.tests[0].raters[0].speakers == 10
     assert not any(test.passes for test in alt_test_of(corpus, deaf).tests)
     json.dumps(_plain(section), allow_nan=False)
-    page = alt_test_html(section)
+    page = html(alt_test_section(section))
     assert "never licenses" in page
     assert "good, plurality" in page
 
@@ -612,7 +613,7 @@ def test_anonymous_votes_cannot_be_left_out_by_rater(audited, tmp_path):
     assert section.tests == []
     assert section.reason is not None
     assert section.reason.startswith("too few votes a rater: the test needs raters who keep their name")
-    assert "Not made: too few votes a rater" in alt_test_html(section)
+    assert "Not made: too few votes a rater" in html(alt_test_section(section))
     few = alt_test_of(corpus, good, min_instances=5000)
     assert few.reason is not None
     assert few.reason.startswith("too few votes a rater: the most that any of 11 raters")

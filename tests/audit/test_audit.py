@@ -8,14 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
+from fixtures.pages import words
 from fixtures.real_panels import GOOD, crema
 from fixtures.simulated import biased, shuffled, simulated_corpus, simulated_run, simulated_truth
 from serann.annotator.audit import audit, baselines, open_panel
 from serann.annotator.audit.scorer import build_reference
 from serann.annotator.cli import app
-from serann.annotator.report.audit_page import render
+from serann.annotator.report.audit_page import methods, render
 from serann.annotator.report.audit_words import answer_in_words, answers, nearest_human_votes, notes_in_words
-from serann.annotator.report.methods import methods
+from serann.annotator.report.page import fill
 from serann.annotator.run.run import open_run, panel_distribution
 from serann.data.corpus import write_corpus
 from serann.data.errors import CorpusError, LabelError, OptionError, RunError
@@ -410,12 +411,12 @@ def test_little_mass_on_the_labels_is_warned_of_loudly(world, tmp_path):
     warned = audit(corpus, [replace(run, scores=scores)])
     assert warned.panels[0].label_mass == pytest.approx(0.12, abs=1e-6)
     assert "Warning: on average only 12.0 % of the model's probability fell on any label" in answers(warned)[0]
-    assert "12.0 %" in methods(warned)
+    assert "12.0 %" in fill("methods", **methods(warned))
     assert "<strong>Warning: on average only 12.0 %" in render(warned, corpus)
     calm = audit(corpus, [run])
     assert calm.panels[0].label_mass == pytest.approx(np.exp(-0.01), abs=1e-6)
     assert "Warning" not in answers(calm)[0]
-    assert "On average 99.0 % of the probability of r fell on a label" in methods(calm)
+    assert "On average 99.0 % of the probability of r fell on a label" in words(fill("methods", **methods(calm)))
     assert calm.to_json()["panels"][0]["label_mass"] == pytest.approx(0.990, abs=1e-3)
 
 

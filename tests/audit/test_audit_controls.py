@@ -4,13 +4,14 @@ import json
 
 import numpy as np
 import pytest
+from fixtures.pages import html
 from fixtures.simulated import sharpened, shuffled, simulated_corpus, simulated_run
 from scipy.interpolate import PchipInterpolator
 from scipy.optimize import brentq
 from serann.annotator.audit.controls import audit_controls, check_controls
 from serann.annotator.audit.crossing import crossing, meets
 from serann.annotator.audit.result import _plain
-from serann.annotator.report.audit_sections import controls_html
+from serann.annotator.report.audit_sections import controls_section
 from serann.annotator.report.audit_words import controls_in_words
 from serann.annotator.run.run import open_run
 from serann.data.errors import OptionError
@@ -80,7 +81,7 @@ def test_it_is_said_in_words_and_as_html(found):
     assert "the lexical share is" in controls_in_words(found)
     assert "From silence it is worth" in controls_in_words(found)
     assert "With the words in another's voice" in controls_in_words(found)
-    page = controls_html(found)
+    page = html(controls_section(found))
     assert all(control in page for control in ("transcript-only", "silence", "other-voice", "the utterances"))
     json.dumps(_plain(found), allow_nan=False)
 
@@ -91,7 +92,7 @@ def test_a_run_that_is_worth_nothing_has_no_share(made, tmp_path):
     found = audit_controls(corpus, deaf, [runs["silence"]], draws=2)
     assert "not told from worth nothing" in found.rows[0].reason
     assert np.isnan(found.rows[0].share.value)
-    assert "undefined" in controls_html(found) or "not told" in controls_html(found)
+    assert "undefined" in html(controls_section(found)) or "not told" in html(controls_section(found))
 
 
 def test_only_utterances_that_all_have_answered(made, tmp_path):

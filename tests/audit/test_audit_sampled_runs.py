@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fixtures.pages import words
 from fixtures.simulated import biased, simulated_corpus, simulated_run
 from serann.annotator.audit import audit
-from serann.annotator.report.audit_page import render
-from serann.annotator.report.methods import methods
+from serann.annotator.report.audit_page import methods, render
+from serann.annotator.report.page import fill
 from serann.annotator.run.run import open_run, synthetic_counts
 from serann.data.corpus import write_corpus
 from serann.data.scores.proper_scores import unbiased_ambiguity
@@ -60,8 +61,10 @@ def test_the_same_votes_score_the_same_whoever_gave_them(world):
 
 def test_its_votes_are_not_given_twice_and_the_methods_say_what_it_is(world):
     assert not any(system.kind == "sampled" for system in world[3].systems)
-    assert "a run of sampled texts, is scored by its raw vote frequencies" in methods(world[3])
-    assert "exact answer distributions" not in methods(world[3])
+    assert "a run of sampled texts, is scored by its raw vote frequencies" in words(
+        fill("methods", **methods(world[3]))
+    )
+    assert "exact answer distributions" not in words(fill("methods", **methods(world[3])))
 
 
 def test_the_ambiguity_of_thirds_is_counted_in_pairs_of_votes(world):

@@ -10,9 +10,8 @@ import pytest
 from fixtures.simulated import biased, shuffled, simulated_corpus, simulated_run, simulated_truth
 from serann.annotator.audit import audit
 from serann.annotator.audit.gate import gated, parse_requirements
-from serann.annotator.report.figure_table import FIGURES, figure_table
+from serann.annotator.report.figure_table import FIGURES, figure_table, utterance_table
 from serann.annotator.report.files import write_report
-from serann.annotator.report.utterance_table import utterance_table
 from serann.annotator.run.run import open_run
 from serann.data.arrow import pc
 from serann.data.files import read_json, write_json

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from fixtures.pages import html
 from fixtures.scripted_runs import corpus_of, run_scripted
 from fixtures.simulated import simulated_corpus
 from scipy import stats
@@ -13,7 +14,7 @@ from serann.annotator.audit.result import _plain
 from serann.annotator.audit.sections import listening
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine
-from serann.annotator.report.audit_sections import cues_html, listening_html
+from serann.annotator.report.audit_sections import cues_section, listening_section
 from serann.annotator.report.audit_words import cues_in_words
 from serann.data.holdout import hold_out, write_division
 
@@ -87,7 +88,7 @@ def test_what_moves_every_answer_alike_is_told_and_accents_that_move_none_are_no
     assert "sad −20.0 [−20.0, −20.0] points for man instead of woman" in cues_in_words(found, 0.95)
     assert "; between one stated and none, 2 shifts to the same sound are told from 0 (" in cues_in_words(found, 0.95)
     assert "sad +20.0 [20.0, 20.0] points for woman instead of nothing" in cues_in_words(found, 0.95)
-    assert "man instead of woman" in cues_html(found, 0.95)
+    assert "man instead of woman" in html(cues_section(found, 0.95))
 
 
 def test_no_shift_and_no_cue(corpus, tmp_path):
@@ -99,7 +100,7 @@ def test_no_shift_and_no_cue(corpus, tmp_path):
     )
     letters = run_scripted(corpus, tmp_path / "letters", panel="letters")
     assert section(letters, corpus) is None
-    assert cues_html(None, 0.95) == ""
+    assert cues_section(None, 0.95) == []
     sampled = run_scripted(corpus, tmp_path / "sampled", panel="identity-cues", mode="sample")
     assert section(sampled, corpus) is None
 
@@ -124,8 +125,8 @@ def test_the_reports_section_tests_every_run_that_states_cues(corpus, tmp_path):
     found = listening(divided, [plain, cued], [], **asked)
     assert [c.run for c in found.cues] == ["cued"]
     assert [s.run for s in (found.sensitivity, *found.others)] == ["plain", "cued"]
-    page = listening_html(found, 0.95)
+    page = html(listening_section(found, 0.95))
     assert "Identity cues in the prompt: cued" in page
     assert "Sensitivity: cued" in page
-    without = listening_html(listening(divided, [plain], [], **asked), 0.95)
+    without = html(listening_section(listening(divided, [plain], [], **asked), 0.95))
     assert "Identity cues are not tested" in without

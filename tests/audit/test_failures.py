@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
+from fixtures.pages import html
 from fixtures.simulated import shuffled, simulated_corpus, simulated_run
 from scipy import stats
 from serann.annotator.audit import baselines, failures
@@ -13,8 +14,9 @@ from serann.annotator.audit.failures import against_the_rest, column_factor, fac
 from serann.annotator.audit.panels import line_up
 from serann.annotator.audit.result import _plain
 from serann.annotator.audit.scorer import Scorer, build_reference
-from serann.annotator.report.audit_sections import failures_html
+from serann.annotator.report.audit_sections import failures_section
 from serann.annotator.report.audit_words import failures_in_words
+from serann.annotator.report.blocks import Sound
 from serann.annotator.run.run import open_run
 from serann.data.scores.intervals import jackknife_of
 from serann.data.scores.proper_scores import log_score, sq_unbiased
@@ -246,11 +248,11 @@ def test_one_speaker_is_told_of_and_not_tested(tmp_path):
     assert made.parts[0].difference.method == "none: one group"
     assert made.surprises == []
     json.dumps(_plain(made), allow_nan=False)
-    assert "No part" in failures_html(made)
+    assert "No part" in html(failures_section(made))
 
 
 def test_the_section_is_json_and_html(found):
-    page = failures_html(found[0], player=lambda name: f"<audio data-of='{name}'></audio>")
+    page = html(failures_section(found[0], sound=lambda name: Sound(name, "data:audio/ogg;base64,")))
     assert page.count("<table") == 3
     assert page.count("<audio") == 20
     assert "gender: male" in page

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from fixtures.pages import html
 from fixtures.real_panels import GOOD
 from fixtures.simulated import shuffled, simulated_corpus, simulated_run
 from hypothesis import given
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 from serann.annotator.audit import audit
 from serann.annotator.audit.gate import COMPARISONS, FIGURES, Requirement, check, gated, parse_requirements
 from serann.annotator.cli import app
+from serann.annotator.report.audit_page import worth_section
 from serann.annotator.report.figures import worth_figure
-from serann.annotator.report.worth_html import to_html
 from serann.annotator.run.run import open_run
 from serann.data.errors import OptionError
 from serann.data.holdout import hold_out, write_division
@@ -154,20 +155,20 @@ def test_a_requirement_that_cannot_be_read_is_refused_before_anything_is_opened(
 
 def test_the_section_shows_curve_worth_votes_and_gate(world):
     result = gated(world[2], parse_requirements("effective_votes>=1"))
-    page = to_html(result)
+    page = html(worth_section(result))
     ElementTree.fromstring(page.replace("&nbsp;", " "))
     assert page.count("<svg") == 2
     for words in ("at least 4 [4.0, …]", "ambiguity third: low", "subgroup: gender=female", "<strong>missed</strong>"):
         assert words in page, words
     assert worth_figure(result.panels[1].effective_votes.overall()) in page
-    assert "required to show" not in to_html(world[2])
+    assert "required to show" not in html(worth_section(world[2]))
 
 
 def test_the_section_without_a_curve_says_why(tmp_path):
     corpus, truth = simulated_corpus(tmp_path / "c", utterances=60, votes=3, seen=None)
     corpus = write_division(corpus, hold_out(corpus, seen=1), None)
     found = audit(corpus, [open_run(simulated_run(tmp_path / "r", corpus, truth))], m=3, draws=1)
-    page = to_html(found)
+    page = html(worth_section(found))
     assert "<svg" not in page
     assert "not identifiable, no human votes are left" in page
     assert "cannot be told" in page

@@ -11,7 +11,7 @@ from serann.annotator.audit import audit, baselines
 from serann.annotator.audit.noninferiority import non_inferiority, vote_scores
 from serann.annotator.audit.panels import line_up
 from serann.annotator.audit.scorer import Scorer, build_reference
-from serann.annotator.report import worth_html
+from serann.annotator.report.audit_page import vote_table
 from serann.annotator.report.audit_words import answers
 from serann.annotator.run.run import open_run
 from serann.data.errors import OptionError
@@ -114,7 +114,7 @@ def test_an_audit_takes_the_margin_it_is_given_and_states_it(world, tmp_path):
         row = result.panels[0].non_inferiority
         assert (row.margin_share, result.settings["margin"]) == (share, share)
         assert row.margin == pytest.approx(share * (row.human.value - row.constant.value), abs=1e-9)
-        assert f"Margin: {100 * share:.0f} % of human" in worth_html.vote_table(result)
+        assert f"Margin: {100 * share:.0f} % of human" in vote_table(result).caption
     for wrong in (0, -0.1, 1, float("nan")):
         with pytest.raises(OptionError, match="the margin of non-inferiority is"):
             audit(corpus, [run], margin=wrong)

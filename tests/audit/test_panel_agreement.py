@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
+from fixtures.pages import html
 from fixtures.simulated import shuffled, simulated_corpus, simulated_run, simulated_truth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serann.annotator.audit import panel_agreement as agree
 from serann.annotator.audit.result import _plain
 from serann.annotator.audit.scorer import Scorer, build_reference
-from serann.annotator.report.audit_sections import agreement_html
+from serann.annotator.report.audit_sections import agreement_section
 from serann.annotator.run.run import open_run
 from serann.data.scores.agreement import fleiss_kappa, gwet_ac1, kappa_x, krippendorff_alpha, normalised_kappa_x
 
@@ -142,7 +143,7 @@ def test_a_single_listener_cannot_disagree_and_it_is_said(world):
     assert found.reason == found.synthetic.reason
     assert found.kappa_x.value > 0.2  # one vote is enough to agree with people
     json.dumps(_plain(found), allow_nan=False)
-    assert "two votes of different raters" in agreement_html(found)
+    assert "two votes of different raters" in html(agreement_section(found))
 
 
 def test_constant_raters_are_a_sentence(world):
@@ -160,7 +161,7 @@ def test_another_human_panel_and_the_page(world):
     found = agree.section(scorer, corpus, "again")
     assert found.votes_from == "the panel's human votes"
     assert found.synthetic.coefficients == found.humans.coefficients
-    page = agreement_html(found)
-    assert "Krippendorff&#x27;s" in page or "Krippendorff's" in page
+    page = html(agreement_section(found))
+    assert "Krippendorff&#39;s" in page or "Krippendorff's" in page
     assert "between the two" in page
     json.dumps(_plain(found), allow_nan=False)

@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from fixtures.pages import html
 from fixtures.simulated import biased, simulated_corpus, simulated_run
 from serann.annotator.audit import audit
+from serann.annotator.report.audit_pictures import ambiguity_by_thirds
 from serann.annotator.report.audit_sections import SOUNDS
 from serann.annotator.report.audit_words import answers
 from serann.annotator.report.figures import figure
 from serann.annotator.report.files import document, write_report
-from serann.annotator.report.pictures import ambiguity_by_thirds
 from serann.annotator.report.sounds import player
 from serann.annotator.report.svg import nice_ticks, spread_labels, tag
 from serann.annotator.run.run import open_run
@@ -99,7 +100,7 @@ def test_the_headline_figures_are_those_of_the_result_and_of_the_json(made):
     assert own["bent", "sq_unbiased"] == result.system("panel", "bent").score("sq_unbiased").value
     assert pq.read_metadata(path.with_suffix(".utterances.parquet")).num_rows == 3 * 150
     for answer in answers(result):
-        assert answer.replace("'", "&#x27;") in page
+        assert answer.replace("'", "&#39;") in page
 
 
 def test_a_small_sound_is_embedded_as_it_is(made):
@@ -123,14 +124,14 @@ def test_a_part_of_a_recording_is_cut_and_encoded(tmp_path):
     write_table(table, corpus.path / "utterances.parquet", UTTERANCES, labels=corpus.labels)
     corpus = open_corpus(corpus.path)
     for row, seconds in ((0, 2.5), (1, 12.0)):
-        media, data = re.search(r'src="data:([^;]+);base64,([^"]+)"', player(corpus, row)).groups()
+        media, data = re.search(r'src="data:([^;]+);base64,([^"]+)"', html(player(corpus, row))).groups()
         assert media == "audio/ogg"
         (tmp_path / "out.ogg").write_bytes(base64.b64decode(data))
         assert soundfile.info(tmp_path / "out.ogg").duration == pytest.approx(seconds, abs=0.01)
     soundfile.write(corpus.path / "audio" / "long.wav", np.zeros(45 * 16000), 16000)  # more than a model hears
-    assert player(corpus, 1).startswith("<audio controls")
+    assert html(player(corpus, 1)).startswith("<audio controls")
     for row in (2, 3):
-        assert player(corpus, row).startswith('<p class="silent">No sound: ')
+        assert html(player(corpus, row)).startswith('<p class="silent">No sound: ')
 
 
 def test_the_size_without_sounds_stays_small(made):

@@ -6,6 +6,7 @@ from itertools import combinations, product
 
 import numpy as np
 import pytest
+from fixtures.pages import html
 from fixtures.simulated import shuffled, simulated_corpus, simulated_run
 from scipy.optimize import curve_fit
 from serann.annotator.audit import saturation
@@ -13,7 +14,7 @@ from serann.annotator.audit.panels import line_up
 from serann.annotator.audit.result import CurvePoint, _plain
 from serann.annotator.audit.saturation import DrawnVotes, expected_sq, fit_saturating, saturation_point
 from serann.annotator.audit.scorer import Scorer, build_reference
-from serann.annotator.report.audit_sections import saturation_html
+from serann.annotator.report.audit_sections import saturation_section
 from serann.annotator.report.audit_words import saturation_in_words
 from serann.annotator.run.run import open_run
 from serann.data.scores.divergences import jsd_bits
@@ -164,7 +165,7 @@ def test_too_few_votes_are_a_sentence(world):
     few[:, 0] = 2
     found = saturation.section(scorer, replace(panels[0], people=few))
     assert found.reason == "most utterances have 2 synthetic votes; a curve is fitted to 4 or more"
-    assert "Not shown" in saturation_html(found)
+    assert "Not shown" in html(saturation_section(found))
 
 
 def test_the_human_curve_stands_beside_it_and_the_page_is_html(world):
@@ -174,7 +175,7 @@ def test_the_human_curve_stands_beside_it_and_the_page_is_html(world):
     found = saturation.section(scorer, panels[0], curve=curve)
     assert found.curves[0].human == [(1, 0.3), (2, 0.3)]
     assert found == saturation.section(scorer, panels[0], curve=curve)
-    page = saturation_html(found)
+    page = html(saturation_section(found))
     assert page.count("<svg") == 2
     assert "human votes" in page
     json.dumps(_plain(found), allow_nan=False)

@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import pyarrow as pa
 import pytest
+from fixtures.pages import html
 from fixtures.scripted_runs import corpus_of, run_scripted
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,7 +27,7 @@ from serann.annotator.audit.sensitivity import section
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine
 from serann.annotator.panel.panel import ListeningPanel
-from serann.annotator.report.audit_sections import sensitivity_html
+from serann.annotator.report.audit_sections import sensitivity_section
 from serann.annotator.report.audit_words import sensitivity_in_words
 from serann.annotator.run.run import open_run, panel_distribution
 from serann.data.corpus import take
@@ -233,7 +234,7 @@ def test_a_run_of_the_crossed_panel(corpus, tmp_path):
     assert found.total.value == pytest.approx(np.mean(per_utterance), abs=1e-6)
     assert found.temperature.value == pytest.approx(np.mean(tempered), abs=1e-6)
     assert found.temperatures == [0.5, 0.7, 1.0, 1.4]
-    assert "temperature (not counted)" in sensitivity_html(found)
+    assert "temperature (not counted)" in html(sensitivity_section(found))
     json.dumps(_plain(found), allow_nan=False)
 
 
@@ -250,7 +251,7 @@ def test_an_utterance_without_the_words_is_left_out_where_a_level_is_missing(tmp
     assert found.listeners == 5
     assert (found.factors[0].utterances, found.factors[0].skipped) == (10, 2)
     assert found.total.rows == 12
-    assert "10 (2 left out)" in sensitivity_html(found)
+    assert "10 (2 left out)" in html(sensitivity_section(found))
 
 
 def test_one_listener_differs_from_nobody(corpus, tmp_path):
@@ -260,7 +261,7 @@ def test_one_listener_differs_from_nobody(corpus, tmp_path):
     )
     found = section([run_scripted(corpus, tmp_path / "run", panel=panel)], corpus)
     assert (found.listeners, found.factors, found.reason) == (1, [], "no utterance has answers of two listeners")
-    assert "not shown" in sensitivity_html(found)
+    assert "not shown" in html(sensitivity_section(found))
 
 
 def test_between_runs(corpus, tmp_path):
@@ -283,7 +284,7 @@ def test_between_runs(corpus, tmp_path):
     assert "differ in nothing that is compared" in same.between_reason
     other = section([exact, run_scripted(corpus, tmp_path / "crossed")], corpus)
     assert other.between_reason == "the runs ask different listeners"
-    assert "different listeners" in sensitivity_html(other)
+    assert "different listeners" in html(sensitivity_section(other))
     texts = section([sampled], corpus)
     assert "its answers are texts" in texts.reason
 
@@ -331,7 +332,7 @@ def test_engine_and_batch_size_are_crossed_between_runs(corpus, tmp_path):
     assert by_name["engine"].bits.value == pytest.approx(bits.mean(), abs=1e-9)
     assert by_name["batch size"].bits.value == pytest.approx(0, abs=1e-9)
     assert by_name["engine"].bits.low > 0
-    page = sensitivity_html(found)
+    page = html(sensitivity_section(found))
     assert "Between 4 runs" in page
     assert "batch size" in page
 

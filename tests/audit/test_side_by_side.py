@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from fixtures.pages import html
 from fixtures.simulated import biased, simulated_corpus, simulated_run
 from serann.annotator.audit import audit
 from serann.annotator.audit.scorer import build_reference
-from serann.annotator.report.audit_sections import differences_html
+from serann.annotator.report.audit_sections import differences_section
 from serann.annotator.run.run import open_run, panel_distribution
 from serann.data.scores.intervals import by_group
 from serann.data.scores.proper_scores import log_score, sq_unbiased
@@ -62,9 +63,9 @@ def test_every_two_panels_are_compared_and_like_ones_are_not_told_apart(world):
 def test_the_page_and_the_json_have_them_and_one_panel_has_none(world):
     corpus, runs, found = world
     assert len(json.loads(json.dumps(found.to_json(), allow_nan=False))["differences"]) == 3
-    page = differences_html(found.differences)
+    page = html(differences_section(found.differences))
     assert page.count("<tr") == 1 + 3
     assert "near − far" in page
     alone = audit(corpus, runs[:1], draws=1)
     assert alone.differences == []
-    assert differences_html(alone.differences) == ""
+    assert differences_section(alone.differences) == []

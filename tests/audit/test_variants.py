@@ -4,12 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from fixtures.pages import html
 from fixtures.simulated import sharpened, simulated_corpus
 from serann.annotator.audit import variants
 from serann.annotator.audit.baselines import fit_people, fitted_part, perfect
 from serann.annotator.audit.result import _plain
 from serann.annotator.audit.scorer import Scorer, build_reference, holm
-from serann.annotator.report.audit_sections import variants_html
+from serann.annotator.report.audit_sections import variants_section
 from serann.data.scores import divergences as d
 from serann.data.scores.calibration import distribution_ece, ece
 from serann.data.scores.intervals import by_group, jackknife_of
@@ -88,7 +89,7 @@ def test_the_section_has_the_floor_and_is_json_and_html(world):
         assert own.metric == floor.metric
         if own.metric.startswith(("jsd", "hellinger", "brier")):
             assert own.value == pytest.approx(floor.value, abs=0.06)
-    page = variants_html(made)
+    page = html(variants_section(made))
     assert "a &lt;b&gt;" in page
     assert page.count("<tr") == 1 + len(variants.ABOUT)
     json.dumps(_plain(made), allow_nan=False)
@@ -102,11 +103,11 @@ def test_a_wide_table_leaves_the_shuffles_to_the_json():
     names = ["a", "b", "c", "constant", "a, shuffled", "b, shuffled", "c, shuffled", "2 human votes, raw"]
     tables = [variants.VariantTable(name, []) for name in [*names, "perfect prediction"]]
     tables[0].scores.append(ScoreRow("brier", 0.5, 0.4, 0.6, "jackknife-t", 10, 0, 3))
-    page = variants_html(variants.Variants(4, [10], tables))
+    page = html(variants_section(variants.Variants(4, [10], tables)))
     assert "shuffled</th>" not in page
     assert "The shuffled panels are in the JSON." in page
     assert page.count('<th scope="col">') == 1 + 6
-    narrow = variants_html(variants.Variants(4, [10], [tables[0], *tables[3:5]]))
+    narrow = html(variants_section(variants.Variants(4, [10], [tables[0], *tables[3:5]])))
     assert "a, shuffled</th>" in narrow
     assert "in the JSON" not in narrow
 

@@ -10,7 +10,7 @@ import soundfile
 from fixtures.simulated import simulated_corpus
 from fixtures.small_encoders import make_encoder_checkpoint
 from serann.annotator.fusion import fuse
-from serann.annotator.report.files import check_report
+from serann.annotator.report.page import AUDIT, check_page
 from serann.annotator.run.annotate import annotate
 from serann.data.corpus import open_corpus
 from serann.data.errors import AudioError, OutputError
@@ -128,7 +128,7 @@ def test_tables_of_votes_are_no_reports_tables_and_no_policies(mine):
     corpus = open_corpus(mine / "corpus")
     before = contents(mine)
     with pytest.raises(OutputError, match=r"would go to .*votes\.parquet, which is there and is no audit's"):
-        check_report(corpus.path / "votes.html", overwrite=True)
+        check_page(corpus.path / "votes.html", AUDIT, overwrite=True)
     for table in (corpus.path / "votes.parquet", mine / "prediction" / "distributions.parquet"):
         with pytest.raises(OutputError, match="holds no distributions by a policy, so it is not replaced"):
             write_distributions(corpus, table, overwrite=True)
