@@ -5,6 +5,7 @@ import math
 import re
 from dataclasses import replace
 from functools import partial
+from html import unescape
 
 import numpy as np
 import pytest
@@ -239,7 +240,7 @@ def test_the_page_says_how_its_models_were_fitted_and_compared(place, tmp_path):
     }
     for strategy, words in said.items():
         fused = fuse(corpus, [run], strategy=strategy, out=tmp_path / strategy, page=partial(render, sounds=False))
-        page = (fused.path / "report.html").read_text(encoding="utf-8")
+        page = unescape((fused.path / "report.html").read_text(encoding="utf-8"))
         assert f"Only seen votes of train speakers were used; {words}. " in page
         scores = fused.info.parameters.get("cross_fitted_log_score_per_seen_vote", {})
         assert ("Models compared" in page) == bool(scores)
