@@ -21,8 +21,8 @@ from .noninferiority import MARGIN
 from .notes import notes
 from .panel_result import Measured, measure
 from .panels import Panel, line_up
-from .result import AuditResult, Rows
-from .scorer import Reference, build_reference
+from .result import AuditResult, Rows, RowScores
+from .scorer import Reference, build_reference, panel_ambiguity
 from .sections import Detail, check_listening, detail, listening
 
 
@@ -174,15 +174,25 @@ def _assemble(
         variants=variants.of_panels(scorer, panels, constant=fit.constant, people=fit.people, points=ground.points),
         differences=noninferiority.section(scorer, panels),
         listening=listening(corpus, given.heard, given.controls, **how),
-        rows=Rows(
-            ids=ref.ids,
-            human_ambiguity=unbiased_ambiguity(ref.scored + ref.other),
-            thirds=thirds,
-            panel_ambiguity={panel.name: panel.ambiguity for panel in panels},
-            scorer=scorer,
-            panels=panels,
-            constant=fit.constant,
-        ),
+        rows=_rows(ground, panels),
+    )
+
+
+def _rows(ground: Ground, panels: Sequence[Panel]) -> Rows:
+    scorer, constant, ref = ground.scorer, ground.fit.constant, ground.scorer.reference
+    predictions = [
+        RowScores("constant", "constant", scorer.utterance_scores(constant), panel_ambiguity(constant[: len(ref.ids)]))
+    ]
+    for panel in panels:
+        scores = scorer.utterance_scores(scorer.repeat(panel.q), scorer.repeat(panel.q_log))
+        predictions.append(RowScores(panel.kind, panel.name, scores, panel.ambiguity))
+    return Rows(
+        ids=ref.ids,
+        places=ref.rows,
+        votes_scored=ref.scored.sum(axis=1),
+        other_votes=ref.other.sum(axis=1),
+        human_ambiguity=unbiased_ambiguity(ref.scored + ref.other),
+        predictions=predictions,
     )
 
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from ...data.scores.intervals import Interval
 from ...data.scores.proper_scores import log_score
-from ...data.scores.scoring import ScoreRow, row_scores, score_row
+from ...data.scores.scoring import ScoreRow, score_row
 from ...data.votes import frequencies
 from .baselines import People
 from .panels import Panel
@@ -132,18 +132,12 @@ def section(scorer: Scorer, panels: Sequence[Panel]) -> list[Difference]:
     Scores that an utterance has by itself; UAR and macro-F1 are no means over utterances. The log score of a panel
     made of votes is that of its smoothed form, as in its own row.
     """
-    scores = [_row_scores(scorer, panel) for panel in panels] if len(panels) > 1 else []
+    if len(panels) < 2:
+        return []
+    scores = [scorer.row_scores(scorer.repeat(panel.q), scorer.repeat(panel.q_log)) for panel in panels]
     found = []
     for (a, one), (b, other) in combinations(zip(panels, scores, strict=False), 2):
         with np.errstate(invalid="ignore"):  # minus infinity less minus infinity: two single votes' log scores
             rows = {name: one[name] - other[name] for name in one}
         found.append(Difference(a.name, b.name, [score_row(name, scorer.mean(x)) for name, x in rows.items()]))
     return found
-
-
-def _row_scores(scorer: Scorer, panel: Panel) -> dict[str, np.ndarray]:
-    # every row has m votes, so that none are drawn
-    scores = row_scores(scorer.repeat(panel.q), scorer.scored, scorer.reference.m, (), 0)
-    if panel.q_log is not None:
-        scores["log_score"] = log_score(scorer.repeat(panel.q_log), scorer.scored)
-    return scores

@@ -63,7 +63,7 @@ def strata(
 ) -> list[StratumRow]:
     """Each third's scores, and its ambiguity by the scored votes (not by those that cut it: those are selected)."""
     found: list[StratumRow] = []
-    q, q_log = scorer.repeat(panel.q), None if panel.q_log is None else scorer.repeat(panel.q_log)
+    q, q_log = scorer.repeat(panel.q), scorer.repeat(panel.q_log)
     ambiguity, own = unbiased_ambiguity(scorer.scored), scorer.repeat(panel.ambiguity)
     for third, name in enumerate(THIRDS):
         part = thirds == third
@@ -145,7 +145,7 @@ def _systems(scorer: Scorer, panel: Panel) -> list[System]:
     if panel.q_log is not None:
         note = "raw vote frequencies; the log score is of their Dirichlet-multinomial posterior mean, cross-fitted"
     q = scorer.repeat(panel.q)
-    q_log = None if panel.q_log is None else scorer.repeat(panel.q_log)
+    q_log = scorer.repeat(panel.q_log)
     systems = [System(panel.name, "panel", panel.name, scorer.table(q, q_log=q_log), note)]
     if panel.sampled is not None and panel.votes is None:
         each = panel.sampled.sum(axis=1)

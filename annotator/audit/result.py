@@ -16,8 +16,7 @@ from .noninferiority import NonInferiority
 
 if TYPE_CHECKING:
     from .noninferiority import Difference
-    from .panels import Panel
-    from .scorer import Note, Scorer
+    from .scorer import Note
     from .sections import Detail, Listening
     from .variants import Variants
 
@@ -123,19 +122,37 @@ class PanelResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """What the pictures and the table of utterances are made of; not part of the JSON.
+class RowScores:
+    """Each utterance's own scores under one prediction, means over the draws, [U] by metric; `ambiguity` [U].
 
-    Arrays are [U], `panel_ambiguity` by panel name; `constant` is [R * U, K], as the scorer's arrays are.
+    `kind` is run | humans | constant; `panel` the panel's name, "constant" for the constant.
+    """
+
+    kind: str
+    panel: str
+    scores: dict[str, np.ndarray]
+    ambiguity: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The audited utterances' own values, for pictures and the table of utterances; not part of the JSON.
+
+    Arrays are [U]: `places` in the corpus, votes that are scored in a draw and `other_votes`, `human_ambiguity` of all
+    of them; `predictions` are the constant and the panels.
     """
 
     ids: list[str]
+    places: np.ndarray
+    votes_scored: np.ndarray
+    other_votes: np.ndarray
     human_ambiguity: np.ndarray
-    thirds: np.ndarray
-    panel_ambiguity: dict[str, np.ndarray]
-    scorer: Scorer
-    panels: list[Panel]
-    constant: np.ndarray
+    predictions: list[RowScores]
+
+    @property
+    def panel_ambiguity(self) -> dict[str, np.ndarray]:
+        """Each panel's ambiguity [U], by name."""
+        return {one.panel: one.ambiguity for one in self.predictions if one.kind != "constant"}
 
 
 @dataclass(frozen=True, slots=True)

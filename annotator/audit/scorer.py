@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 
@@ -202,9 +202,13 @@ class Scorer:
         """`make(draw)` of every draw, one after another: [R * U, ...]."""
         return np.concatenate([make(draw) for draw in self.draws])
 
-    def repeat(self, q: np.ndarray) -> np.ndarray:
-        """[U, ...] for every draw alike: [R * U, ...]."""
-        return np.concatenate([q] * len(self.draws))
+    @overload
+    def repeat(self, q: np.ndarray) -> np.ndarray: ...
+    @overload
+    def repeat(self, q: np.ndarray | None) -> np.ndarray | None: ...
+    def repeat(self, q: np.ndarray | None) -> np.ndarray | None:
+        """[U, ...] for every draw alike: [R * U, ...]; None for None."""
+        return None if q is None else np.concatenate([q] * len(self.draws))
 
     def table(
         self, q: np.ndarray, *, q_log: np.ndarray | None = None, rows: np.ndarray | None = None
@@ -214,9 +218,7 @@ class Scorer:
         if rows is not None:
             q, q_log = q[rows], None if q_log is None else q_log[rows]
             scored, codes = scored[rows], codes[rows]
-        scores = row_scores(q, scored, self.reference.m, (), 0)  # every row has m votes, so that none are drawn
-        if q_log is not None:
-            scores["log_score"] = log_score(q_log, scored)
+        scores = self._row_scores(q, scored, q_log)
         found = [score_row(name, self._interval(x, codes, "mean", limits_of(name))) for name, x in scores.items()]
         totals = group_confusion(q, scored, codes, self.groups)
         kept = ~np.isnan(scores["accuracy"])
@@ -224,6 +226,20 @@ class Scorer:
             interval = self._of_totals(totals, kept, codes[kept], statistic, limits_of(name))
             found.append(score_row(name, interval))
         return found
+
+    def row_scores(self, q: np.ndarray, q_log: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Each row's own scores of q [R * U, K], [R * U] by metric; with `q_log`, the log score is that of q_log."""
+        return self._row_scores(q, self.scored, q_log)
+
+    def _row_scores(self, q: np.ndarray, scored: np.ndarray, q_log: np.ndarray | None) -> dict[str, np.ndarray]:
+        scores = row_scores(q, scored, self.reference.m, (), 0)  # every row has m votes, so that none are drawn
+        if q_log is not None:
+            scores["log_score"] = log_score(q_log, scored)
+        return scores
+
+    def utterance_scores(self, q: np.ndarray, q_log: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """`row_scores` averaged over the draws, [U] by metric."""
+        return {name: x.reshape(len(self.draws), -1).mean(axis=0) for name, x in self.row_scores(q, q_log).items()}
 
     def mean(
         self, x: np.ndarray, part: np.ndarray | None = None, *, limits: tuple[float, float] = NO_LIMITS

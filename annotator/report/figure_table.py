@@ -43,9 +43,8 @@ import pyarrow as pa
 
 from ...data.corpus import Corpus
 from ...data.scores.intervals import Interval
-from ...data.scores.scoring import ScoreRow, row_scores
+from ...data.scores.scoring import ScoreRow
 from ..audit.result import AuditResult, Rows
-from ..audit.scorer import Scorer, panel_ambiguity
 
 FIGURES = pa.schema(
     [
@@ -180,7 +179,6 @@ def figure_table(result: AuditResult) -> pa.Table:
 
 # --- utterances
 
-CONSTANT = "constant"
 COLUMNS = ("speaker", "gender", "split", "duration")
 
 
@@ -188,46 +186,26 @@ def utterance_table(result: AuditResult, corpus: Corpus) -> pa.Table:
     """The table of an audit's result over its corpus."""
     rows = result.rows
     assert rows is not None
-    ref = rows.scorer.reference
-    ids = pa.array(ref.ids, pa.string())
+    ids = pa.array(rows.ids, pa.string())
     own = _own(rows, corpus)
     parts = []
-    for kind, panel, q, q_log, ambiguity in _predictions(rows):
-        scores = {name: _defined(x) for name, x in _means(rows.scorer, q, q_log).items()}
-        scores["ambiguity"] = _defined(ambiguity)
-        key = {name: pa.array([word] * len(ids), pa.string()) for name, word in (("kind", kind), ("panel", panel))}
+    for one in rows.predictions:
+        scores = {name: _defined(x) for name, x in (*one.scores.items(), ("ambiguity", one.ambiguity))}
+        names = {"kind": one.kind, "panel": one.panel}
+        key = {name: pa.array([word] * len(ids), pa.string()) for name, word in names.items()}
         parts.append(pa.table({"utterance_id": ids, **key, **scores, **own}))
     return pa.concat_tables(parts)
 
 
 def _own(rows: Rows, corpus: Corpus) -> dict[str, pa.Array]:
     """What belongs to the utterance, whoever predicts it."""
-    ref = rows.scorer.reference
-    at = pa.array(ref.rows)
+    at = pa.array(rows.places)
     return {
         **{name: corpus.utterances[name].combine_chunks().take(at) for name in COLUMNS},
-        "votes_scored": pa.array(ref.scored.sum(axis=1).astype(np.int32)),
-        "other_votes": pa.array(ref.other.sum(axis=1).astype(np.int32)),
+        "votes_scored": pa.array(rows.votes_scored.astype(np.int32)),
+        "other_votes": pa.array(rows.other_votes.astype(np.int32)),
         "human_ambiguity": _defined(rows.human_ambiguity),
     }
-
-
-def _predictions(rows: Rows) -> Iterator[tuple[str, str, np.ndarray, np.ndarray | None, np.ndarray]]:
-    """Kind, name, predictions [R * U, K], those of the log score where they are others, and ambiguity [U]."""
-    repeat = rows.scorer.repeat
-    yield CONSTANT, CONSTANT, rows.constant, None, panel_ambiguity(rows.constant[: len(rows.ids)])
-    for panel in rows.panels:
-        q_log = None if panel.q_log is None else repeat(panel.q_log)
-        yield panel.kind, panel.name, repeat(panel.q), q_log, panel.ambiguity
-
-
-def _means(scorer: Scorer, q: np.ndarray, q_log: np.ndarray | None) -> dict[str, np.ndarray]:
-    """Each score's mean over the draws, [U]."""
-    ref = scorer.reference
-    scores = row_scores(q, scorer.scored, ref.m, scorer.ids, ref.seed)
-    if q_log is not None:
-        scores["log_score"] = row_scores(q_log, scorer.scored, ref.m, scorer.ids, ref.seed)["log_score"]
-    return {name: x.reshape(len(scorer.draws), -1).mean(axis=0) for name, x in scores.items()}
 
 
 def _defined(x: np.ndarray) -> pa.Array:

@@ -10,10 +10,13 @@ import pytest
 from fixtures.simulated import biased, shuffled, simulated_corpus, simulated_run, simulated_truth
 from serann.annotator.audit import audit
 from serann.annotator.audit.gate import gated, parse_requirements
+from serann.annotator.audit.panels import line_up
+from serann.annotator.audit.scorer import build_reference
 from serann.annotator.report.figure_table import FIGURES, figure_table, utterance_table
 from serann.annotator.report.files import write_report
 from serann.annotator.run.run import open_run
 from serann.data.arrow import pc
+from serann.data.corpus import open_corpus
 from serann.data.files import read_json, write_json
 from serann.data.scores.divergences import jsd_bits
 from serann.data.scores.proper_scores import log_score, sq_unbiased
@@ -126,14 +129,19 @@ def test_what_is_undefined_is_null_with_its_reason(tmp_path):
 
 
 def test_every_utterance_has_its_scores_by_a_naive_loop(made):
-    corpus, result, _ = made
+    corpus, result, place = made
     table = utterance_table(result, corpus)
     assert table.num_rows == 4 * 237
     rows = {(r["kind"], r["panel"], r["utterance_id"]): r for r in table.to_pylist()}
     assert len(rows) == table.num_rows
-    held = result.rows
-    draws, at = held.scorer.draws, held.ids.index("u0042")
-    for panel in held.panels:
+    sources = [open_run(place / "mild"), open_run(place / "bent"), open_corpus(place / "people")]
+    whole = build_reference(corpus)
+    lined_up = line_up(sources, corpus, whole)
+    common = np.all([panel.covers for panel in lined_up], axis=0)
+    ref = whole.part(common)
+    panels = [panel.part(common, ref) for panel in lined_up]
+    draws, at = [ref.redrawn(draw) for draw in range(3)], ref.ids.index("u0042")
+    for panel in panels:
         q = panel.q[at : at + 1]
         own = rows[panel.kind, panel.name, "u0042"]
         counts = [draw.scored[at : at + 1] for draw in draws]
@@ -143,7 +151,7 @@ def test_every_utterance_has_its_scores_by_a_naive_loop(made):
         assert own["jsd_bits@4"] == pytest.approx(np.mean([jsd_bits(q, h)[0] for h in counts]), abs=1e-12)
         assert (own["speaker"], own["gender"], own["votes_scored"], own["other_votes"]) == ("sp06", "male", 4, 4)
         assert "third" not in own  # the first draw's thirds are cut by votes that other draws score
-    exact = held.panels[0].q[at]
+    exact = panels[0].q[at]
     assert rows["run", "mild", "u0042"]["ambiguity"] == pytest.approx(1 - (exact**2).sum())
 
 
