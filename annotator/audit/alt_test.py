@@ -22,6 +22,7 @@ from scipy.stats import wilcoxon
 
 from ...data.errors import OptionError
 from .alt_scorers import HumanVotes, answered, human_votes, scorer_named
+from .scorer import Note
 
 # --------------------
 # The statistics of the alternative annotator test: one-sided p for each rater, and which of them count together.
@@ -141,11 +142,8 @@ EPSILON = 0.1
 PASSES_FROM = 0.5
 # With fewer instances no signed-rank test is significant at 5 %, whatever they are: 1 / 2^4 > .05.
 LEAST = 5
-LICENCE = (
-    "a voter who always gives the others' plurality label reaches an advantage probability of 1 under accuracy (the "
-    "others' mean under neg-rmse) though no rater votes so: this test may put one label in place of one rater's, and "
-    "never licenses the use of a model's distributions"
-)
+# A voter who always gives the others' plurality passes, though no rater votes so: this stands beside every test.
+LICENCE = Note("licence", {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +187,7 @@ class AltTest:
     passes: bool
     winning_rate_clustered: float
     raters: list[RaterRow]
-    notes: list[str]
+    notes: list[Note]
     reason: str | None = None
 
     @property
@@ -344,12 +342,12 @@ def _too_few(name: str, n: np.ndarray, least: int) -> str:
     )
 
 
-def _notes(tested: int, raters: int, least: int) -> list[str]:
+def _notes(tested: int, raters: int, least: int) -> list[Note]:
     notes = [LICENCE]
     if tested < raters:
-        notes.append(f"{raters - tested} of {raters} raters are not tested: fewer than {least} instances")
+        notes.append(Note("untested raters", {"untested": raters - tested, "raters": raters, "instances": least}))
     if 0 < tested < ADVISED_RATERS:
-        notes.append(f"{tested} raters are tested; the paper advises {ADVISED_RATERS} or more")
+        notes.append(Note("few raters", {"raters": tested, "advised": ADVISED_RATERS}))
     if least < ADVISED:
-        notes.append(f"with fewer than {ADVISED} instances a rater's test is Wilcoxon's; the paper advises {ADVISED}")
+        notes.append(Note("few instances", {"advised": ADVISED}))
     return notes

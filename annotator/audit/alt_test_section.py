@@ -24,6 +24,7 @@ from ...data.votes import count_votes
 from ..run.run import Run, panel_distribution
 from .alt_scorers import HumanVotes, listed_votes
 from .alt_test import ADVISED, EPSILON, LICENCE, AltTest, alt_test
+from .scorer import Note
 
 PERSISTENT = "the test needs raters who keep their name from utterance to utterance"
 
@@ -41,7 +42,7 @@ class AltTestSection:
     votes: int
     anonymous: int
     tests: list[AltTest]
-    notes: list[str]
+    notes: list[Note]
     reason: str | None = None
 
 

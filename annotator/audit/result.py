@@ -165,12 +165,6 @@ class Check:
     met: bool
     reason: str | None
 
-    def __str__(self) -> str:
-        """One sentence: met or missed, and what was found."""
-        found = "nothing defined" if math.isnan(self.found) else f"{self.found:.4g}"
-        why = f" ({self.reason})" if self.reason else ""
-        return f"{self.panel}: {self.requirement} is {'met' if self.met else 'missed'}, found {found}{why}"
-
 
 @dataclass(frozen=True, slots=True)
 class AuditResult:

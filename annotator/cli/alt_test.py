@@ -50,6 +50,7 @@ def alt_test(
     from ...data.errors import CorpusError, list_problems
     from ..audit.alt_test import alt_test as run_test
     from ..audit.alt_test_data import read_alt_test
+    from ..report.audit_words import notes_in_words
     from .console import note, print_json
 
     data = read_alt_test(humans, model, scorer=scorer, speakers=speakers)
@@ -75,7 +76,7 @@ def alt_test(
     else:
         for result in found:
             _print(result)
-    for sentence in dict.fromkeys([*data.notes, *(sentence for result in found for sentence in result.notes)]):
+    for sentence in dict.fromkeys([*data.notes, *notes_in_words(n for result in found for n in result.notes)]):
         note(sentence)
 
 

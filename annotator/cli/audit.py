@@ -67,7 +67,7 @@ def audit(
     """
     from ..audit import audit as run_audit
     from ..audit import gate, open_audited, open_panel
-    from ..report.audit_words import answers, notes_in_words
+    from ..report.audit_words import answers, check_in_words, notes_in_words
     from ..report.files import document, write_report
     from ..report.page import AUDIT, check_page
     from .console import note, plain_signs, print_json, progress
@@ -101,7 +101,7 @@ def audit(
         if output is not None:
             print(f"report: {output}")
     for outcome in result.checks:
-        note(plain_signs(str(outcome)))
+        note(plain_signs(check_in_words(outcome)))
     if not all(outcome.met for outcome in result.checks):
         raise typer.Exit(gate.EXIT_CODE)
 

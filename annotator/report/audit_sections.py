@@ -25,6 +25,7 @@ from .audit_words import (
     cues_in_words,
     failures_in_words,
     largest_shift,
+    notes_in_words,
     saturation_in_words,
     sensitivity_in_words,
     share_in_words,
@@ -220,7 +221,7 @@ def alt_test_section(found: AltTestSection) -> list[Block]:
         rows.append(Row(test.model, [*tested, *(figure(rate, digits=2) for rate in rates), passes]))
     head = ["", "scorer", "raters tested", "winning rate", "by speaker", "advantage probability", "passes"]
     caption = f"Alternative annotator test (Calderon et al. 2025), epsilon {found.tests[0].epsilon:g}"
-    notes = " ".join(f"{words[0].upper()}{words[1:]}." for words in found.notes)
+    notes = " ".join(f"{words[0].upper()}{words[1:]}." for words in notes_in_words(found.notes))
     after = "The scorer log-score is an extension of serann's, not the paper's."
     return [title, Table(caption, head, rows), Words(f"{notes} {after}")]
 

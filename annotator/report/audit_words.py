@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from ..audit.controls import ControlRow, Controls
 from ..audit.cues import NOTHING, CuePair, Cues, LabelShift
 from ..audit.failures import Failures
 from ..audit.panel_agreement import PanelAgreement
-from ..audit.result import AuditResult, PanelResult, StratumRow
+from ..audit.result import AuditResult, Check, PanelResult, StratumRow
 from ..audit.saturation import Saturation
 from ..audit.scorer import Note
 from ..audit.sensitivity import Sensitivity
@@ -221,10 +221,17 @@ NOTES: dict[str, str] = {
     "voted for.",
     "few speakers": "Fewer than ten speakers ({speakers}): intervals are wide, and their coverage is not assured, "
     "since so few hardly show how speakers differ.",
+    # of the alternative annotator test, to stand in a list: without capital and full stop
+    "licence": "a voter who always gives the others' plurality label reaches an advantage probability of 1 under "
+    "accuracy (the others' mean under neg-rmse) though no rater votes so: this test may put one label in place of one "
+    "rater's, and never licenses the use of a model's distributions",
+    "untested raters": "{untested} of {raters} raters are not tested: fewer than {instances} instances",
+    "few raters": "{raters} raters are tested; the paper advises {advised} or more",
+    "few instances": "with fewer than {advised} instances a rater's test is Wilcoxon's; the paper advises {advised}",
 }
 
 
-def notes_in_words(notes: Sequence[Note]) -> list[str]:
+def notes_in_words(notes: Iterable[Note]) -> list[str]:
     """Each note as a sentence or two."""
     return [_note(note) for note in notes]
 
@@ -234,6 +241,13 @@ def _note(note: Note) -> str:
     why = "; ".join(f"{number} x {reason}" for reason, number in values.get("failures", {}).items())
     counted = count(values.get("utterances", 0), "utterance")
     return NOTES[note.code].format(**values, counted=counted, why=f" ({why})" if why else "")
+
+
+def check_in_words(check: Check) -> str:
+    """Whether a requirement is met or missed, and what was found."""
+    found = "nothing defined" if math.isnan(check.found) else f"{check.found:.4g}"
+    why = f" ({check.reason})" if check.reason else ""
+    return f"{check.panel}: {check.requirement} is {'met' if check.met else 'missed'}, found {found}{why}"
 
 
 # --------------------

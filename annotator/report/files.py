@@ -39,6 +39,9 @@ def document(result: AuditResult) -> dict[str, Any]:
         _put(detail["agreement"], "answer", agreement_in_words(found.agreement), after="normalised_kappa_x")
         _put(detail["saturation"], "answer", saturation_in_words(found.saturation), after="curves")
         detail["failures"]["answer"] = failures_in_words(found.failures)
+        detail["alt_test"]["notes"] = notes_in_words(found.alt_test.notes)
+        for test, made in zip(detail["alt_test"]["tests"], found.alt_test.tests, strict=True):
+            test["notes"] = notes_in_words(made.notes)
     heard = result.listening
     if heard is None:
         return whole
