@@ -9,21 +9,23 @@ import numpy as np
 
 from ...data.corpus import Corpus, corpus_fingerprint
 from ...data.errors import OptionError, RunError
+from ...data.scores.groups import group_codes
 from ...data.scores.proper_scores import unbiased_ambiguity
 from ...data.votes import count_votes
+from ..models.families import known_exposure
 from ..proxies import check_audited
 from ..run.run import Run
-from . import noninferiority, panel_result, variants
-from .alt_test import EPSILON, check_epsilon
-from .controls import control_of
-from .ground import Ground, lay_ground
+from . import failures, noninferiority, panel_agreement, panel_result, saturation, sensitivity, variants
+from .alt_test import EPSILON, alt_test_of, check_epsilon
+from .controls import audit_controls, check_controls, control_of
 from .noninferiority import MARGIN
-from .notes import notes
-from .panel_result import Measured, measure
+from .panel_result import Ground, Measured, lay_ground, measure
 from .panels import Panel, line_up
-from .result import AuditResult, Rows, RowScores
-from .scorer import Reference, build_reference, panel_ambiguity
-from .sections import Detail, check_listening, detail, listening
+from .result import AuditResult, Detail, Listening, PanelResult, Rows, RowScores, System
+from .scorer import Note, Reference, build_reference, panel_ambiguity
+
+# Speakers. Coverage was simulated with ten and more.
+WARNED_BELOW = 10
 
 
 def audit(
@@ -84,7 +86,8 @@ def _sort_out(corpus: Corpus, runs: Sequence[Run | Corpus]) -> _Given:
     heard = [run for run in panels if isinstance(run, Run)]
     if controls and not heard:
         raise OptionError("controls are measured against the run they belong to; give that run first")
-    check_listening(heard, controls)
+    if controls:
+        check_controls(heard[0], controls)
     return _Given(panels, heard, controls)
 
 
@@ -133,16 +136,18 @@ def _counter(progress: Callable[[int, int], None] | None, total: int) -> Callabl
 
 
 def _detail(ground: Ground, panel: Panel, source: Run | Corpus, calibrated: np.ndarray, epsilon: float) -> Detail:
-    return detail(
-        ground.scorer,
-        panel,
-        source,
-        ground.corpus,
-        constant=ground.fit.constant,
-        thirds=ground.fit.thirds,
-        calibrated=calibrated,
-        epsilon=epsilon,
-        curve=ground.curve,
+    """What is said of a panel beside its scores: agreement, single votes of known raters, saturation, failures.
+
+    `calibrated` [U, K] is its cross-fitted prediction without any human vote of the utterance.
+    """
+    scorer, corpus, fit = ground.scorer, ground.corpus, ground.fit
+    known = {"constant": fit.constant, "thirds": fit.thirds, "calibrated": calibrated}
+    return Detail(
+        panel=panel.name,
+        agreement=panel_agreement.section(scorer, source, panel.name),
+        alt_test=alt_test_of(corpus, source, epsilon=epsilon),
+        saturation=saturation.section(scorer, panel, curve=ground.curve),
+        failures=failures.section(scorer, panel, corpus, **known),
     )
 
 
@@ -176,6 +181,53 @@ def _assemble(
         listening=listening(corpus, given.heard, given.controls, **how),
         rows=_rows(ground, panels),
     )
+
+
+def listening(
+    corpus: Corpus, runs: Sequence[Run], control_runs: Sequence[Run], *, m: int, draws: int, seed: int, level: float
+) -> Listening:
+    """What only runs can be asked: whether they listen, what moves their answers, what their model may have met.
+
+    Controls belong to the first run.
+    """
+    found = None
+    if control_runs:
+        found = audit_controls(corpus, runs[0], control_runs, m=m, draws=draws, seed=seed, level=level)
+    models = list(dict.fromkeys(run.info["identity"]["model"] for run in runs))
+    return Listening(
+        sensitivity=sensitivity.section(runs, corpus, level=level, seed=seed) if runs else None,
+        controls=found,
+        exposure=[known_exposure(model, corpus.name) for model in models],
+        others=[sensitivity.section([run], corpus, level=level, seed=seed) for run in runs[1:]],
+        cues=[told for run in runs if (told := sensitivity.cues_of(run, corpus, level=level, seed=seed)) is not None],
+    )
+
+
+def notes(ref: Reference, thirds: np.ndarray, results: list[PanelResult], systems: list[System]) -> list[Note]:
+    """What has to be said beside the figures: who is left out, what is undefined, how far intervals reach.
+
+    `thirds` [U] as `strata_thirds` gives them.
+    """
+    found = list(ref.notes)
+    given = [label for label, votes in zip(ref.labels, (ref.scored + ref.other).sum(axis=0), strict=True) if votes]
+    if len(given) == 1:
+        found.append(Note("one label", {"label": given[0]}))
+    found += [Note("left out", {"reason": reason, "utterances": n}) for reason, n in ref.left_out.items()]
+    for panel in results:
+        if panel.skipped:
+            values = {"panel": panel.name, "utterances": panel.skipped, "failures": panel.failures}
+            found.append(Note("skipped", values))
+    undefined = int((thirds < 0).sum())
+    if undefined:
+        found.append(Note("no third", {"utterances": undefined}))
+    for system in systems:
+        row = system.score("log_score")
+        if row is not None and row.value == -np.inf:
+            found.append(Note("no chance", {"system": system.name}))
+    speakers = group_codes(ref.groups)[1]
+    if 2 <= speakers < WARNED_BELOW:
+        found.append(Note("few speakers", {"speakers": speakers}))
+    return found
 
 
 def _rows(ground: Ground, panels: Sequence[Panel]) -> Rows:

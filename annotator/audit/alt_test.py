@@ -2,139 +2,45 @@
 
 Calderon, Reichart & Dror (2025), The alternative annotator test for LLM-as-a-judge, ACL, arXiv 2501.10970. Each human
 is left out in turn. On every item that human and another one rated, model and human are scored against the others
-(`alt_scorers`); d = [human scores no worse] - [model scores no worse] is -1, 0 or 1, a tie giving both sides 1. The
-model wins against that human where mean d < epsilon is significant, with the false discovery rate over humans held by
-Benjamini & Yekutieli. It passes where it wins against half of the humans or more.
+(`alt_test_statistics`); d = [human scores no worse] - [model scores no worse] is -1, 0 or 1, a tie giving both sides 1.
+The model wins against that human where mean d < epsilon is significant, with the false discovery rate over humans held
+by Benjamini & Yekutieli. It passes where it wins against half of the humans or more.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import stdtr
-from scipy.stats import wilcoxon
 
-from ...data.errors import OptionError
-from .alt_scorers import HumanVotes, answered, human_votes, scorer_named
+from ...data.arrow import pc
+from ...data.corpus import Corpus
+from ...data.errors import CorpusError, OptionError
+from ...data.scores.agreement import single_answers
+from ...data.scores.groups import speaker_groups
+from ...data.seeds import uniforms
+from ...data.tables import distribution_array
+from ...data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial, posterior_mean
+from ...data.votes import count_votes
+from ..run.run import Run, panel_distribution
+from .alt_test_statistics import (
+    ADVISED,
+    HumanVotes,
+    Tally,
+    answered,
+    benjamini_yekutieli,
+    clustered_p,
+    human_votes,
+    listed_votes,
+    p_values,
+    scorer_named,
+    tally_of,
+)
 from .scorer import Note
-
-# --------------------
-# The statistics of the alternative annotator test: one-sided p for each rater, and which of them count together.
-
-# The paper advises 30 instances a rater; with fewer its test is Wilcoxon's.
-ADVISED = 30
-
-
-class Tally(NamedTuple):
-    """d of each rater, [R]: how many `n`, and in how many the model was `better` or `worse` than the human."""
-
-    n: np.ndarray
-    better: np.ndarray
-    worse: np.ndarray
-
-    @property
-    def mean(self) -> np.ndarray:
-        """Mean of d, NaN without instances."""
-        with np.errstate(invalid="ignore"):
-            return (self.worse - self.better) / self.n
-
-    @property
-    def constant(self) -> np.ndarray:
-        """Where every d is the same."""
-        return (self.better == self.n) | (self.worse == self.n) | (self.better + self.worse == 0)
-
-
-def tally_of(votes: HumanVotes, kept: np.ndarray, sign: np.ndarray) -> Tally:
-    """Count each rater's instances by sign [S, U] of model minus human."""
-    masks = (kept, kept & (sign > 0), kept & (sign < 0))
-    if votes.rater is None:
-        return Tally(*(mask.sum(axis=1) for mask in masks))
-    return Tally(*(np.bincount(votes.rater[mask], minlength=votes.raters) for mask in masks))
-
-
-def p_values(tally: Tally, epsilon: float) -> np.ndarray:
-    """One-sided p of mean d < epsilon for each rater, [R]: Student's t, or Wilcoxon's signed ranks below 30."""
-    p = t_test(tally, epsilon)
-    for r in np.flatnonzero(tally.n < ADVISED):
-        p[r] = wilcoxon_test(int(tally.n[r]), int(tally.better[r]), int(tally.worse[r]), epsilon)
-    return p
-
-
-def t_test(tally: Tally, epsilon: float) -> np.ndarray:
-    """p [R] of the one-sample t-test, H1: mean d < epsilon; where d is constant its limit, 0 below epsilon, else 1."""
-    n, mean = tally.n, tally.mean
-    with np.errstate(invalid="ignore", divide="ignore"):
-        variance = ((tally.better + tally.worse) - n * mean**2) / (n - 1)
-        p = stdtr(n - 1, (mean - epsilon) / np.sqrt(variance / n))
-    return np.where(tally.constant, np.where(mean < epsilon, 0.0, 1.0), p)
-
-
-def wilcoxon_test(n: int, better: int, worse: int, epsilon: float) -> float:
-    """p of Wilcoxon's signed-rank test (scipy's, zeros dropped), H1: d - epsilon lies below 0; 1 if all are 0."""
-    shifted = np.repeat([-1.0, 0.0, 1.0], [better, n - better - worse, worse]) - epsilon
-    if not shifted.any():
-        return 1.0
-    with warnings.catch_warnings():
-        # scipy remarks on small samples with ties; the advised minimum is what guards against those
-        warnings.simplefilter("ignore")
-        found: Any = wilcoxon(shifted, alternative="less")
-        return float(found.pvalue)
-
-
-def clustered_p(
-    votes: HumanVotes, kept: np.ndarray, sign: np.ndarray, speakers: np.ndarray, epsilon: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """p [R] of mean d < epsilon with items clustered by speaker, and each rater's number G of speakers, [R].
-
-    t = (mean d - epsilon) / s with G - 1 degrees of freedom, s^2 = (G - 1)/G sum_g (theta_g - mean theta)^2, theta_g
-    being the mean of d without speaker g (delete-one-group jackknife, Tukey 1958). Items of one speaker share what the
-    speaker does, which the t-test takes for independent evidence. NaN below two speakers; where all theta_g are equal,
-    the limit 0 or 1.
-    """
-    _, group = np.unique(speakers, return_inverse=True)
-    slot, item = np.nonzero(kept)
-    key = group.reshape(-1)[item] * votes.raters + (slot if votes.rater is None else votes.rater[slot, item])
-    cells, place = np.unique(key, return_inverse=True)
-    total, n = np.bincount(place, weights=-sign[kept].astype(np.float64)), np.bincount(place)
-    rater = cells % votes.raters
-
-    def by_rater(column: np.ndarray) -> np.ndarray:
-        return np.bincount(rater, weights=column, minlength=votes.raters)
-
-    size = by_rater(np.ones(len(cells)))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = by_rater(total) / by_rater(n)
-        without = (by_rater(total)[rater] - total) / (by_rater(n)[rater] - n)
-        off = by_rater((without - (by_rater(without) / size)[rater]) ** 2)
-        error = np.sqrt((size - 1) / size * off)
-        p = stdtr(size - 1, (mean - epsilon) / error)
-    p = np.where(error <= 1e-12, np.where(mean < epsilon, 0.0, 1.0), p)
-    return np.where(size >= 2, p, np.nan), size.astype(np.int64)
-
-
-def benjamini_yekutieli(p: ArrayLike, q: float = 0.05) -> np.ndarray:
-    """Which hypotheses are rejected, bool [m]: all up to the largest r with p_(r) <= r q / (m H_m), H_m = sum_k 1/k.
-
-    The false discovery rate is held under any dependence (Benjamini & Yekutieli 2001, Ann. Stat. 29:1165). Undefined
-    p (NaN) are no hypotheses.
-
-    >>> benjamini_yekutieli([0.0192, 0.0260, 0.3145]).tolist()
-    [False, False, False]
-    """
-    p = np.asarray(p, dtype=np.float64)
-    defined = np.sort(p[~np.isnan(p)])
-    if not len(defined):
-        return np.zeros(p.shape, dtype=bool)
-    rank = np.arange(1, len(defined) + 1)
-    below = defined <= rank / len(defined) * (q / (1 / rank).sum())
-    return p <= (defined[below][-1] if below.any() else -1.0)
-
 
 ADVISED_RATERS = 3
 # The paper's for crowds; .15 for skilled raters, .2 for experts.
@@ -351,3 +257,168 @@ def _notes(tested: int, raters: int, least: int) -> list[Note]:
     if least < ADVISED:
         notes.append(Note("few instances", {"advised": ADVISED}))
     return notes
+
+
+# --------------------
+# In an audit a run's votes, or another panel's, take the place of each human rater's.
+#
+# The test is of one label against one label, so a panel enters by its plurality, and each of its listeners can be
+# tested by itself. The panel's distributions enter by `log-score`, which is serann's extension.
+
+PERSISTENT = "the test needs raters who keep their name from utterance to utterance"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AltTestSection:
+    """The tests of one panel: its plurality by accuracy, its distributions by log score, and then its listeners.
+
+    `raters` and `votes` count the named human votes outside the seen ones, `anonymous` the votes without a rater's
+    name, which cannot be left out by rater. `reason` says why there is no test; `tests` is empty then.
+    """
+
+    panel: str
+    raters: int
+    votes: int
+    anonymous: int
+    tests: list[AltTest]
+    notes: list[Note]
+    reason: str | None = None
+
+
+class NamedVotes(NamedTuple):
+    """The human votes of known raters, the raters' names, and how many votes were anonymous."""
+
+    votes: HumanVotes
+    raters: list[str]
+    number: int
+    anonymous: int
+
+
+def alt_test_of(
+    corpus: Corpus,
+    source: Run | Corpus,
+    *,
+    epsilon: float = EPSILON,
+    q: float = 0.05,
+    min_instances: int = ADVISED,
+    listeners: bool = False,
+) -> AltTestSection:
+    """Test a run, or a corpus with another human panel's votes, against each of a corpus's named raters.
+
+    The human votes are the primary ones outside the division's seen part, one a rater and utterance (the first). A
+    panel's vote is the plurality of its distribution, ties broken by a draw seeded with the utterance's id; its
+    distribution itself is scored by `log-score`, another human panel's as the posterior mean of its votes. `listeners`
+    adds each listener's own plurality. The clustered p is over speakers (dialogues or utterances where unknown).
+
+    Raises LabelError where the panel lacks one of the corpus's labels, OptionError as `alt_test`.
+    """
+    people, name = named_votes(corpus), source.path.resolve().name
+    section = AltTestSection(
+        panel=name,
+        raters=len(people.raters),
+        votes=people.number,
+        anonymous=people.anonymous,
+        tests=[],
+        notes=[LICENCE],
+    )
+    if len(people.raters) < 2:
+        return replace(section, reason=f"too few votes a rater: {PERSISTENT}, and in {corpus.name} {_found(people)}")
+    speakers = speaker_groups(corpus.utterances).codes
+    tests = [
+        alt_test(
+            people.votes,
+            answers,
+            scorer=scorer,
+            epsilon=epsilon,
+            q=q,
+            min_instances=min_instances,
+            speakers=speakers,
+            raters=people.raters,
+            name=of,
+        )
+        for of, scorer, answers in _entrants(source, corpus, name, listeners)
+    ]
+    if not tests or tests[0].reason:
+        why = tests[0].reason if tests else "the panel says nothing on the corpus's utterances"
+        return replace(section, reason=f"{why} ({PERSISTENT})")
+    return replace(section, tests=tests, notes=tests[0].notes)
+
+
+def named_votes(corpus: Corpus) -> NamedVotes:
+    """The primary human votes outside the seen ones, of raters with a name; a rater's first on each utterance."""
+    unseen = corpus.votes.filter(pc.fill_null(pc.not_equal(corpus.votes["part"], "seen"), True))
+    answers = single_answers(replace(corpus, votes=unseen))
+    named = answers.rater >= 0
+    used, rater = np.unique(answers.rater[named], return_inverse=True)
+    item, label = answers.row[named], answers.label[named]
+    _, first = np.unique(item * max(len(used), 1) + rater, return_index=True)
+    votes = listed_votes(item[first], rater[first], label[first], items=len(corpus.ids), raters=len(used))
+    return NamedVotes(votes, [answers.raters[r] for r in used], len(first), int((~named).sum()))
+
+
+def _found(people: NamedVotes) -> str:
+    if people.number:
+        return f"{people.raters[0]} alone has one"
+    if people.anonymous:
+        return f"all {people.anonymous} votes are anonymous"
+    return "there is no human vote outside the seen ones"
+
+
+def plurality(q: np.ndarray, ids: Sequence[str]) -> np.ndarray:
+    """The label of most mass, int [U]; -1 where q [U, K] is NaN. Ties fall to a draw seeded with the id."""
+    chosen = np.where(np.isnan(q).any(axis=1), -1, q.argmax(axis=1))
+    top = q >= q.max(axis=1, keepdims=True) - 1e-12
+    tied = np.flatnonzero(top.sum(axis=1) > 1)
+    drawn = uniforms([ids[u] for u in tied.tolist()], q.shape[1], "plurality")
+    chosen[tied] = np.where(top[tied], drawn, -1).argmax(axis=1)
+    return chosen
+
+
+def _entrants(
+    source: Run | Corpus, corpus: Corpus, name: str, listeners: bool
+) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Who is tested: name, scorer, answers."""
+    ids, columns = corpus.ids, [source.labels.index(label) for label in corpus.labels]
+    if isinstance(source, Run):
+        q = frequent = panel_distribution(source, ids)[:, columns]
+    else:
+        q, frequent = _of_people(count_votes(source.votes, ids, source.labels)[:, columns])
+    if np.isnan(frequent).all():
+        return
+    yield f"{name}, plurality", "accuracy", plurality(frequent, ids)
+    yield f"{name}, distribution", "log-score", q
+    if listeners and isinstance(source, Run):
+        for listener, p in _by_listener(source, ids):
+            yield f"{name}, {listener}", "accuracy", plurality(p[:, columns], ids)
+
+
+def _of_people(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A human panel's distributions without zeros, and its frequencies; NaN rows where it did not vote."""
+    total = counts.sum(axis=1, keepdims=True)
+    frequent = np.divide(counts, total, out=np.full(counts.shape, np.nan), where=total > 0)
+    try:
+        alpha = fit_dirichlet_multinomial(counts)
+    except CorpusError:  # one vote an utterance says nothing of how much to smooth; add-half then
+        alpha = np.full(counts.shape[1], 0.5)
+    return np.where(total > 0, posterior_mean(counts, alpha), np.nan), frequent
+
+
+def _by_listener(run: Run, ids: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """Each listener's distributions [U, K], NaN where it gave none; of texts, the shares of a rater's votes."""
+    if not run.scores.num_rows:
+        for rater in sorted(pc.unique(run.votes["rater_id"]).drop_null().to_pylist()):
+            counts = count_votes(
+                run.votes.filter(pc.equal(run.votes["rater_id"], rater)), ids, run.labels, source="synthetic"
+            )
+            total = counts.sum(axis=1, keepdims=True)
+            yield rater, np.divide(counts, total, out=np.full(counts.shape, np.nan), where=total > 0)
+        return
+    place = {name: u for u, name in enumerate(ids)}
+    rows = np.array([place.get(name, -1) for name in run.scores["utterance_id"].to_pylist()])
+    encoded = run.scores["listener"].combine_chunks().dictionary_encode()
+    codes, p = encoded.indices.to_numpy(zero_copy_only=False), distribution_array(run.scores["p"])
+    for code, listener in sorted(enumerate(encoded.dictionary.to_pylist()), key=lambda pair: pair[1]):
+        of = (codes == code) & (rows >= 0)
+        found = np.full((len(ids), p.shape[1]), np.nan)
+        found[rows[of]] = p[of]
+        yield listener, found

@@ -16,7 +16,7 @@ import numpy as np
 
 from ...data.errors import CorpusError, LabelError, SerannError, TableError
 from ...data.files import read_json
-from .alt_scorers import HumanVotes, listed_votes, scorer_named
+from .alt_test_statistics import HumanVotes, listed_votes, scorer_named
 
 # Probabilities that were rounded when they were written still count as a distribution.
 SUM_TOLERANCE = 0.01

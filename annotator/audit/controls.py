@@ -12,7 +12,7 @@ duration tells; beyond silence's it is the words'. What survives in another's vo
 other voice may have said it likewise.
 
 The interval of a share is over speakers, from the replicates of run, control and curve together, each with its own fits
-(`refits`). It is undefined where the run itself is not told from worth nothing.
+(`calibration.Refits`). It is undefined where the run itself is not told from worth nothing.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ from ...data.scores.proper_scores import sq_unbiased
 from ..run.run import Run
 from . import baselines
 from .calibration import calibrations
-from .crossing import falling, meets
-from .effective_votes import HumanCurve, Placed, Worth, effective_votes
+from .effective_votes import HumanCurve, Placed, Worth, effective_votes, falling, meets
 from .panels import Panel, line_up
 from .scorer import Scorer, build_reference
 

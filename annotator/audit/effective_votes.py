@@ -8,187 +8,162 @@ cubics (Fritsch and Carlson 1980). All that is fitted is so on other folds' spea
 no measure: a shuffled panel, calibrated, collapses to the class marginal and still gets one of 2.7.)
 
 Interval: all n at which the panel's loss less curve(n) is not told from 0, Fieller's way, by a jackknife over speakers
-(from 60 on over thirty groups of them) in which every replicate has fits of its own (`refits`, `replicates`). It holds
+(from 60 on over thirty groups of them) in which every replicate has fits of its own (`calibration.Refits`). It holds
 the noise of panel, curve and fits together, and is open above where the curve ends first.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
+from scipy.interpolate import PchipInterpolator
 
-from ...data.arrow import pc
 from ...data.corpus import Corpus
-from ...data.scores.divergences import jsd_bits
-from ...data.scores.groups import group_codes
-from ...data.scores.intervals import Interval, Replicates, blocks_of, replicates
-from ...data.scores.proper_scores import log_score, sq_unbiased
-from ...data.scores.scoring import THIRDS, strata_thirds
+from ...data.scores.intervals import Interval, Replicates, replicates
 from . import baselines
-from .calibration import Calibrated, chosen
-from .crossing import crossing, undefined
+from .calibration import Calibrated, PartSums, Refits, chosen, parts_of
 from .scorer import Reference, Scorer
 
 # --------------------
-# The parts of the utterances that a worth is told of, and the sums of losses by speaker in each of them.
+# Where a level crosses a falling curve of whole numbers, and which crossings the speakers do not rule out.
 
-# A column of the utterances with more values than this makes no subgroups; nor do these: the consensus is made of the
-# votes that are scored.
-MOST_VALUES = 8
-# Ambiguity is cut by at least so many votes that the curve does not use: half of them, up to four. Cut by the curve's
-# own, a third knows beforehand how the first vote will do: one voice vote of CREMA-D was worth .7 in the low third and
-# 2.1 in the high one, and a shuffled panel 1.3.
-CUT_VOTES, MOST_CUT_VOTES = 2, 4
-NO_SUBGROUPS = ("utterance_id", "audio", "start", "end", "content_hash", "split", "transcript", "speaker", "consensus")
+# Points of the drawn curve between n and n + 1, for the interval's ends.
+FINENESS = 20
+# Halvings of a stretch of the curve: as near as a float comes.
+HALVINGS = 52
 
 
-class Part(NamedTuple):
-    """Rows (mask [N]) of a part; one `label` against the rest, or all; the curve's length there, `most`."""
+class Crossing(NamedTuple):
+    """The n of the crossing with its interval; `reason` where there is none (value NaN).
 
-    where: str
-    name: str
-    rows: np.ndarray
-    most: int
-    label: int | None = None
+    `at_least`: the level lies beyond the curve's end, which is the value then. `high` is infinite where the interval
+    reaches beyond the end.
+    """
 
-
-class PartSums:
-    """Sums of losses in every part, by speaker, on scored votes [N, K] of speakers `codes` [N] in 0..G-1."""
-
-    def __init__(self, parts: Sequence[Part], scored: np.ndarray, codes: np.ndarray, groups: int):
-        self._parts, self._scored, self._codes, self._groups = parts, scored, codes, groups
-        self.rows = [np.bincount(codes[part.rows], minlength=groups) for part in parts]
-
-    def of(self, q: np.ndarray) -> list[dict[str, np.ndarray]]:
-        """For each part, each score's sum of losses by speaker, [G]; q is [N, K]."""
-        losses, by_label = _losses(q, self._scored), _losses_by_label(q, self._scored)
-        found = []
-        for part in self._parts:
-            chosen_losses = losses if part.label is None else {"log_score": by_label[:, part.label]}
-            codes = self._codes[part.rows]
-            found.append(
-                {
-                    name: np.bincount(codes, weights=loss[part.rows], minlength=self._groups)
-                    for name, loss in chosen_losses.items()
-                }
-            )
-        return found
-
-    def points(self, predictions: Iterable[np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """`of` P predictions, side by side: for each part, each score's sums [G, P]."""
-        each = [self.of(q) for q in predictions]
-        return [
-            {name: np.column_stack([one[p][name] for one in each]) for name in part} for p, part in enumerate(each[0])
-        ]
+    value: float
+    low: float
+    high: float
+    method: str
+    groups: int
+    at_least: bool = False
+    reason: str | None = None
 
 
-def parts_of(scorer: Scorer, kept: np.ndarray, most: int, corpus: Corpus) -> list[Part]:
-    """All, each label, each ambiguity third, each subgroup."""
-    ref, every = scorer.reference, scorer.repeat(kept)
-    parts = [Part("overall", "all", every, most)]
-    parts += [Part("label", label, every, most, c) for c, label in enumerate(ref.labels)]
-    short = most - max(CUT_VOTES, min(MOST_CUT_VOTES, most // 2))
-    if short > 0:
-        thirds = scorer.each(lambda draw: _thirds(draw, short))
-        parts += [Part("ambiguity", name, every & (thirds == t), short) for t, name in enumerate(THIRDS)]
-    parts += [Part("subgroup", name, scorer.repeat(kept & rows), most) for name, rows in subgroups(corpus, ref)]
-    return parts
+def falling(curve: np.ndarray) -> np.ndarray:
+    """The matrix [N, N] whose product with the curve [N] is its least-squares fit that never rises.
+
+    Pooled adjacent violators: rows of a block hold the block's mean (Ayer et al. 1955).
+
+    >>> falling(np.array([3.0, 1.0, 2.0])) @ [3.0, 1.0, 2.0]
+    array([3. , 1.5, 1.5])
+    """
+    blocks: list[list[int]] = []
+    for i in range(len(curve)):
+        blocks.append([i])
+        while len(blocks) > 1 and curve[blocks[-1]].mean() > curve[blocks[-2]].mean():
+            last = blocks.pop()
+            blocks[-1] += last
+    pooled = np.zeros((len(curve), len(curve)))
+    for block in blocks:
+        pooled[np.ix_(block, block)] = 1 / len(block)
+    return pooled
 
 
-def _thirds(draw: Reference, short: int) -> np.ndarray:
-    """Ambiguity thirds [U], cut by the votes that are neither scored nor given to a curve of `short` votes."""
-    given = np.nan_to_num(baselines.human_votes(draw, short))
-    return strata_thirds(draw.other - given, draw.ids, draw.seed)
+def crossing(
+    level: np.ndarray, curve: np.ndarray, rows: np.ndarray, *, confidence: float, again: Replicates | None = None
+) -> Crossing:
+    """Where the mean of a loss meets the curve of mean losses at n = 0, 1, …, N.
+
+    `level` [G] and `curve` [G, N + 1] are sums over a group's rows, `rows` [G] their number. The curve is made falling
+    and drawn by monotone cubics. The interval holds every n at which level - curve(n) is not told from 0 by the
+    replicates `again` of (level, curve), which are without each group, with the same fits, if none are given.
+    """
+    groups, last = int((rows > 0).sum()), curve.shape[1] - 1
+    if not groups:
+        return undefined("no utterances", 0)
+    if last < 1:
+        return undefined("no human votes are left beside the scored ones, so there is no curve", groups)
+    means = curve.sum(axis=0) / rows.sum()
+    pooled = falling(means)
+    n = np.linspace(0, last, last * FINENESS + 1)
+    fall = pooled @ means
+    mean_level = level.sum() / rows.sum()
+    whole = mean_level - _drawn(fall[None], n)[0]
+    if not fall[0] - fall[-1] > 1e-12:
+        return undefined("the curve is flat: human votes of the utterance do not improve the prediction", groups)
+    met, never = meets(np.array([mean_level]), fall[None])
+    value, at_least = float(met[0]), bool(never[0])
+    if groups < 2:
+        return Crossing(value, np.nan, np.nan, "none: one group", groups, at_least)
+    again = replicates(np.column_stack([level, curve]), rows) if again is None else again
+    if again.blocks < 2:
+        return Crossing(value, np.nan, np.nan, "none: one group of speakers", groups, at_least)
+    lines = again.means[:, 1:] @ pooled.T
+    gain = again.band((lines[:, 0] - lines[:, -1])[:, None], np.array([fall[0] - fall[-1]]), confidence)
+    if not gain[0][0] > 0:
+        return undefined("the curve is flat: what human votes of the utterance add is not told from nothing", groups)
+    low, high = again.band(again.means[:, :1] - _drawn(lines, n), whole, confidence)
+    bottom, beyond = _first(n, high, last)
+    bottom = float(last) if beyond else bottom
+    return Crossing(value, bottom, _last(n, low), again.method, groups, at_least)
 
 
-def subgroups(corpus: Corpus, reference: Reference) -> list[tuple[str, np.ndarray]]:
-    """("gender=female", mask [U]), …: each value of each column of words, truths or whole numbers of 2 to 8 values."""
-    found = []
-    rows = corpus.utterances.take(pa.array(reference.rows))
-    for name in rows.column_names:
-        column = rows[name].combine_chunks()
-        kind = column.type
-        plain = pa.types.is_string(kind) or pa.types.is_boolean(kind) or pa.types.is_integer(kind)
-        if name in NO_SUBGROUPS or name.startswith("consensus") or not plain:
-            continue
-        values = sorted(v for v in pc.unique(column).to_pylist() if v is not None)
-        if 2 <= len(values) <= MOST_VALUES:
-            for value in values:
-                same = pc.fill_null(pc.equal(column, pa.scalar(value, kind)), False)
-                found.append((f"{name}={value}", same.to_numpy(zero_copy_only=False)))
-    return found
+def meets(level: np.ndarray, curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first n [B] at which curves [B, N + 1], drawn by monotone cubics, come down to levels [B].
+
+    And whether they never do, bool [B]: n is the end N then.
+    """
+    row, last = np.arange(len(level)), curves.shape[1] - 1
+    reached = curves <= level[:, None]
+    never = np.asarray(~reached.any(axis=1))
+    knot = np.where(never, last, reached.argmax(axis=1))
+    cubic = PchipInterpolator(np.arange(last + 1), curves, axis=1).c[:, np.maximum(knot - 1, 0), row]
+    low, high = np.zeros(len(row)), np.ones(len(row))
+    for _ in range(HALVINGS):
+        t = (low + high) / 2
+        above = ((cubic[0] * t + cubic[1]) * t + cubic[2]) * t + cubic[3] > level
+        low, high = np.where(above, t, low), np.where(above, high, t)
+    return np.where(never, float(last), np.where(knot == 0, 0.0, knot - 1 + (low + high) / 2)), never
 
 
-def _losses(q: np.ndarray, scored: np.ndarray) -> dict[str, np.ndarray]:
-    """The three losses of each row, lower is better."""
-    return {"log_score": -log_score(q, scored), "jsd_bits": jsd_bits(q, scored), "sq_unbiased": sq_unbiased(q, scored)}
+def undefined(reason: str, groups: int) -> Crossing:
+    """No crossing, for the reason."""
+    return Crossing(np.nan, np.nan, np.nan, "none: not identifiable", groups, False, reason)
 
 
-def _losses_by_label(q: np.ndarray, scored: np.ndarray) -> np.ndarray:
-    """One label against the rest, [N, K]: -(h_c ln q_c + (m - h_c) ln(1 - q_c)) / m."""
-    m = scored.sum(axis=1, keepdims=True)
-    tiny = np.finfo(float).tiny
-    return -(scored * np.log(np.maximum(q, tiny)) + (m - scored) * np.log(np.maximum(1 - q, 1e-16))) / m
+def _drawn(lines: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Curves [B, N + 1] through all points n: [B, len(n)]."""
+    return PchipInterpolator(np.arange(lines.shape[1]), lines, axis=1)(n)
+
+
+def _first(n: np.ndarray, rising: np.ndarray, last: int) -> tuple[float, bool]:
+    """The first n where `rising` reaches 0, and whether it never does (n is the last one then)."""
+    reached = np.flatnonzero(rising >= 0)
+    if not len(reached):
+        return float(last), True
+    i = int(reached[0])
+    if i == 0:
+        return 0.0, False
+    return float(n[i - 1] - rising[i - 1] * (n[i] - n[i - 1]) / (rising[i] - rising[i - 1])), False
+
+
+def _last(n: np.ndarray, rising: np.ndarray) -> float:
+    """The last n where `rising` is not above 0: infinite if that is the end, 0 if it is above everywhere."""
+    below = np.flatnonzero(rising <= 0)
+    if not len(below):
+        return 0.0
+    i = int(below[-1])
+    if i == len(n) - 1:
+        return np.inf
+    return float(n[i] - rising[i] * (n[i + 1] - n[i]) / (rising[i + 1] - rising[i]))
 
 
 # --------------------
-# What the noise of fits adds to a worth: scores under models fitted without each block of speakers.
-#
-# Votes are scored under cross-fitted predictions, and another corpus would give other votes and other fits. An interval
-# of the votes' noise alone is too narrow: the fits follow the likelihood, so that a log score feels their errors in the
-# second order, JSD and squared error in the first (coverage of 95 % intervals with and without: BENCHMARKS.md,
-# "Coverage of intervals"). Refits begin at the fits to all and keep their numbers of kinds; which calibration is used
-# is chosen anew.
-
-# Utterances that refits are fitted to and scored on where there are more, drawn by seed and id. A block's weight in the
-# fits is the same, the votes' own noise larger: intervals come out rather too wide.
-REFITTED_ON = 10_000
-
-Predictions = Callable[[np.ndarray], Sequence[np.ndarray]]
-
-
-class Refits:
-    """The rows [N] that refits are scored on: the `utterances` (mask [U]) of the first `draws`; the parts' sums there.
-
-    `block` [G] is each speaker's.
-    """
-
-    def __init__(self, scorer: Scorer, parts: Sequence[Part]):
-        ref = scorer.reference
-        self.utterances = baselines.drawn_part(ref, REFITTED_ON)
-        number = min(len(scorer.draws), max(1, REFITTED_ON // len(ref.ids)))
-        self.draws = [draw.only(self.utterances) for draw in scorer.draws[:number]]
-        first = np.repeat(np.arange(len(scorer.draws)) < number, len(ref.ids))
-        rows = first & scorer.repeat(self.utterances)
-        few = [part._replace(rows=part.rows[rows]) for part in parts]
-        codes, groups = group_codes(ref.groups)
-        self._sums = PartSums(few, scorer.scored[rows], scorer.codes[rows], groups)
-        self._block_of = blocks_of(codes, ref.seed)
-        self.block = np.zeros(groups, dtype=int)
-        self.block[codes] = self._block_of
-
-    def effects(self, predictions: Predictions) -> list[dict[str, np.ndarray]]:
-        """For each part, each score's effects [B, P]: the mean loss of the rows outside a block under the fits without
-        it, less that under the fits to all.
-
-        `predictions(kept)` are P predictions [N, K] by models fitted to the utterances `kept` (mask [U]).
-        """
-        size = int(self.block.max()) + 1
-        whole = self._sums.points(predictions(self.utterances))
-        found = [{name: np.zeros((size, x.shape[1])) for name, x in part.items()} for part in whole]
-        for block in range(size):
-            again = self._sums.points(predictions(self.utterances & (self._block_of != block)))
-            outside = self.block != block
-            for p, rows in enumerate(self._sums.rows):
-                for name, sums in again[p].items():
-                    moved = (sums - whole[p][name])[outside].sum(axis=0)
-                    found[p][name][block] = moved / max(1, rows[outside].sum())
-        return found
+# The curve of n human votes, and the panels that are placed on it.
 
 
 @dataclass(frozen=True, slots=True)

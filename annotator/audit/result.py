@@ -11,13 +11,18 @@ import numpy as np
 from ...data.scores.intervals import Interval
 from ...data.scores.scoring import ScoreRow
 from .effective_votes import CurveValue, EffectiveVotes
-from .independence import Independence
 from .noninferiority import NonInferiority
+from .panel_agreement import Independence
 
 if TYPE_CHECKING:
+    from .alt_test import AltTestSection
+    from .controls import Controls
+    from .failures import Failures
     from .noninferiority import Difference
+    from .panel_agreement import PanelAgreement
+    from .saturation import Saturation
     from .scorer import Note
-    from .sections import Detail, Listening
+    from .sensitivity import Cues, Sensitivity
     from .variants import Variants
 
 FORMAT = 1
@@ -119,6 +124,32 @@ class PanelResult:
     effective_votes: EffectiveVotes
     non_inferiority: NonInferiority
     independence: Independence | None
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """The sections of one panel; their own modules say what each holds."""
+
+    panel: str
+    agreement: PanelAgreement
+    alt_test: AltTestSection
+    saturation: Saturation
+    failures: Failures
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Of the runs of an audit: sensitivity, controls, identity cues and each model's exposure.
+
+    `sensitivity` is the first run's, with what differs between all runs (None: no run), `others` the other runs';
+    `controls` belong to the first run; `cues` are those of the runs whose panels state any.
+    """
+
+    sensitivity: Sensitivity | None
+    controls: Controls | None
+    exposure: list[str]
+    others: list[Sensitivity] = field(default_factory=list)
+    cues: list[Cues] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,115 +12,49 @@ carries stands apart and counts for nothing.
 
 Between runs, the panel's distribution is compared (all its listeners at their temperatures). Sampled texts are shares
 of few votes, whose noise would pass for information; it is taken off (`information.without_sampling_noise`).
+
+Identity cues: do a gender or an accent that the prompt states move the answers, though the sound stays the same?
+
+For two levels of a cue (told of a woman, told of a man, told nothing), averaged over the other factors of the panel's
+design (`information.weights_alone`), each label's shift is the mean over utterances of p_level - p_against at
+temperature 1, tested against 0 with the speaker as the unit (delete-one-speaker jackknife, t; two-sided); all shifts
+of a run are one family, corrected by Holm. A cue can also move answers this way for one utterance and that way for
+another: `moved` is the mean total variation between the two levels, which has no test, since it cannot be below 0.
+
+A level against nothing said is a sentence more in the prompt, whatever it says, and may move answers as such; two
+stated levels against each other differ in the cue alone.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from ...data.arrow import pc
 from ...data.corpus import Corpus
 from ...data.errors import RunError, SerannError
 from ...data.files import read_json
-from ...data.scores.intervals import Interval, by_group
-from ...data.tables import distribution_array
+from ...data.scores.groups import group_codes
+from ...data.scores.intervals import Interval, by_group, jackknife_of
 from ..run.run import Run, panel_distribution, synthetic_counts
 from .information import (
+    CUES,
     Factor,
     alone_and_given,
+    answers,
     blocks,
     crossing_with,
+    design,
     entropy,
     factors,
     weights_alone,
     without_sampling_noise,
 )
-
-# --------------------
-# Whom a run asked in which way, as a design of factors, and their answers: for `sensitivity` and `cues`.
-
-# A column of the listeners' table, and what it is called.
-COLUMNS = {
-    "focus": "focus",
-    "persona": "persona",
-    "order": "label order",
-    "form": "prompt form",
-    "prompt": "question",
-    "language": "language",
-}
-# What a persona says of somebody's gender or accent; the word is the level.
-CUES = {
-    "gender cue": re.compile(r"\b(woman|man|girl|boy|female|male|non-binary)\b", re.IGNORECASE),
-    "accent cue": re.compile(r"\b([\w-]+) accent\b", re.IGNORECASE),
-}
-# Rows of scores that are in memory as numbers at a time.
-BLOCK = 1_000_000
-
-
-def design(run: Run) -> tuple[dict[str, str], dict[str, list[str]], list[list[float]]]:
-    """One listener's name for each rater, the level of each factor by rater, and each rater's temperatures.
-
-    Of those that have answered at all: one that reads transcripts never does where there are none.
-    """
-    answered = set(pc.unique(run.scores["listener"]).to_pylist())
-    rows = [row for row in run.listeners.to_pylist() if row["listener"] in answered]
-    raters: dict[str, str] = {}
-    temperatures: dict[str, list[float]] = {}
-    first = []
-    for row in rows:
-        name = row["rater"] or row["listener"]
-        temperatures.setdefault(name, []).append(float(row["temperature"]))
-        if name not in raters:
-            raters[name] = row["listener"]
-            first.append(row)
-    columns = {name: [_level(row[column]) for row in first] for column, name in COLUMNS.items()}
-    said = [row["persona"] or "" for row in first]
-    columns |= {cue: [_stated(pattern, text) for text in said] for cue, pattern in CUES.items()}
-    return raters, columns, [sorted(set(temperatures[name])) for name in raters]
-
-
-def _level(value: Any) -> str:
-    return ", ".join(value) if isinstance(value, list) else value or "none"
-
-
-def _stated(pattern: re.Pattern[str], persona: str) -> str:
-    found = pattern.search(persona)
-    return found[1].casefold() if found else "none"
-
-
-def answers(run: Run, corpus: Corpus, raters: dict[str, str]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Places in the corpus [N], p at temperature 1 [N, R, K] (zeros where there is none), and where there is [N, R]."""
-    row = _indices(run.scores["utterance_id"], corpus.ids)
-    rater = _indices(run.scores["listener"], list(raters.values()))
-    kept = np.flatnonzero((row >= 0) & (rater >= 0))
-    order = kept[np.argsort(row[kept], kind="stable")]
-    start = 0
-    while start < len(order):
-        stop = min(start + BLOCK, len(order))
-        stop = int(np.searchsorted(row[order], row[order[stop - 1]], side="right"))  # no utterance is cut in two
-        these = order[start:stop]
-        logp = distribution_array(run.scores["logp"].take(pa.array(these)))
-        here, of = np.unique(row[these], return_inverse=True)
-        p = np.zeros((len(here), len(raters), logp.shape[1]))
-        known = np.isfinite(logp).any(axis=1)
-        raised = np.exp(logp[known] - logp[known].max(axis=1, keepdims=True))
-        p[of[known], rater[these][known]] = raised / raised.sum(axis=1, keepdims=True)
-        yield here, p, np.asarray(p.any(axis=2))
-        start = stop
-
-
-def _indices(column: pa.ChunkedArray, values: list[str]) -> np.ndarray:
-    found = pc.index_in(column, value_set=pa.array(values, pa.string()))
-    return pc.fill_null(found, -1).to_numpy().astype(np.int64)
-
+from .scorer import holm
 
 # --------------------
 # What differs between runs of one panel over one corpus, as factors.
@@ -231,9 +165,6 @@ def _batch_size(path: Path) -> str:
     except (SerannError, KeyError, TypeError):
         return "unknown"
     return " and ".join(sizes) or "unknown"
-
-
-__all__ = ["FactorInformation", "Sensitivity", "section"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,3 +325,106 @@ def _of_temperatures(p: np.ndarray, there: np.ndarray, temperatures: Sequence[Se
             raised /= raised.sum(axis=2, keepdims=True)
             found.append(entropy(raised.mean(axis=1)) - entropy(raised).mean(axis=1))
     return np.maximum(np.mean(found, axis=0), 0.0) if found else np.full(len(p), np.nan)
+
+
+# --------------------
+# Identity cues.
+
+CORRECTION = "Holm"
+# Probabilities are stored as float32; what differs by less is rounding.
+ROUNDING = 1e-6
+# What is said of a prompt that states no cue.
+NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelShift:
+    """What a label's probability gains where the cue is `level` instead of `against`; p corrected over the run's."""
+
+    label: str
+    difference: Interval
+    p: float
+    p_adjusted: float
+
+
+@dataclass(frozen=True, slots=True)
+class CuePair:
+    """Two levels of a cue: how far answers move at all (total variation), and each label's shift."""
+
+    factor: str
+    part: str
+    moved: Interval
+    shifts: list[LabelShift]
+
+
+@dataclass(frozen=True, slots=True)
+class Cues:
+    """The cues of one run's panel; `pairs` is empty where it states none, or where none can be told apart."""
+
+    run: str
+    pairs: list[CuePair]
+    tested: int
+    correction: str
+
+
+def cues_of(run: Run, corpus: Corpus, *, level: float = 0.95, seed: int = 0) -> Cues | None:
+    """The cues that a run's panel varies; None where it varies none, or where its answers are texts."""
+    raters, columns, _ = design(run)
+    cues, _ = factors({name: columns[name] for name in CUES})
+    if not cues or run.info["identity"].get("mode") == "sample":
+        return None
+    every, _ = factors(columns)
+    values = {cue.name: np.full((len(corpus.ids), len(cue.levels), len(corpus.labels)), np.nan) for cue in cues}
+    order = [list(run.labels).index(label) for label in corpus.labels]
+    for rows, p, there in answers(run, corpus, raters):
+        for cue in cues:
+            values[cue.name][rows] = _levels(p[:, :, order], there, cue, crossing_with(cue, every))
+    pairs = [pair for cue in cues for pair in _pairs(cue, values[cue.name], corpus, level, seed)]
+    pairs = _corrected(pairs)
+    tested = sum(not np.isnan(shift.p) for pair in pairs for shift in pair.shifts)
+    return Cues(run.path.name, pairs, tested, CORRECTION)
+
+
+def _levels(p: np.ndarray, there: np.ndarray, cue: Factor, others: list[Factor]) -> np.ndarray:
+    """The answers at each level of a cue, the others averaged over, [N, L, K]; NaN where a level has no answer."""
+    found = np.full((len(p), len(cue.levels), p.shape[2]), np.nan)
+    patterns, of = np.unique(there, axis=0, return_inverse=True)
+    for n, pattern in enumerate(patterns):
+        weights = weights_alone(cue, others, pattern)
+        if weights is not None:
+            here = of.reshape(-1) == n
+            found[here] = np.einsum("lr,nrk->nlk", weights, p[here])
+    return found
+
+
+def _pairs(cue: Factor, p: np.ndarray, corpus: Corpus, level: float, seed: int) -> Iterator[CuePair]:
+    """Every two levels, the named one against the one that is told nothing where there is that."""
+    kept = np.isfinite(p).all(axis=(1, 2))
+    if not kept.any():
+        return
+    speakers = corpus.column("speaker")[kept]
+    codes, size = group_codes(speakers)
+    for a, b in combinations(range(len(cue.levels)), 2):
+        one, other = (b, a) if cue.levels[a] == "none" else (a, b)
+        shift = p[kept, one] - p[kept, other]
+        shift = np.where(np.abs(shift) < ROUNDING, 0.0, shift)
+        sums = np.column_stack([np.bincount(codes, weights=x, minlength=size) for x in (*shift.T, np.ones(len(shift)))])
+        yield CuePair(
+            factor=cue.name,
+            part=f"{cue.levels[one]} instead of {NOTHING if cue.levels[other] == 'none' else cue.levels[other]}",
+            moved=by_group(0.5 * np.abs(shift).sum(axis=1), speakers, level=level, seed=seed),
+            shifts=[
+                LabelShift(label, found._replace(rows=len(shift)), p_value, np.nan)
+                for c, label in enumerate(corpus.labels)
+                for found, p_value in [jackknife_of(sums[:, [c, -1]], _mean, level)]
+            ],
+        )
+
+
+def _mean(totals: np.ndarray) -> np.ndarray:
+    return totals[..., 0] / np.where(totals[..., 1] > 0, totals[..., 1], np.nan)
+
+
+def _corrected(pairs: list[CuePair]) -> list[CuePair]:
+    adjusted = iter(holm(np.array([shift.p for pair in pairs for shift in pair.shifts])).tolist())
+    return [replace(pair, shifts=[replace(s, p_adjusted=next(adjusted)) for s in pair.shifts]) for pair in pairs]

@@ -11,7 +11,8 @@ import numpy as np
 
 from ...data.corpus import Corpus
 from ...data.scores.scoring import ScoreRow
-from ..audit.effective_votes import REFITTED_ON, Worth
+from ..audit.calibration import REFITTED_ON
+from ..audit.effective_votes import Worth
 from ..audit.result import AuditResult, Check, Example, LabelRow, PanelResult, StratumRow, System
 from . import audit_pictures as pictures
 from .audit_sections import details_sections, differences_section, listening_section, percent, variants_section

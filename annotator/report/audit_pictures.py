@@ -12,7 +12,7 @@ from scipy.interpolate import PchipInterpolator
 from ...data.scores.intervals import Interval
 from ...data.scores.scoring import ScoreRow
 from ...data.seeds import rng_from
-from ..audit.crossing import FINENESS, falling
+from ..audit.effective_votes import FINENESS, falling
 from ..audit.result import AuditResult, CurveValue, Example, PanelResult, StratumRow
 from ..audit.saturation import SaturationCurve
 from .figures import figure, interval_figure, worth_figure

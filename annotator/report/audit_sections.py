@@ -9,14 +9,14 @@ from markupsafe import Markup
 
 from ...data.corpus import Corpus
 from ...data.scores.intervals import Interval
-from ..audit.alt_test_section import AltTestSection
+from ..audit.alt_test import AltTestSection
 from ..audit.controls import Controls
-from ..audit.cues import Cues
 from ..audit.failures import Failures, PartRow, Surprise
 from ..audit.noninferiority import Difference
 from ..audit.panel_agreement import COEFFICIENTS, PanelAgreement
+from ..audit.result import Detail, Listening
 from ..audit.saturation import Saturation
-from ..audit.sections import Detail, Listening
+from ..audit.sensitivity import Cues
 from ..audit.variants import ABOUT, Variants
 from .audit_pictures import saturation_curve
 from .audit_words import (

@@ -11,13 +11,12 @@ from ...data.scores.intervals import Interval
 from ...data.scores.scoring import ScoreRow
 from ..audit.calibration import CALIBRATIONS
 from ..audit.controls import ControlRow, Controls
-from ..audit.cues import NOTHING, CuePair, Cues, LabelShift
 from ..audit.failures import Failures
 from ..audit.panel_agreement import PanelAgreement
 from ..audit.result import AuditResult, Check, PanelResult, StratumRow
 from ..audit.saturation import Saturation
 from ..audit.scorer import Note
-from ..audit.sensitivity import Sensitivity
+from ..audit.sensitivity import NOTHING, CuePair, Cues, LabelShift, Sensitivity
 from .figures import count, figure, interval_figure, mass_figure, worth_figure
 
 # below this mean mass on the labels, what a run says about them is mostly made by scaling up

@@ -66,7 +66,7 @@ NAMES += ("other", "control", "n", "how", "score", "requirement")
 OF_PANEL = ("panel", "name", "run", "of")
 # What holds no figure: words, settings, and utterances that were chosen by their outcome. (A number that is called
 # level is that of the intervals, in the settings; an interval of that name is a figure.)
-NO_FIGURES = {"corpus", "settings", "answers", "notes", "format", "about", "path", "examples", "surprises"}
+NO_FIGURES = {"corpus", "settings", "notes", "format", "about", "path", "examples", "surprises"}
 NO_FIGURES |= {"temperatures", "bins", "exposure", "levels"}
 # Lists of figures for 1, 2, … votes.
 BY_VOTES = ("values", "shuffled")

@@ -16,10 +16,9 @@ from fixtures.simulated import shuffled, simulated_corpus, simulated_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from serann.annotator.audit.alt_scorers import human_votes, listed_votes, log_score
-from serann.annotator.audit.alt_test import alt_test, benjamini_yekutieli
+from serann.annotator.audit.alt_test import alt_test, alt_test_of, plurality
 from serann.annotator.audit.alt_test_data import line_up_labels, read_alt_test
-from serann.annotator.audit.alt_test_section import alt_test_of, plurality
+from serann.annotator.audit.alt_test_statistics import benjamini_yekutieli, human_votes, listed_votes, log_score
 from serann.annotator.audit.result import _plain
 from serann.annotator.cli import app, main
 from serann.annotator.report.audit_sections import alt_test_section

@@ -9,7 +9,7 @@ from fixtures.simulated import sharpened, shuffled, simulated_corpus, simulated_
 from scipy.interpolate import PchipInterpolator
 from scipy.optimize import brentq
 from serann.annotator.audit.controls import audit_controls, check_controls
-from serann.annotator.audit.crossing import crossing, meets
+from serann.annotator.audit.effective_votes import crossing, meets
 from serann.annotator.audit.result import _plain
 from serann.annotator.report.audit_sections import controls_section
 from serann.annotator.report.audit_words import controls_in_words

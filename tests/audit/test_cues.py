@@ -9,9 +9,9 @@ from fixtures.pages import html
 from fixtures.scripted_runs import corpus_of, run_scripted
 from fixtures.simulated import simulated_corpus
 from scipy import stats
-from serann.annotator.audit.cues import section
+from serann.annotator.audit.alignment import listening
 from serann.annotator.audit.result import _plain
-from serann.annotator.audit.sections import listening
+from serann.annotator.audit.sensitivity import cues_of
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine
 from serann.annotator.report.audit_sections import cues_section, listening_section
@@ -52,7 +52,7 @@ def run_of(corpus, path, engine):
 
 def test_a_shift_is_what_was_put_in_and_its_p_that_of_scipy(corpus, tmp_path):
     run = run_of(corpus, tmp_path / "run", Prejudiced(0, by=some))
-    found = section(run, corpus)
+    found = cues_of(run, corpus)
     pairs = {pair.part: pair for pair in found.pairs if pair.factor == "gender cue"}
     assert pairs.keys() == {"woman instead of nothing", "man instead of nothing", "man instead of woman"}
     sad = next(s for s in pairs["man instead of woman"].shifts if s.label == "sad")
@@ -76,7 +76,7 @@ def test_a_shift_is_what_was_put_in_and_its_p_that_of_scipy(corpus, tmp_path):
 
 
 def test_what_moves_every_answer_alike_is_told_and_accents_that_move_none_are_not(corpus, tmp_path):
-    found = section(run_of(corpus, tmp_path / "run", Prejudiced(0.2)), corpus)
+    found = cues_of(run_of(corpus, tmp_path / "run", Prejudiced(0.2)), corpus)
     assert found.tested == 2 * 3 * 6
     moved = {(p.factor, p.part, s.label) for p in found.pairs for s in p.shifts if s.p_adjusted < 0.05}
     told = ("woman instead of nothing", "man instead of woman")
@@ -92,17 +92,17 @@ def test_what_moves_every_answer_alike_is_told_and_accents_that_move_none_are_no
 
 
 def test_no_shift_and_no_cue(corpus, tmp_path):
-    fair = section(run_of(corpus, tmp_path / "fair", Prejudiced(0)), corpus)
+    fair = cues_of(run_of(corpus, tmp_path / "fair", Prejudiced(0)), corpus)
     assert all(s.p == 1 for p in fair.pairs for s in p.shifts)
     assert cues_in_words(fair, 0.95) == (
         "No gender or accent that the prompt states is told to move answers to the same sound (of 36 tested shifts of "
         "a label's probability, Holm, 95 %)."
     )
     letters = run_scripted(corpus, tmp_path / "letters", panel="letters")
-    assert section(letters, corpus) is None
+    assert cues_of(letters, corpus) is None
     assert cues_section(None, 0.95) == []
     sampled = run_scripted(corpus, tmp_path / "sampled", panel="identity-cues", mode="sample")
-    assert section(sampled, corpus) is None
+    assert cues_of(sampled, corpus) is None
 
 
 def test_one_speaker_tests_nothing(tmp_path):
@@ -110,7 +110,7 @@ def test_one_speaker_tests_nothing(tmp_path):
     run = run_of(one, tmp_path / "run", Prejudiced(0.2))
     column = one.utterances.column_names.index("speaker")
     same = dataclasses.replace(one, utterances=one.utterances.set_column(column, "speaker", [["a"] * 6]))
-    found = section(run, same)
+    found = cues_of(run, same)
     assert found.tested == 0
     assert (
         cues_in_words(found, 0.95) == "Whether the cues move answers cannot be tested: the speakers are fewer than two."

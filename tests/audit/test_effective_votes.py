@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq, isotonic_regression
 from scipy.stats import t as student
 from serann.annotator.audit import audit, baselines
-from serann.annotator.audit.calibration import chosen
-from serann.annotator.audit.crossing import crossing, falling
-from serann.annotator.audit.effective_votes import subgroups
+from serann.annotator.audit.calibration import chosen, subgroups
+from serann.annotator.audit.effective_votes import crossing, falling
 from serann.annotator.audit.gate import check, parse_requirements
-from serann.annotator.audit.independence import independent_listeners
+from serann.annotator.audit.panel_agreement import independent_listeners
 from serann.annotator.audit.scorer import build_reference
 from serann.annotator.report.audit_words import answers as in_words
 from serann.annotator.report.figures import worth_figure
@@ -353,7 +352,7 @@ def test_listeners_that_say_the_same_are_one_and_blocks_do_not_matter(world, tmp
     assert independent_listeners(same, ref).independent_listeners.value == pytest.approx(1, abs=1e-3)
     apart = open_run(simulated_run(tmp_path / "apart", corpus, truth, listeners=4, spread=1.0, votes=4))
     whole = independent_listeners(apart, ref)
-    monkeypatch.setattr("serann.annotator.audit.independence.BLOCK", 7)
+    monkeypatch.setattr("serann.annotator.audit.panel_agreement.BLOCK", 7)
     assert independent_listeners(apart, ref) == whole
     place = apart.listeners.column_names.index("rater")
     one = apart.listeners.set_column(place, "rater", pa.array(["only"] * 4))

@@ -19,13 +19,12 @@ import pyarrow as pa
 import pytest
 from fixtures.simulated_speakers import Heard, reference_of, run_of, simulated_speakers, softmax, together
 from serann.annotator.audit import baselines, panel_agreement, saturation, variants
+from serann.annotator.audit.alignment import notes
 from serann.annotator.audit.baselines import People
 from serann.annotator.audit.calibration import calibrations
-from serann.annotator.audit.crossing import Crossing, crossing
-from serann.annotator.audit.effective_votes import HumanCurve
-from serann.annotator.audit.independence import independent_listeners
+from serann.annotator.audit.effective_votes import Crossing, HumanCurve, crossing
 from serann.annotator.audit.noninferiority import non_inferiority, vote_scores
-from serann.annotator.audit.notes import notes
+from serann.annotator.audit.panel_agreement import independent_listeners
 from serann.annotator.audit.panels import Panel
 from serann.annotator.audit.scorer import Scorer
 from serann.annotator.report.audit_words import notes_in_words

@@ -6,8 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from fixtures.simulated_speakers import reference_of, simulated_speakers
-from serann.annotator.audit import baselines
-from serann.annotator.audit import effective_votes as worths
+from serann.annotator.audit import baselines, calibration
 from serann.annotator.audit.baselines import REFIT_STEPS, curve_votes, fit_people
 from serann.annotator.audit.calibration import CALIBRATIONS, calibrations, chosen
 from serann.annotator.audit.effective_votes import HumanCurve, effective_votes
@@ -128,7 +127,7 @@ def test_blocks_without_rows_of_a_part_add_what_their_fits_move():
 def test_of_many_utterances_refits_read_a_part(monkeypatch):
     curve, placed, _ = placed_on(20, draws=2)
     _, _, all_of_them = curve.overall("log_score", placed)
-    monkeypatch.setattr(worths, "REFITTED_ON", 250)
+    monkeypatch.setattr(calibration, "REFITTED_ON", 250)
     curve, placed, _ = placed_on(20, draws=2)
     _, _, some = curve.overall("log_score", placed)
     assert all_of_them is not None

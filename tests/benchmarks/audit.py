@@ -29,8 +29,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from serann.annotator.audit import audit, variants
-from serann.annotator.audit.ground import lay_ground
-from serann.annotator.audit.panel_result import measure
+from serann.annotator.audit.panel_result import lay_ground, measure
 from serann.annotator.audit.panels import line_up
 from serann.annotator.audit.scorer import build_reference
 from serann.annotator.run.run import Run, open_run
