@@ -1,116 +1,46 @@
-"""What is measured or fused beside human votes: a run of synthetic listeners, or another human panel as a corpus.
+"""What stands beside human votes: a run of synthetic listeners, or another human panel brought as a corpus.
 
-One place opens them, checks that they belong to a corpus, lines them up with its utterances and labels, and refuses a
-panel that holds the corpus's own votes. There are two such rules, since an audit and a fusion lose by different leaks:
-`check_audited` refuses a panel that is all but a copy of what it would be measured against; `refuse_own_votes` refuses
-one with any vote of the corpus, whether seen (it would count twice) or held out (it would leak into what is fused).
+Both are opened here and lined up with a corpus: for an audit, which measures them against held-out human votes, and for
+a fusion, which uses them beside seen ones. Another panel must be other people; each of the two has its leak rule.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from ..data.arrow import pc
 from ..data.corpus import Corpus, corpus_fingerprint, open_corpus
-from ..data.errors import CorpusError, LabelError, OptionError, RunError
+from ..data.errors import CorpusError, LabelError, RunError
 from ..data.fused import is_fused
-from ..data.labels import LabelSet
-from ..data.tables import distribution_array
+from ..data.scores.divergences import as_distribution
+from ..data.scores.groups import cross_fitted
+from ..data.scores.proper_scores import unbiased_ambiguity
+from ..data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial, posterior_mean
 from ..data.votes import count_votes, frequencies
+from .ballots import Ballots, read_ballots, run_ballots
 from .run.place import is_run
 from .run.run import Run, open_run, panel_distribution, synthetic_counts
 
 Source = Run | Corpus
-
-# --------------------
-# Ballots: votes with who cast them, for the strategies that model raters.
-
-
-class Ballots(NamedTuple):
-    """Votes with their rater: `row` [N] (place in the corpus), `rater` [N] (name, None: anonymous), `label` [N]."""
-
-    row: np.ndarray
-    rater: np.ndarray
-    label: np.ndarray
-
-
-def human_ballots(corpus: Corpus, train: np.ndarray) -> Ballots:
-    """Who cast the seen votes of train utterances, in the rows of the votes table; abstentions are no ballots."""
-    return read_ballots(corpus.votes, corpus.ids, corpus.labels, source="human", part="seen", keep=train)
-
-
-def read_ballots(
-    votes: pa.Table,
-    ids: Sequence[str],
-    labels: LabelSet,
-    *,
-    source: str,
-    part: str | None = None,
-    keep: np.ndarray | None = None,
-) -> Ballots:
-    """Primary votes of a table as ballots; `keep` [U] restricts to some utterances."""
-    chosen = pc.and_(pc.equal(votes["source"], source), pc.equal(votes["rank"], "primary"))
-    chosen = pc.and_(chosen, pc.is_valid(votes["label"]))
-    if part is not None:
-        chosen = pc.and_(chosen, pc.fill_null(pc.equal(votes["part"], part), False))
-    table = votes.filter(chosen)
-    row = pc.fill_null(pc.index_in(table["utterance_id"], value_set=pa.array(list(ids), pa.string())), -1)
-    row = row.to_numpy(zero_copy_only=False).astype(int)
-    label = pc.index_in(table["label"], value_set=pa.array(labels.labels)).to_numpy(zero_copy_only=False)
-    known = row >= 0 if keep is None else (row >= 0) & keep[row]
-    rater = np.array(table["rater_id"].to_pylist(), dtype=object)
-    return Ballots(row[known], rater[known], label[known].astype(int))
-
-
-def run_ballots(run: Run, corpus: Corpus) -> Ballots:
-    """One answer a rater and utterance: the plurality of the mean p of its listeners (those of one rater differ in
-    temperature alone), or of its votes where texts were sampled; a tie is no answer."""
-    rater = dict(zip(run.listeners["listener"].to_pylist(), run.listeners["rater"].to_pylist(), strict=True))
-    if run.info.get("identity", {}).get("mode") == "sample" or not run.scores.num_rows:
-        cast = read_ballots(run.votes, corpus.ids, corpus.labels, source="synthetic")
-        row, who, mass = cast.row, cast.rater, np.eye(len(corpus.labels))[cast.label]
-    else:
-        row = pc.index_in(run.scores["utterance_id"], value_set=pa.array(list(corpus.ids), pa.string()))
-        row = pc.fill_null(row, -1).to_numpy(zero_copy_only=False).astype(int)
-        who, mass = np.array(run.scores["listener"].to_pylist(), dtype=object), distribution_array(run.scores["p"])
-        row, who, mass = row[row >= 0], who[row >= 0], mass[row >= 0]
-    names, code = np.unique([str(rater.get(name, name)) for name in who], return_inverse=True)
-    place, at = np.unique(row * len(names) + code.reshape(-1), return_inverse=True)
-    total = np.zeros((len(place), len(corpus.labels)))
-    np.add.at(total, at.reshape(-1), mass)
-    best = total.max(axis=1, keepdims=True)
-    clear = (total == best).sum(axis=1) == 1
-    return Ballots(
-        place[clear] // len(names), names[place[clear] % len(names)].astype(object), total[clear].argmax(axis=1)
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class RunEvidence:
-    """One proxy lined up with the corpus: distributions and drawn (or cast) votes, [U, K] each.
-
-    `exact`: p are the listeners' probabilities; else they are only the shares of the votes. `ballots`: each
-    listener's single answer, read when a strategy asks for it. `kind`: a run, or a panel of people.
-    """
-
-    name: str
-    p: np.ndarray
-    drawn: np.ndarray
-    exact: bool = True
-    ballots: Callable[[], Ballots] | None = None
-    kind: Literal["run", "panel"] = "run"
-
+# What a panel is for: "audit" is `serann audit`; "fuse" is `serann fuse`, its --next, and `serann benchmark fusion`.
+Use = Literal["audit", "fuse"]
 
 # --------------------
 # Opening.
 
-# What serann writes that is no panel: its file, what it is, and what to do with it.
+# Why a fused corpus is no panel.
+NO_FUSED: dict[Use, str] = {
+    "audit": "so they cannot be audited against those humans; audit the runs it was made from, or train on it and use "
+    "'serann evaluate'",
+    "fuse": "and fusing them again would count them twice; give the runs it was made from",
+}
+# What else serann writes that is no panel: its file, what it is, and what to do with it.
 NO_PANELS = {
     "prediction.json": ("the predictions of a trained model", "'serann evaluate' scores those"),
     "model.json": ("a trained model", "'serann evaluate' scores those"),
@@ -118,149 +48,338 @@ NO_PANELS = {
 }
 
 
-def open_audited(path: str | Path) -> Corpus:
-    """Open the corpus that panels are audited against; CorpusError for a fused one, and for a run in its place."""
-    if is_run(Path(path)) and not (Path(path) / "corpus.json").exists():
-        raise CorpusError(f"{path} is a run, not a corpus; give the corpus first: serann audit CORPUS {path}")
-    return open_corpus(path)
+def open_panel(path: str | Path, use: Use) -> Source:
+    """Open a run, or a corpus of another human panel; RunError where the path is neither.
 
-
-def open_panel(path: str | Path) -> Source:
-    """Open a run, or a corpus of another human panel, for an audit; RunError where the path is neither.
-
-    A fused corpus is refused: its distributions hold human votes of the corpus it would be measured against.
+    A fused corpus is refused: its distributions hold human votes of the corpus it would be lined up with.
     """
     path = Path(path)
-    why = (
-        "so they cannot be audited against those humans; audit the runs it was made from, or train on it and use "
-        "'serann evaluate'"
-    )
-    _refuse_fused(path, f", {why}")
-    if not is_run(path) and not (path / "corpus.json").exists():
-        for mark, (what, instead) in NO_PANELS.items():
-            if (path / mark).exists():
-                raise RunError(f"{path} is {what}, not a run or a corpus; {instead}")
-    return _open(path)
-
-
-def open_proxy(path: str | Path) -> Source:
-    """Open a run, or the corpus of another human panel, for a fusion; RunError where it is neither, or fused."""
-    path = Path(path)
-    _refuse_fused(path, ", and fusing them again would count them twice; give the runs it was made from")
-    return _open(path)
-
-
-def _refuse_fused(path: Path, why: str) -> None:
     if is_fused(path):
-        raise RunError(f"{path} is a fused corpus: human votes are in its distributions already{why}")
-
-
-def _open(path: Path) -> Source:
-    if not is_run(path) and (path / "corpus.json").exists():
+        raise RunError(f"{path} is a fused corpus: human votes are in its distributions already, {NO_FUSED[use]}")
+    if is_run(path):
+        return open_run(path)
+    if (path / "corpus.json").exists():
         return open_corpus(path)
+    for mark, (what, instead) in NO_PANELS.items():
+        if use == "audit" and (path / mark).exists():
+            raise RunError(f"{path} is {what}, not a run or a corpus; {instead}")
     return open_run(path)
+
+
+def folder_names(sources: Sequence[Source]) -> list[str]:
+    """Directory names, or whole paths where two directories have the same name."""
+    short = [Path(source.path).resolve().name for source in sources]
+    return [str(source.path) if short.count(name) > 1 else name for name, source in zip(short, sources, strict=True)]
 
 
 # --------------------
 # Lining up.
 
 
-def line_up(source: Source, corpus: Corpus, name: str | None = None) -> RunEvidence:
-    """A run or another human panel over the corpus's utterances; NaN (no votes) where it says nothing.
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A panel lined up with U utterances and K labels of a corpus.
 
-    Raises LabelError for other labels; RunError for a run of another corpus, a control run, a source without common
-    utterances, and for a panel that holds the corpus's own votes.
+    `q` [U, K] are its distributions, NaN rows where it says nothing; `drawn` [U, K] its votes, drawn from a model or
+    cast by people, zeros where there are none. `exact`: q are probabilities, read off or stated; else they are the
+    shares of the votes, and `q_log`, where given, stands in for them in the log score (their zeros would make it
+    infinite). `ballots` reads each listener's single answer when it is asked for. `failures` counts the utterances that
+    failed altogether, by reason; `label_mass` is the mean share of the model's probability that fell on any label at
+    all (None: no probability was read off); `about` names the panel's origin.
     """
-    if isinstance(source, Run):
-        found = _line_up_run(source, corpus)
-        return found if name is None else replace(found, name=name)
-    return _line_up_panel(source, corpus, source.path.resolve().name if name is None else name)
+
+    name: str
+    q: np.ndarray
+    drawn: np.ndarray
+    exact: bool = True
+    ballots: Callable[[], Ballots] | None = None
+    kind: Literal["run", "humans"] = "run"
+    path: str = ""
+    q_log: np.ndarray | None = None
+    label_mass: float | None = None
+    failures: dict[str, int] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def covers(self) -> np.ndarray:
+        """Mask [U] of the utterances the panel has a distribution for."""
+        return np.asarray(~np.isnan(self.q).any(axis=1))
+
+    @property
+    def votes(self) -> np.ndarray | None:
+        """The votes [U, K] that q is the shares of, people's or sampled texts'; None where q was read off or stated."""
+        return None if self.exact else self.drawn
+
+    @property
+    def ambiguity(self) -> np.ndarray:
+        """Chance that two votes of the panel disagree, [U]: of q, or unbiased over pairs where q is made of votes."""
+        return panel_ambiguity(self.q) if self.votes is None else unbiased_ambiguity(self.votes)
+
+    def part(self, keep: np.ndarray, folds: np.ndarray) -> Panel:
+        """The panel on the utterances of a mask [U], whose folds are `folds`; what is smoothed is fitted in them."""
+        kept = replace(self, q=self.q[keep], drawn=self.drawn[keep])
+        return kept if self.exact else replace(kept, q_log=smoothed(kept.drawn, folds))
 
 
-def line_up_all(sources: Sequence[Source], corpus: Corpus) -> tuple[RunEvidence, ...]:
-    """Each source lined up; panels whose folders share a name are called by their paths."""
-    folders = [source.path.resolve().name for source in sources]
-    return tuple(
-        line_up(source, corpus, str(source.path) if isinstance(source, Corpus) and folders.count(name) > 1 else None)
-        for source, name in zip(sources, folders, strict=True)
+def line_up(
+    sources: Sequence[Source],
+    corpus: Corpus,
+    use: Use,
+    *,
+    ids: Sequence[str] | None = None,
+    m: int | None = None,
+    names: Sequence[str] | None = None,
+) -> list[Panel]:
+    """Bring each source into the order of the utterances `ids` (all of the corpus) and of the corpus's labels.
+
+    An audit gives the `ids` that have `m` held-out votes. Without `names`, a run that is fused is called as in its own
+    votes, and all else by its folder.
+
+    Raises LabelError for other labels; RunError for a run of another corpus and for a source that says nothing of these
+    utterances; where the panels are fused, RunError also for a control run, and what `refuse_shared_votes` raises.
+    """
+    ids = corpus.ids if ids is None else ids
+    panels = []
+    for name, source in zip(names or _names(sources, use), sources, strict=True):
+        columns = _columns(source, corpus, name, use)
+        if isinstance(source, Run):
+            panel = _run_panel(name, source, columns, corpus, ids, use)
+        else:
+            panel = _human_panel(name, source, columns, corpus, ids, use)
+        said = panel.covers
+        if use == "fuse":
+            said = said | (panel.drawn.sum(axis=1) > 0)
+        if not said.any():
+            raise RunError(_nothing_audited(name, source, corpus, len(ids), m) if m else _nothing_fused(panel, corpus))
+        panels.append(panel)
+    return panels
+
+
+def _names(sources: Sequence[Source], use: Use) -> list[str]:
+    named = zip(sources, folder_names(sources), strict=True)
+    return [source.name if use == "fuse" and isinstance(source, Run) else name for source, name in named]
+
+
+def _columns(source: Source, corpus: Corpus, name: str, use: Use) -> list[int] | slice:
+    """Where each of the corpus's labels stands in the source's; another order is fine, but for a run that is fused."""
+    theirs, ours = source.labels, corpus.labels
+    if use == "fuse" and isinstance(source, Run):
+        if tuple(theirs) != tuple(ours):
+            raise LabelError(
+                f"{source.path}: its labels are {', '.join(theirs)}; the corpus's are {', '.join(ours)}; "
+                "annotate the corpus with its own labels, in its own order"
+            )
+        return slice(None)
+    if set(theirs) == set(ours):
+        return [theirs.index(label) for label in ours]
+    both = f"{name} has the labels {', '.join(theirs)}, the corpus {', '.join(ours)}"
+    if use == "fuse":
+        raise LabelError(f"{both}; a proxy needs the corpus's labels: import both with the same label set")
+    lacking = [label for label in ours if label not in theirs]
+    further = [label for label in theirs if label not in ours]
+    raise LabelError(
+        f"{both} (it lacks {', '.join(lacking) or 'none'}; it has besides {', '.join(further) or 'none'}); an audit "
+        "needs the same labels: annotate this corpus, or import both with the same label set"
     )
 
 
-def _line_up_run(run: Run, corpus: Corpus) -> RunEvidence:
-    if tuple(run.labels) != tuple(corpus.labels):
-        raise LabelError(
-            f"{run.path}: its labels are {', '.join(run.labels)}; the corpus's are {', '.join(corpus.labels)}; "
-            "annotate the corpus with its own labels, in its own order"
-        )
-    control = run.info.get("identity", {}).get("control")
-    if control is not None:
+def _run_panel(name: str, run: Run, columns: list[int] | slice, corpus: Corpus, ids: Sequence[str], use: Use) -> Panel:
+    """A run names the corpus it was made over; equal ids in another corpus are other sounds, so that is refused."""
+    identity = run.info["identity"]
+    control, made_from = identity.get("control"), identity.get("corpus", corpus.name)
+    if use == "fuse" and control is not None:
         raise RunError(
             f"{run.path} was made with --control {control}: its model did not hear the utterances, so its votes are "
             "for 'serann audit' alone; fuse the run it belongs to"
         )
-    refuse_other_corpus(run, corpus)
-    p = panel_distribution(run, corpus.ids)
-    p /= p.sum(axis=1, keepdims=True)  # stored as float32, so a row's sum is off by a few 1e-8
-    drawn = np.nan_to_num(synthetic_counts(run, corpus.ids))
-    if not (~np.isnan(p).any(axis=1) | (drawn.sum(axis=1) > 0)).any():
-        raise RunError(
-            f"{run.path}: holds none of the {len(corpus.ids)} utterances of {corpus.path}: it is a run of another "
-            f"corpus; make one with 'serann annotate {corpus.path} --model … -o RUN'"
-        )
-    exact = run.info.get("identity", {}).get("mode", "exact") != "sample"
-    return RunEvidence(run.name, p, drawn, exact, lambda: run_ballots(run, corpus))
-
-
-def refuse_other_corpus(run: Run, corpus: Corpus) -> None:
-    """RunError for a run over another corpus: equal ids there are other sounds."""
-    made_from = run.info.get("identity", {}).get("corpus", corpus.name)
     if made_from != corpus.name:
         raise RunError(
             f"{run.path} is a run over the corpus '{made_from}', not over '{corpus.name}' ({corpus.path}); "
             "utterances of the same id may be other sounds there: give a run of this corpus"
         )
+    q = panel_distribution(run, ids)[:, columns]
+    if use == "fuse":
+        q = q / q.sum(axis=1, keepdims=True)  # stored as float32, so a row's sum is off by a few 1e-8
+    return Panel(
+        name,
+        q,
+        synthetic_counts(run, ids)[:, columns],
+        identity.get("mode", "exact") != "sample",
+        lambda: run_ballots(run, corpus),
+        path=str(run.path),
+        label_mass=_label_mass(run, ids),
+        failures=_failures(run, ids),
+        about=_about_run(run),
+    )
 
 
-def _line_up_panel(panel: Corpus, corpus: Corpus, name: str) -> RunEvidence:
-    columns = label_columns(panel.labels, corpus.labels, name)
-    refuse_own_votes(panel, corpus)
-    counts = count_votes(panel.votes, corpus.ids, panel.labels)[:, columns]
-    if not counts.any():
-        raise RunError(f"{name} shares no utterance with {corpus.path}: was it made from another corpus?")
+def _label_mass(run: Run, ids: Sequence[str]) -> float | None:
+    """Mean over these utterances' answers of the probability that fell on any label.
 
-    def ballots() -> Ballots:
-        return read_ballots(panel.votes, corpus.ids, corpus.labels, source="human")
+    None where answers were texts: no probability was read off, so nothing could miss the labels.
+    """
+    if run.info["identity"].get("mode") != "exact":
+        return None
+    there = pc.is_in(run.scores["utterance_id"], value_set=pa.array(list(ids), pa.string()))
+    mass = np.exp(run.scores["log_mass"].filter(there).to_numpy().astype(np.float64))
+    return float(mass.mean()) if len(mass) else None
 
-    return RunEvidence(name, frequencies(counts), counts, False, ballots, "panel")
+
+def _failures(run: Run, ids: Sequence[str]) -> dict[str, int]:
+    """How many of these utterances failed altogether, by reason."""
+    wanted, reasons = set(ids), {}
+    for row in run.failures.select(["utterance_id", "listener", "reason"]).to_pylist():
+        if row["listener"] is None and row["utterance_id"] in wanted:
+            reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
+    return reasons
 
 
-def label_columns(theirs: LabelSet, ours: LabelSet, name: str) -> list[int]:
-    """Where each of our labels stands in theirs; LabelError unless both have the same labels."""
-    if set(theirs) != set(ours):
-        raise LabelError(
-            f"{name} has the labels {', '.join(theirs)}, the corpus {', '.join(ours)}; a proxy needs the corpus's "
-            "labels: import both with the same label set"
+def _about_run(run: Run) -> dict[str, Any]:
+    """The run's identity in words: model, mode, prompts and their fingerprints."""
+    identity = {key: value for key, value in run.info["identity"].items() if key != "labels"}
+    return {"run": run.name, "listeners": run.listeners.num_rows, **identity}
+
+
+def _human_panel(
+    name: str, panel: Corpus, columns: list[int] | slice, corpus: Corpus, ids: Sequence[str], use: Use
+) -> Panel:
+    if use == "fuse":
+        refuse_shared_votes(panel, corpus)
+    counts = count_votes(panel.votes, ids, panel.labels)[:, columns]
+    voted = counts.sum(axis=1) > 0
+    return Panel(
+        name,
+        frequencies(counts),
+        counts,
+        False,
+        lambda: read_ballots(panel.votes, corpus.ids, corpus.labels, source="human"),
+        "humans",
+        str(panel.path),
+        about={
+            "panel of people": panel.name,
+            "votes an utterance": round(float(counts[voted].sum(axis=1).mean()), 2) if voted.any() else 0,
+            "simulated": panel.info.simulated,
+        },
+    )
+
+
+def _nothing_audited(name: str, source: Source, corpus: Corpus, audited: int, m: int) -> str:
+    theirs = list(source.ids)
+    shared = len(set(theirs) & set(corpus.ids))
+    if shared:
+        return (
+            f"{name} covers {shared} utterances of {corpus.path}, but none of the {audited} that have {m} held-out "
+            "human votes; annotate more of the corpus, or lower --votes-scored"
         )
-    return [theirs.index(label) for label in ours]
+    first = f"'{theirs[0]}'" if theirs else "nothing"
+    return (
+        f"{name} shares no utterance with {corpus.path}: its first is {first}, the corpus's is '{corpus.ids[0]}'; "
+        "was it made from another corpus? Give a run of this corpus"
+    )
+
+
+def _nothing_fused(panel: Panel, corpus: Corpus) -> str:
+    if panel.kind == "humans":
+        return f"{panel.name} shares no utterance with {corpus.path}: was it made from another corpus?"
+    return (
+        f"{panel.path}: holds none of the {len(corpus.ids)} utterances of {corpus.path}: it is a run of another "
+        f"corpus; make one with 'serann annotate {corpus.path} --model … -o RUN'"
+    )
 
 
 # --------------------
-# The two leak rules.
+# Distributions of a panel that are made of votes, and how ambiguous any are.
 
-# Fusion: nameless votes of so many common utterances that equal each other, or hold each other, are the same votes.
-COMMON = 10
-# Audit: a panel is a copy if so large a share of so many of its votes or utterances have nothing but the corpus's own.
+
+def panel_ambiguity(q: np.ndarray) -> np.ndarray:
+    """1 - sum_c q_c^2 [U]: the chance that two votes drawn from q disagree, on the scale of `unbiased_ambiguity`."""
+    return 1.0 - (as_distribution(q) ** 2).sum(axis=1)
+
+
+def smoothed(counts: np.ndarray, folds: np.ndarray) -> np.ndarray | None:
+    """A panel's own votes [U, K] as distributions without zeros: its Dirichlet-multinomial posterior mean.
+
+    alpha is fitted to the panel's votes on the other folds' speakers: no human vote of the corpus enters. Rows without
+    votes stay NaN. None where the panel has one vote an utterance: nothing tells how much to smooth then.
+    """
+    said = counts.sum(axis=1) > 0
+    try:
+        alpha = cross_fitted(folds, lambda o: fit_dirichlet_multinomial(counts[o]), width=counts.shape[1])
+    except CorpusError:
+        return None
+    return np.where(said[:, None], posterior_mean(counts, alpha), np.nan)
+
+
+# --------------------
+# Leak rule 1, of `serann audit`: a panel is no copy of the votes that it would be measured against.
+
+# A panel is a copy if so large a share of so many of its votes or utterances have nothing but the corpus's own.
 COPIED, FEWEST = 0.99, 20
 
 
-def refuse_own_votes(panel: Corpus, corpus: Corpus) -> None:
-    """Raise RunError where a panel's votes are the corpus's: the same corpus, ballots of the same raters on the same
-    utterances, or nameless votes that equal (or hold, or are part of) the corpus's on all common utterances."""
+def refuse_copied_votes(panel: Corpus, corpus: Corpus) -> None:
+    """Used by `serann audit`: RunError where all but all of a panel's votes are the corpus's own.
+
+    Votes are copies if the same raters gave the same labels, or utterances hold the same votes, all but always.
+    """
+    _refuse_itself(panel, corpus, "panel")
+    if set(panel.labels) != set(corpus.labels):
+        return
+    same, of, what = max(_of_raters(panel, corpus), _of_counts(panel, corpus), key=lambda found: found[0] / found[1])
+    if of >= FEWEST and same >= COPIED * of:
+        raise RunError(
+            f"{panel.path} holds votes of {corpus.path} ({same} of {of} {what}), so it would be measured against "
+            "itself; give a run, or a corpus with other people's votes on the same utterances"
+        )
+
+
+def _refuse_itself(panel: Corpus, corpus: Corpus, what: str) -> None:
     if corpus_fingerprint(panel) == corpus_fingerprint(corpus):
         raise RunError(
-            f"{panel.path} holds the very votes of {corpus.path}: a corpus cannot be its own proxy; give a run, or a "
+            f"{panel.path} holds the very votes of {corpus.path}: a corpus cannot be its own {what}; give a run, or a "
             "corpus with other people's votes on the same utterances"
         )
+
+
+def _of_raters(panel: Corpus, corpus: Corpus) -> tuple[int, int, str]:
+    """How many votes of the same named raters on the same utterances have the same label."""
+    key = ["utterance_id", "rater_id"]
+    theirs, ours = (
+        corpus.votes.filter(
+            pc.and_(pc.is_valid(corpus.votes["rater_id"]), pc.equal(corpus.votes["rank"], "primary"))
+        ).select([*key, "label"])
+        for corpus in (panel, corpus)
+    )
+    met = theirs.join(ours, keys=key, join_type="inner", right_suffix=" ours")
+    same = pc.sum(pc.fill_null(pc.equal(met["label"], met["label ours"]), False)).as_py() or 0
+    return same, max(met.num_rows, 1), "by the same raters on the same utterances have the same label"
+
+
+def _of_counts(panel: Corpus, corpus: Corpus) -> tuple[int, int, str]:
+    """How many utterances have no votes but those of the corpus (or the reverse), of those people disagree about."""
+    ours = count_votes(corpus.votes, corpus.ids, corpus.labels)
+    theirs = count_votes(panel.votes, corpus.ids, corpus.labels)
+    disputed = ((theirs > 0).sum(axis=1) > 1) & ((ours > 0).sum(axis=1) > 1)
+    disputed &= np.minimum(theirs.sum(axis=1), ours.sum(axis=1)) >= 3
+    within = (theirs <= ours).all(axis=1) | (ours <= theirs).all(axis=1)
+    return int((within & disputed).sum()), max(int(disputed.sum()), 1), "disputed utterances have only votes of it"
+
+
+# --------------------
+# Leak rule 2, of `serann fuse`: no vote of a panel is the corpus's own, seen (it would count twice) or held out (it
+# would leak into what it is to measure).
+
+# Nameless votes of so many common utterances that equal each other, or hold each other, are the same votes.
+COMMON = 10
+
+
+def refuse_shared_votes(panel: Corpus, corpus: Corpus) -> None:
+    """Used by `serann fuse`, its --next and `serann benchmark fusion`: RunError where a panel has votes of the corpus.
+
+    These are the same corpus, ballots of the same raters on the same utterances, or nameless votes that equal (or hold,
+    or are part of) the corpus's on all common utterances.
+    """
+    _refuse_itself(panel, corpus, "proxy")
     shared = _shared_ballots(panel.votes, corpus.votes)
     if shared.num_rows:
         first = shared.slice(0, 1).to_pylist()[0]
@@ -299,64 +418,3 @@ def _same_nameless_votes(panel: Corpus, corpus: Corpus) -> bool:
     common = (theirs.sum(axis=1) > 0) & (ours.sum(axis=1) > 0)
     difference = (theirs - ours)[common]
     return int(common.sum()) >= COMMON and bool((difference >= 0).all() or (difference <= 0).all())
-
-
-def check_audited(corpus: Corpus, sources: Sequence[Run | Corpus]) -> None:
-    """Refuse what makes no audit, before anything is computed.
-
-    CorpusError for a fused corpus, whose votes are people's and models' alike. OptionError for a panel given twice,
-    RunError for one made of the corpus's own votes.
-    """
-    if is_fused(corpus.path):
-        raise CorpusError(
-            f"{corpus.path} is a fused corpus: what it was fused from is in it already, so nothing can be measured "
-            "against it; audit against the corpus that was fused"
-        )
-    places = [Path(source.path).resolve() for source in sources]
-    for i, place in enumerate(places):
-        if place in places[:i]:
-            raise OptionError(f"{sources[i].path} is given twice; give each run or panel once")
-    for source in sources:
-        if isinstance(source, Corpus):
-            _refuse_copies(source, corpus)
-
-
-def _refuse_copies(panel: Corpus, corpus: Corpus) -> None:
-    """Votes are copies if the same raters gave the same labels, or utterances hold the same votes, all but always."""
-    if corpus_fingerprint(panel) == corpus_fingerprint(corpus):
-        raise RunError(
-            f"{panel.path} holds the very votes of {corpus.path}: a corpus cannot be its own panel; give a run, or "
-            "a corpus with other people's votes on the same utterances"
-        )
-    if set(panel.labels) != set(corpus.labels):
-        return
-    same, of, what = max(_of_raters(panel, corpus), _of_counts(panel, corpus), key=lambda found: found[0] / found[1])
-    if of >= FEWEST and same >= COPIED * of:
-        raise RunError(
-            f"{panel.path} holds votes of {corpus.path} ({same} of {of} {what}), so it would be measured against "
-            "itself; give a run, or a corpus with other people's votes on the same utterances"
-        )
-
-
-def _of_raters(panel: Corpus, corpus: Corpus) -> tuple[int, int, str]:
-    """How many votes of the same named raters on the same utterances have the same label."""
-    key = ["utterance_id", "rater_id"]
-    theirs, ours = (
-        corpus.votes.filter(
-            pc.and_(pc.is_valid(corpus.votes["rater_id"]), pc.equal(corpus.votes["rank"], "primary"))
-        ).select([*key, "label"])
-        for corpus in (panel, corpus)
-    )
-    met = theirs.join(ours, keys=key, join_type="inner", right_suffix=" ours")
-    same = pc.sum(pc.fill_null(pc.equal(met["label"], met["label ours"]), False)).as_py() or 0
-    return same, max(met.num_rows, 1), "by the same raters on the same utterances have the same label"
-
-
-def _of_counts(panel: Corpus, corpus: Corpus) -> tuple[int, int, str]:
-    """How many utterances have no votes but those of the corpus (or the reverse), of those people disagree about."""
-    ours = count_votes(corpus.votes, corpus.ids, corpus.labels)
-    theirs = count_votes(panel.votes, corpus.ids, panel.labels)[:, [panel.labels.index(x) for x in corpus.labels]]
-    disputed = ((theirs > 0).sum(axis=1) > 1) & ((ours > 0).sum(axis=1) > 1)
-    disputed &= np.minimum(theirs.sum(axis=1), ours.sum(axis=1)) >= 3
-    within = (theirs <= ours).all(axis=1) | (ours <= theirs).all(axis=1)
-    return int((within & disputed).sum()), max(int(disputed.sum()), 1), "disputed utterances have only votes of it"

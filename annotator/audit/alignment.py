@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...data.corpus import Corpus, corpus_fingerprint
-from ...data.errors import OptionError, RunError
+from ...data.corpus import Corpus, corpus_fingerprint, open_corpus
+from ...data.errors import CorpusError, OptionError, RunError
+from ...data.fused import is_fused
 from ...data.scores.groups import group_codes
 from ...data.scores.proper_scores import unbiased_ambiguity
 from ...data.votes import count_votes
 from ..models.families import known_exposure
-from ..proxies import check_audited
+from ..proxies import Panel, Source, line_up, panel_ambiguity, refuse_copied_votes
+from ..run.place import is_run
 from ..run.run import Run
 from . import failures, noninferiority, panel_agreement, panel_result, saturation, sensitivity, variants
 from .alt_test import EPSILON, alt_test_of, check_epsilon
 from .controls import audit_controls, check_controls, control_of
 from .noninferiority import MARGIN
 from .panel_result import Ground, Measured, lay_ground, measure
-from .panels import Panel, line_up
 from .result import AuditResult, Detail, Listening, PanelResult, Rows, RowScores, System
-from .scorer import Note, Reference, build_reference, panel_ambiguity
+from .scorer import Note, Reference, build_reference
 
 # Speakers. Coverage was simulated with ten and more.
 WARNED_BELOW = 10
 
 
+def open_audited(path: str | Path) -> Corpus:
+    """Open the corpus that panels are audited against; CorpusError for a run in its place."""
+    if is_run(Path(path)) and not (Path(path) / "corpus.json").exists():
+        raise CorpusError(f"{path} is a run, not a corpus; give the corpus first: serann audit CORPUS {path}")
+    return open_corpus(path)
+
+
 def audit(
     corpus: Corpus,
-    runs: Sequence[Run | Corpus],
+    runs: Sequence[Source],
     *,
     m: int | None = None,
     draws: int | None = None,
@@ -71,16 +80,16 @@ def audit(
 class _Given(NamedTuple):
     """The sources of the panels, the runs among them, and the runs made with a control."""
 
-    panels: list[Run | Corpus]
+    panels: list[Source]
     heard: list[Run]
     controls: list[Run]
 
 
-def _sort_out(corpus: Corpus, runs: Sequence[Run | Corpus]) -> _Given:
+def _sort_out(corpus: Corpus, runs: Sequence[Source]) -> _Given:
     """Tell panels and controls apart, and refuse what belongs to nothing."""
     if not runs:
         raise OptionError("an audit needs a run or another panel's corpus to measure; give one or more")
-    check_audited(corpus, runs)
+    _check_sources(corpus, runs)
     controls = [run for run in runs if isinstance(run, Run) and control_of(run) is not None]
     panels = [run for run in runs if not any(run is control for control in controls)]
     heard = [run for run in panels if isinstance(run, Run)]
@@ -89,6 +98,26 @@ def _sort_out(corpus: Corpus, runs: Sequence[Run | Corpus]) -> _Given:
     if controls:
         check_controls(heard[0], controls)
     return _Given(panels, heard, controls)
+
+
+def _check_sources(corpus: Corpus, sources: Sequence[Source]) -> None:
+    """Refuse what makes no audit, before anything is computed.
+
+    CorpusError for a fused corpus, whose votes are people's and models' alike. OptionError for a panel given twice,
+    RunError for one made of the corpus's own votes.
+    """
+    if is_fused(corpus.path):
+        raise CorpusError(
+            f"{corpus.path} is a fused corpus: what it was fused from is in it already, so nothing can be measured "
+            "against it; audit against the corpus that was fused"
+        )
+    places = [Path(source.path).resolve() for source in sources]
+    for i, place in enumerate(places):
+        if place in places[:i]:
+            raise OptionError(f"{sources[i].path} is given twice; give each run or panel once")
+    for source in sources:
+        if isinstance(source, Corpus):
+            refuse_copied_votes(source, corpus)
 
 
 def _check_options(*, draws: int | None, level: float, margin: float, epsilon: float) -> None:
@@ -112,15 +141,17 @@ class _Common(NamedTuple):
     lacking: list[np.ndarray]
 
 
-def _common(corpus: Corpus, sources: Sequence[Run | Corpus], *, m: int | None, seed: int) -> _Common:
+def _common(corpus: Corpus, sources: Sequence[Source], *, m: int | None, seed: int) -> _Common:
     whole = build_reference(corpus, m=m, seed=seed)
-    panels = line_up(sources, corpus, whole)
+    panels = line_up(sources, corpus, "audit", ids=whole.ids, m=whole.m)
     covered = [panel.covers for panel in panels]
     common = np.all(covered, axis=0)
     if not common.any():
         raise RunError("no utterance has a distribution of every panel given; audit these panels one by one")
     reference = whole.part(common)
-    return _Common(reference, [panel.part(common, reference) for panel in panels], [~covers for covers in covered])
+    return _Common(
+        reference, [panel.part(common, reference.folds) for panel in panels], [~covers for covers in covered]
+    )
 
 
 def _counter(progress: Callable[[int, int], None] | None, total: int) -> Callable[[], None]:
@@ -135,7 +166,7 @@ def _counter(progress: Callable[[int, int], None] | None, total: int) -> Callabl
     return step
 
 
-def _detail(ground: Ground, panel: Panel, source: Run | Corpus, calibrated: np.ndarray, epsilon: float) -> Detail:
+def _detail(ground: Ground, panel: Panel, source: Source, calibrated: np.ndarray, epsilon: float) -> Detail:
     """What is said of a panel beside its scores: agreement, single votes of known raters, saturation, failures.
 
     `calibrated` [U, K] is its cross-fitted prediction without any human vote of the utterance.

@@ -19,7 +19,6 @@ from ...data.scores.groups import cross_fitted
 from ...data.scores.proper_scores import log_score
 from ...data.seeds import rng_from, uniforms
 from ...data.vote_models.dirichlet_mixture import DirichletMixture, fit_dirichlet_mixture
-from ...data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial, posterior_mean
 from ...data.votes import frequencies, nested_draws
 from .scorer import Reference
 
@@ -63,17 +62,6 @@ def constant(reference: Reference) -> np.ndarray:
         return raised / raised.sum()
 
     return cross_fitted(reference.folds, marginal, width=votes.shape[1])
-
-
-def smoothed(counts: np.ndarray, reference: Reference) -> np.ndarray:
-    """A panel's own votes [U, K] as distributions without zeros: its Dirichlet-multinomial posterior mean.
-
-    alpha is fitted to the panel's votes on the other folds' speakers: no human vote of the corpus enters. Rows
-    without votes stay NaN.
-    """
-    said = counts.sum(axis=1) > 0
-    alpha = cross_fitted(reference.folds, lambda o: fit_dirichlet_multinomial(counts[o]), width=counts.shape[1])
-    return np.where(said[:, None], posterior_mean(counts, alpha), np.nan)
 
 
 def shuffled(q: np.ndarray, reference: Reference) -> np.ndarray:

@@ -28,9 +28,9 @@ from ...data.scores.proper_scores import log_score, sq_unbiased
 from ...data.scores.scoring import THIRDS, strata_thirds
 from ...data.vote_models.calibrated_prior import EmpiricalBayes, fit_empirical_bayes
 from ...data.vote_models.dirichlet_mixture import LatentMixture, fit_latent_mixture
+from ..proxies import Panel
 from . import baselines
 from .baselines import REFIT_STEPS, fitted_anew, fitted_part
-from .panels import Panel
 from .scorer import Reference, Scorer
 
 CALIBRATIONS = {

@@ -26,11 +26,11 @@ from ...data.corpus import Corpus
 from ...data.errors import OptionError, RunError
 from ...data.scores.intervals import Interval
 from ...data.scores.proper_scores import sq_unbiased
+from ..proxies import Panel, line_up
 from ..run.run import Run
 from . import baselines
 from .calibration import calibrations
 from .effective_votes import HumanCurve, Placed, Worth, effective_votes, falling, meets
-from .panels import Panel, line_up
 from .scorer import Scorer, build_reference
 
 SCORE = "log_score"
@@ -104,12 +104,12 @@ def audit_controls(
     """
     check_controls(main, controls)
     whole = build_reference(corpus, m=m, seed=seed)
-    panels = line_up([main, *controls], corpus, whole)
+    panels = line_up([main, *controls], corpus, "audit", ids=whole.ids, m=whole.m)
     common = np.all([panel.covers for panel in panels], axis=0)
     if not common.any():
         raise RunError("no utterance has an answer in the run and all its controls")
     reference = whole.part(common)
-    parts = [panel.part(common, reference) for panel in panels]
+    parts = [panel.part(common, reference.folds) for panel in panels]
     scorer = Scorer([reference.redrawn(draw) for draw in range(draws)], level=level)
     people = baselines.fit_people(reference)
     drawn = [baselines.curve_predictions(draw, people) for draw in scorer.draws]

@@ -25,7 +25,7 @@ from ...data.scores.metrics import plurality
 from ...data.scores.proper_scores import log_score, sq_unbiased
 from ...data.scores.scoring import THIRDS
 from ...data.votes import frequencies
-from .panels import Panel
+from ..proxies import Panel
 from .scorer import Reference, Scorer, Speakers, holm, speakers_of
 
 # --------------------

@@ -29,8 +29,8 @@ from ...data.scores.intervals import Interval
 from ...data.scores.proper_scores import log_score
 from ...data.scores.scoring import ScoreRow, score_row
 from ...data.votes import frequencies
+from ..proxies import Panel
 from .baselines import People
-from .panels import Panel
 from .scorer import Scorer
 
 MARGIN = 0.1

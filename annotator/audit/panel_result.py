@@ -18,13 +18,13 @@ from ...data.scores.divergences import as_distribution, jsd_bits
 from ...data.scores.proper_scores import sq_unbiased, sq_unbiased_by_label, unbiased_ambiguity
 from ...data.scores.scoring import THIRDS, ScoreRow, score_row, strata_thirds
 from ...data.votes import frequencies
+from ..proxies import Panel
 from ..run.run import Run
 from . import baselines, variants
 from .calibration import Calibrated, calibrations
 from .effective_votes import HumanCurve, effective_votes
 from .noninferiority import non_inferiority, vote_scores
 from .panel_agreement import independent_listeners
-from .panels import Panel
 from .result import CurvePoint, Example, LabelRow, PanelResult, StratumRow, System
 from .scorer import Reference, Scorer
 
@@ -226,10 +226,10 @@ def _systems(scorer: Scorer, panel: Panel) -> list[System]:
     q = scorer.repeat(panel.q)
     q_log = scorer.repeat(panel.q_log)
     systems = [System(panel.name, "panel", panel.name, scorer.table(q, q_log=q_log), note)]
-    if panel.sampled is not None and panel.votes is None:
-        each = panel.sampled.sum(axis=1)
+    if panel.exact and panel.drawn.any():
+        each = panel.drawn.sum(axis=1)
         name = f"{panel.name}, {np.median(each[each > 0]):.0f} sampled votes"
-        systems.append(System(name, "sampled", panel.name, scorer.table(scorer.repeat(frequencies(panel.sampled)))))
+        systems.append(System(name, "sampled", panel.name, scorer.table(scorer.repeat(frequencies(panel.drawn)))))
     moved = _shuffled(scorer, panel.q)
     moved_log = None if panel.q_log is None else _shuffled(scorer, panel.q_log)
     systems.append(System(f"{panel.name}, shuffled", "shuffled", panel.name, scorer.table(moved, q_log=moved_log)))

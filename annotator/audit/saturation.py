@@ -25,8 +25,8 @@ from ...data.scores.groups import group_codes
 from ...data.scores.intervals import Interval
 from ...data.scores.proper_scores import agreement_of_pairs
 from ...data.seeds import rng_from, uniforms
+from ..proxies import Panel
 from .baselines import fitted_part
-from .panels import Panel
 from .result import CurvePoint
 from .scorer import Scorer, Speakers, interval_of
 

@@ -15,7 +15,6 @@ import numpy as np
 from ...data.corpus import Corpus, require_division
 from ...data.errors import CorpusError, OptionError, RunError
 from ...data.labels import LabelSet
-from ...data.scores.divergences import as_distribution
 from ...data.scores.groups import group_codes, group_folds
 from ...data.scores.intervals import NO_LIMITS, Interval, OfTotals, by_group, group_sums
 from ...data.scores.metrics import group_confusion, reference_classes
@@ -307,11 +306,6 @@ class Scorer:
 
 def _mean_of_totals(totals: np.ndarray) -> np.ndarray:
     return totals[..., 0] / totals[..., 1]
-
-
-def panel_ambiguity(q: np.ndarray) -> np.ndarray:
-    """1 - sum_c q_c^2 [U]: the chance that two votes drawn from q disagree, on the scale of `unbiased_ambiguity`."""
-    return 1.0 - (as_distribution(q) ** 2).sum(axis=1)
 
 
 # --------------------

@@ -20,9 +20,9 @@ from ...data.scores.metrics import group_confusion, item_r2_rows, r2_of, r2_rows
 from ...data.scores.proper_scores import brier, squared_agreement, unbiased_ambiguity
 from ...data.scores.scoring import ScoreRow, confusion_statistics, limits_of, score_row
 from ...data.seeds import rng_from
+from ..proxies import Panel, panel_ambiguity
 from .baselines import People, fitted_part, shuffled
-from .panels import Panel
-from .scorer import Scorer, Speakers, interval_of, panel_ambiguity, speakers_of
+from .scorer import Scorer, Speakers, interval_of, speakers_of
 
 BINS = (10, 5)
 

@@ -66,7 +66,8 @@ def audit(
     Example: serann audit demo RUN -o report.html
     """
     from ..audit import audit as run_audit
-    from ..audit import gate, open_audited, open_panel
+    from ..audit import gate, open_audited
+    from ..proxies import open_panel
     from ..report.audit_words import answers, check_in_words, notes_in_words
     from ..report.files import document, write_report
     from ..report.page import AUDIT, check_page
@@ -76,7 +77,7 @@ def audit(
     if output is not None:
         check_page(output, AUDIT, overwrite=overwrite)
     opened = open_audited(corpus)
-    sources = [open_panel(path) for path in panels]
+    sources = [open_panel(path, "audit") for path in panels]
     with progress("audit") as step:
         result = run_audit(
             opened,

@@ -56,8 +56,8 @@ def fusion(
     """
     from ...data.corpus import open_corpus
     from ...data.errors import OptionError
-    from ..audit import open_panel
     from ..fusion.benchmark import benchmark_fusion
+    from ..proxies import open_panel
     from .console import note, print_json
 
     try:
@@ -66,7 +66,7 @@ def fusion(
         raise OptionError(f"--seen is '{seen}'; expected numbers with commas between, as in --seen 2,3,5") from error
     found = benchmark_fusion(
         open_corpus(corpus),
-        [open_panel(path) for path in proxy],
+        [open_panel(path, "audit") for path in proxy],
         seen=numbers,
         heldout=heldout,
         seeds=seeds,

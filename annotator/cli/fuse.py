@@ -206,13 +206,13 @@ def fuse(
     Example: serann fuse divided run --strategy dime-aug --rho 0.3 -o fused
     """
     from ...data.corpus import open_corpus
-    from ..proxies import open_proxy
+    from ..proxies import open_panel
 
     of_blend = {"strength": strength, "opinion": opinion, "weight": weight, "seed": seed}
     of_dime = {"blend": blend, "dime": dime, "rho": rho, "beta": beta, "concatenate": concatenate}
     of_dime |= {"neighbours": neighbours, "true_neighbours": true_neighbours, "max_seconds": max_seconds}
     _check_output(output, dry_run, next_votes)
-    opened, proxies = open_corpus(corpus), [open_proxy(path) for path in runs or []]
+    opened, proxies = open_corpus(corpus), [open_panel(path, "fuse") for path in runs or []]
     if next_votes is not None:
         written = {"out": output, "overwrite": overwrite}
         _list_next(opened, proxies, next_votes, {"strategy": strategy, **of_blend, **written}, as_json)

@@ -22,8 +22,8 @@ from ...data.scores.divergences import jsd_bits
 from ...data.scores.intervals import by_group
 from ...data.scores.proper_scores import log_score, sq_unbiased, unbiased_ambiguity
 from ...data.seeds import rng_from, uniforms
-from ..proxies import Ballots, RunEvidence, line_up, read_ballots
-from ..run.run import Run
+from ..ballots import Ballots, read_ballots
+from ..proxies import Panel, Source, folder_names, line_up
 from .auto import THIRDS, plurality
 from .evidence import Evidence
 from .strategies import STRATEGIES
@@ -37,9 +37,9 @@ from .strategies import STRATEGIES
 # one gender only   good for one gender, shuffled for everybody else
 
 
-def of_rows(proxy: RunEvidence, rows: np.ndarray) -> RunEvidence:
+def of_rows(proxy: Panel, rows: np.ndarray) -> Panel:
     """The proxy of some utterances (places [R] in the corpus)."""
-    place = np.full(len(proxy.p), -1)
+    place = np.full(len(proxy.q), -1)
     place[rows] = np.arange(len(rows))
 
     def ballots() -> Ballots:
@@ -48,16 +48,16 @@ def of_rows(proxy: RunEvidence, rows: np.ndarray) -> RunEvidence:
         there = place[cast.row] >= 0
         return Ballots(place[cast.row[there]], cast.rater[there], cast.label[there])
 
-    return replace(proxy, p=proxy.p[rows], drawn=proxy.drawn[rows], ballots=ballots)
+    return replace(proxy, q=proxy.q[rows], drawn=proxy.drawn[rows], ballots=ballots)
 
 
-def stressed(proxy: RunEvidence, genders: np.ndarray, seed: int) -> dict[str, RunEvidence]:
+def stressed(proxy: Panel, genders: np.ndarray, seed: int) -> dict[str, Panel]:
     """The spoilt proxies by name; the one for one gender only where two or more genders are known."""
-    order = rng_from("shuffled proxy", seed).permutation(len(proxy.p))
+    order = rng_from("shuffled proxy", seed).permutation(len(proxy.q))
     found = {
         "shuffled": _moved(proxy, lambda rows: rows[order]),
         "mode-collapsed": _moved(proxy, _to_mode),
-        "class-collapsed": _moved(proxy, lambda rows: _merged(rows, proxy.p)),
+        "class-collapsed": _moved(proxy, lambda rows: _merged(rows, proxy.q)),
     }
     known = sorted({str(g) for g in genders if g is not None})
     if len(known) > 1:
@@ -69,8 +69,8 @@ def stressed(proxy: RunEvidence, genders: np.ndarray, seed: int) -> dict[str, Ru
     }
 
 
-def _moved(proxy: RunEvidence, change: Callable[[np.ndarray], np.ndarray]) -> RunEvidence:
-    return replace(proxy, p=change(proxy.p), drawn=change(proxy.drawn))
+def _moved(proxy: Panel, change: Callable[[np.ndarray], np.ndarray]) -> Panel:
+    return replace(proxy, q=change(proxy.q), drawn=change(proxy.drawn))
 
 
 def _to_mode(rows: np.ndarray) -> np.ndarray:
@@ -193,7 +193,7 @@ Say = Callable[[str], None]
 
 def benchmark_fusion(
     corpus: Corpus,
-    proxies: Sequence[Run | Corpus],
+    proxies: Sequence[Source],
     *,
     seen: Sequence[int] = (2, 3, 5),
     heldout: int = 4,
@@ -211,8 +211,8 @@ def benchmark_fusion(
     names = _check(seen, heldout, seeds, strategies)
     cast = read_ballots(corpus.votes, corpus.ids, corpus.labels, source="human")
     number = np.bincount(cast.row, minlength=len(corpus.ids))
-    given = [line_up(source, corpus, _name(source, proxies)) for source in proxies]
-    said = np.all([np.isfinite(proxy.p).all(axis=1) for proxy in given], axis=0) if given else number > 0
+    given = line_up(proxies, corpus, "fuse", names=folder_names(proxies))
+    said = np.all([np.isfinite(proxy.q).all(axis=1) for proxy in given], axis=0) if given else number > 0
     rows = np.flatnonzero((number >= heldout + max(seen)) & said)
     _require_enough(corpus, rows, number, heldout + max(seen))
     table: list[dict[str, Any]] = []
@@ -259,14 +259,14 @@ class _Experiment:
         there = place[cast.row] >= 0
         self.cast = in_order(Ballots(place[cast.row[there]], cast.rater[there], cast.label[there]))
 
-    def proxies_of(self, proxy: RunEvidence, stress: bool, seed: int = 0) -> dict[str, RunEvidence]:
+    def proxies_of(self, proxy: Panel, stress: bool, seed: int = 0) -> dict[str, Panel]:
         here = of_rows(proxy, self.rows)
         self.stress = stress
         return {proxy.name: here} | (stressed(here, self.genders, seed) if stress else {})
 
     def run(
         self,
-        proxy: RunEvidence,
+        proxy: Panel,
         k: int,
         seed: int,
         strategies: Sequence[str],
@@ -383,8 +383,3 @@ def _require_enough(corpus: Corpus, rows: np.ndarray, number: np.ndarray, needed
             f"proxy that are needed (the most votes are {int(number.max(initial=0))}); expected utterances of two or "
             "more speakers: lower --seen or --heldout, or bring the single raters' votes"
         )
-
-
-def _name(source: Run | Corpus, others: Sequence[Run | Corpus]) -> str:
-    short = source.path.resolve().name
-    return short if sum(other.path.resolve().name == short for other in others) == 1 else str(source.path)

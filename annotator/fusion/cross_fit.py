@@ -26,7 +26,7 @@ from ...data.vote_models.dirichlet_mixture import (
     spoke,
     without_one,
 )
-from .evidence import Evidence, Proxies
+from .evidence import Evidence, Proxies, called
 
 # --------------------
 # Fitted models with one face: a posterior given votes and proxies, and the chance of each vote given the others.
@@ -296,7 +296,7 @@ def untaught(evidence: Evidence, proxies: Proxies, audible: Sequence[np.ndarray]
     pairs = zip(evidence.runs, proxies.answers, audible, strict=True)
     silenced = [(run, int((spoke(answers) & ~mask).sum())) for run, answers, mask in pairs]
     return tuple(
-        f"{run.kind} {run.name}, of which nothing could be learnt outside a fold of speakers, is not used for {n} of "
+        f"{called(run)}, of which nothing could be learnt outside a fold of speakers, is not used for {n} of "
         "its utterances there"
         for run, n in silenced
         if n

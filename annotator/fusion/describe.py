@@ -146,7 +146,7 @@ def _described_source(source: Source, place: int, evidence: Evidence) -> dict[st
     """Name and content of a proxy as it was used: the hash of its distributions and votes, lined up with the corpus."""
     used = evidence.runs[place]
     content = hashlib.sha256("\x00".join(evidence.ids).encode())
-    for array in (used.p, used.drawn):
+    for array in (used.q, used.drawn):
         content.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
     return {
         "name": used.name,

@@ -18,7 +18,8 @@ from ...data.labels import LabelSet
 from ...data.scores.groups import group_folds
 from ...data.vote_models.dirichlet_mixture import spoke
 from ...data.votes import count_votes
-from ..proxies import Ballots, RunEvidence, Source, human_ballots, line_up_all
+from ..ballots import Ballots, human_ballots
+from ..proxies import Panel, Source, line_up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,7 @@ class Evidence:
     seen: np.ndarray
     train: np.ndarray
     speakers: np.ndarray
-    runs: tuple[RunEvidence, ...] = ()
+    runs: tuple[Panel, ...] = ()
     seed: int = 0
     strength: float | None = None
     genders: np.ndarray | None = None
@@ -56,18 +57,18 @@ class Evidence:
         total = np.zeros(self.seen.shape)
         cover = np.zeros(len(self.ids))
         for run in self.runs:
-            present = ~np.isnan(run.p).any(axis=1)
-            total[present] += run.p[present]
+            present = run.covers
+            total[present] += run.q[present]
             cover += present
         return np.divide(total, cover[:, None], out=np.full(total.shape, np.nan), where=cover[:, None] > 0)
 
     def shares(self) -> tuple[np.ndarray, ...]:
         """Each run's distributions [U, K]; NaN where it says nothing."""
-        return tuple(run.p for run in self.runs)
+        return tuple(run.q for run in self.runs)
 
     def proxies(self) -> Proxies:
         """The runs as evidence: exact distributions where there are any, else votes; and all as distributions."""
-        answers = tuple(run.p if run.exact else run.drawn for run in self.runs)
+        answers = tuple(run.q if run.exact else run.drawn for run in self.runs)
         return Proxies(answers, tuple(not run.exact for run in self.runs), self.shares())
 
     def groups(self) -> np.ndarray:
@@ -143,7 +144,7 @@ def gather(
         seen=seen,
         train=train,
         speakers=corpus.column("speaker"),
-        runs=line_up_all(runs, corpus),
+        runs=tuple(line_up(runs, corpus, "fuse")),
         seed=seed,
         strength=strength,
         genders=corpus.column("gender"),
@@ -181,10 +182,15 @@ def remarks(evidence: Evidence) -> list[str]:
     if silent and evidence.voted.any():
         found.append(f"no seen human vote names {', '.join(silent)}")
     for run in evidence.runs:
-        covered = int((~np.isnan(run.p).any(axis=1)).sum())
+        covered = int(run.covers.sum())
         if covered < len(evidence.ids):
-            found.append(f"{run.kind} {run.name} covers {covered} of {len(evidence.ids)} utterances")
+            found.append(f"{called(run)} covers {covered} of {len(evidence.ids)} utterances")
     return found
+
+
+def called(proxy: Panel) -> str:
+    """A proxy by its kind and name, as in 'run NAME' or 'panel NAME'."""
+    return f"{'run' if proxy.kind == 'run' else 'panel'} {proxy.name}"
 
 
 def averaged(evidence: Evidence) -> tuple[str, ...]:

@@ -11,9 +11,10 @@ import pytest
 from fixtures.pages import words
 from fixtures.real_panels import GOOD, crema
 from fixtures.simulated import biased, shuffled, simulated_corpus, simulated_run, simulated_truth
-from serann.annotator.audit import audit, baselines, open_panel
+from serann.annotator.audit import audit, baselines
 from serann.annotator.audit.scorer import build_reference
 from serann.annotator.cli import app
+from serann.annotator.proxies import open_panel
 from serann.annotator.report.audit_page import methods, render
 from serann.annotator.report.audit_words import answer_in_words, answers, nearest_human_votes, notes_in_words
 from serann.annotator.report.page import fill
@@ -228,7 +229,7 @@ def test_another_human_panel_is_audited_like_a_run(tmp_path):
     truth = simulated_truth(240, 12, 6, 5)
     corpus, _ = simulated_corpus(tmp_path / "heard", utterances=240, truth=truth, raters=GOOD)
     panel, _ = simulated_corpus(tmp_path / "seen", utterances=240, truth=truth, raters=GOOD, seed=9, votes=6, seen=None)
-    found = audit(corpus, [open_panel(panel.path)])
+    found = audit(corpus, [open_panel(panel.path, "audit")])
     system = found.system("panel", "seen")
     assert found.panels[0].kind == "humans"
     # six raw votes cost (1 - sum p^2) / 6; their log score is of the smoothed form, so it is finite
@@ -446,7 +447,7 @@ def test_runs_that_do_not_fit_are_refused(world, tmp_path):
     with pytest.raises(RunError, match="cannot be its own panel"):
         audit(corpus, [corpus])
     with pytest.raises(RunError, match="no run at"):
-        open_panel(tmp_path / "nowhere")
+        open_panel(tmp_path / "nowhere", "audit")
 
 
 def test_options_out_of_range_are_refused(world):

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from serann.annotator.audit import baselines, failures, panel_agreement, saturation, variants
-from serann.annotator.audit.panels import line_up
 from serann.annotator.audit.scorer import Scorer, build_reference
+from serann.annotator.proxies import line_up
 from serann.data.holdout import hold_out, write_division
 from serann.data.importing import import_corpus
 from serann.data.readers import Options
@@ -28,11 +28,11 @@ def world(tmp_path_factory):
     )
     voice = write_division(voice, hold_out(voice, seen=3), None)
     whole = build_reference(voice)
-    panels = line_up([both, face], voice, whole)
+    panels = line_up([both, face], voice, "audit", ids=whole.ids, m=whole.m)
     common = np.all([panel.covers for panel in panels], axis=0)
     ref = whole.part(common)
     scorer = Scorer([ref.redrawn(draw) for draw in range(5)], level=0.95)
-    return voice, (both, face), scorer, [panel.part(common, ref) for panel in panels]
+    return voice, (both, face), scorer, [panel.part(common, ref.folds) for panel in panels]
 
 
 def test_people_who_see_too_agree_with_listeners_and_those_who_only_see_less(world):

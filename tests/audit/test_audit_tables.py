@@ -10,8 +10,8 @@ import pytest
 from fixtures.simulated import biased, shuffled, simulated_corpus, simulated_run, simulated_truth
 from serann.annotator.audit import audit
 from serann.annotator.audit.gate import gated, parse_requirements
-from serann.annotator.audit.panels import line_up
 from serann.annotator.audit.scorer import build_reference
+from serann.annotator.proxies import line_up
 from serann.annotator.report.figure_table import FIGURES, figure_table, utterance_table
 from serann.annotator.report.files import write_report
 from serann.annotator.run.run import open_run
@@ -136,7 +136,7 @@ def test_every_utterance_has_its_scores_by_a_naive_loop(made):
     assert len(rows) == table.num_rows
     sources = [open_run(place / "mild"), open_run(place / "bent"), open_corpus(place / "people")]
     whole = build_reference(corpus)
-    lined_up = line_up(sources, corpus, whole)
+    lined_up = line_up(sources, corpus, "audit", ids=whole.ids, m=whole.m)
     common = np.all([panel.covers for panel in lined_up], axis=0)
     ref = whole.part(common)
     panels = [panel.part(common, ref) for panel in lined_up]

@@ -13,9 +13,9 @@ from scipy.optimize import brentq, isotonic_regression, root
 from scipy.spatial import distance
 from scipy.special import betaln, digamma, gammaln
 from serann.annotator.audit import audit, baselines, calibration, variants
-from serann.annotator.audit.panels import line_up
 from serann.annotator.audit.saturation import fit_saturating
 from serann.annotator.audit.scorer import Scorer, build_reference
+from serann.annotator.proxies import line_up
 from serann.annotator.run.run import open_run
 from serann.data.scores.scoring import THIRDS, strata_thirds
 
@@ -31,9 +31,9 @@ class World:
         self.run = open_run(simulated_run(place / "run", self.corpus, biased(truth, share=0.3), listeners=3, votes=6))
         self.found = audit(self.corpus, [self.run], draws=DRAWS)
         ref = build_reference(self.corpus)
-        (panel,) = line_up([self.run], self.corpus, ref)
+        (panel,) = line_up([self.run], self.corpus, "audit", ids=ref.ids, m=ref.m)
         self.ref = ref.part(panel.covers)
-        self.panel = panel.part(panel.covers, self.ref)
+        self.panel = panel.part(panel.covers, self.ref.folds)
         self.draws = [self.ref.redrawn(draw) for draw in range(DRAWS)]
         self.labels = range(len(self.ref.labels))
         self.votes = [ballots(row) for draw in self.draws for row in draw.scored]

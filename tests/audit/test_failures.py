@@ -11,9 +11,9 @@ from fixtures.simulated import shuffled, simulated_corpus, simulated_run
 from scipy import stats
 from serann.annotator.audit import baselines, failures
 from serann.annotator.audit.failures import against_the_rest, column_factor, factors_of, thirds_of
-from serann.annotator.audit.panels import line_up
 from serann.annotator.audit.result import _plain
 from serann.annotator.audit.scorer import Scorer, build_reference
+from serann.annotator.proxies import line_up
 from serann.annotator.report.audit_sections import failures_section
 from serann.annotator.report.audit_words import failures_in_words
 from serann.annotator.report.blocks import Sound
@@ -59,7 +59,7 @@ def world(tmp_path_factory):
         "constant": scorer.each(baselines.constant),
         "thirds": scorer.each(lambda draw: strata_thirds(draw.other, draw.ids, draw.seed)),
     }
-    return corpus, scorer, line_up(runs, corpus, ref), fitted, men
+    return corpus, scorer, line_up(runs, corpus, "audit", ids=ref.ids, m=ref.m), fitted, men
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +241,7 @@ def test_one_speaker_is_told_of_and_not_tested(tmp_path):
     run = open_run(simulated_run(tmp_path / "r", corpus, truth))
     ref = build_reference(corpus)
     scorer = Scorer([ref], level=0.95)
-    (panel,) = line_up([run], corpus, ref)
+    (panel,) = line_up([run], corpus, "audit", ids=ref.ids, m=ref.m)
     thirds = strata_thirds(ref.other, ref.ids, ref.seed)
     made = failures.section(scorer, panel, corpus, constant=baselines.constant(ref), thirds=thirds)
     assert failures_in_words(made) == "No part of the utterances can be tested against the rest."

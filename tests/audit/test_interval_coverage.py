@@ -25,8 +25,8 @@ from serann.annotator.audit.calibration import calibrations
 from serann.annotator.audit.effective_votes import Crossing, HumanCurve, crossing
 from serann.annotator.audit.noninferiority import non_inferiority, vote_scores
 from serann.annotator.audit.panel_agreement import independent_listeners
-from serann.annotator.audit.panels import Panel
 from serann.annotator.audit.scorer import Scorer
+from serann.annotator.proxies import Panel
 from serann.annotator.report.audit_words import notes_in_words
 from serann.data.scores.intervals import Interval, Replicates
 from serann.data.scores.proper_scores import sq_unbiased
@@ -73,7 +73,7 @@ def intervals(heard: Heard, name: str, mixture: DirichletMixture, constant: np.n
     ref = reference_of(heard, name)
     scorer, people = Scorer([ref], level=0.95), People(dict.fromkeys(range(5), mixture), ref.folds, 0)
     constant = baselines.constant(ref) if constant is None else constant
-    panel, run = Panel(name="p", kind="run", path="p", q=heard.q, failures={}, about={}), run_of(heard, ref.ids)
+    panel, run = Panel("p", heard.q, np.zeros_like(heard.q)), run_of(heard, ref.ids)
     sq, sq_constant = sq_unbiased(heard.q, heard.scored), sq_unbiased(constant, heard.scored)
     found = {row.metric: row for row in [*scorer.table(heard.q), *variants.variants(scorer, heard.q)]}
     found |= {f"constant {row.metric}": row for row in scorer.table(constant)[:2]}
@@ -95,7 +95,7 @@ def placed(heard: Heard, name: str) -> dict[str, tuple[np.ndarray, np.ndarray, R
     """The panel on the human curve, by each score: sums [G, 2 + N] of both by speaker, rows [G] and replicates."""
     ref = reference_of(heard, name)
     people, scorer = baselines.fit_people(ref), Scorer([ref], level=0.95)
-    panel = Panel(name="p", kind="run", path="p", q=heard.q, failures={}, about={})
+    panel = Panel("p", heard.q, np.zeros_like(heard.q))
     corpus = SimpleNamespace(utterances=pa.table({"utterance_id": ref.ids}))
     curve = HumanCurve(scorer, people, baselines.curve_predictions(ref, people), corpus)  # type: ignore[arg-type]
     place = curve.place(calibrations(panel, ref))
@@ -127,7 +127,7 @@ def _cut(again: Replicates | None, columns: int) -> Replicates:
 
 def saturated(heard: Heard, name: str, *_: object) -> dict:
     """The fits to both curves of saturation, and how much of their fall the shuffled panel has."""
-    panel, found = Panel(name="p", kind="run", path="p", q=heard.q, failures={}, about={}), {}
+    panel, found = Panel("p", heard.q, np.zeros_like(heard.q)), {}
     for curve in saturation.section(Scorer([reference_of(heard, name)], level=0.95), panel, most=SATURATED_AT).curves:
         name = f"saturation of {curve.score}"
         found |= {f"{name}, {part}": getattr(curve.fit, part) for part in ("level", "drop", "b", "rate", "crossing")}

@@ -9,8 +9,8 @@ from fixtures.real_panels import GOOD, as_corpus, crema
 from fixtures.simulated import biased, shuffled, simulated_corpus, simulated_run, simulated_truth
 from serann.annotator.audit import audit, baselines
 from serann.annotator.audit.noninferiority import non_inferiority, vote_scores
-from serann.annotator.audit.panels import line_up
 from serann.annotator.audit.scorer import Scorer, build_reference
+from serann.annotator.proxies import line_up
 from serann.annotator.report.audit_page import vote_table
 from serann.annotator.report.audit_words import answers
 from serann.annotator.run.run import open_run
@@ -40,7 +40,7 @@ def world(tmp_path_factory):
     scorer = Scorer([ref.redrawn(draw) for draw in range(4)], level=0.95)
     people = baselines.fit_people(ref)
     constant = scorer.each(baselines.constant)
-    panels = dict(zip(runs, line_up(list(runs.values()), corpus, ref), strict=True))
+    panels = dict(zip(runs, line_up(list(runs.values()), corpus, "audit", ids=ref.ids, m=ref.m), strict=True))
     return corpus, scorer, people, constant, panels
 
 

@@ -10,8 +10,8 @@ from serann.annotator.audit import baselines, calibration
 from serann.annotator.audit.baselines import REFIT_STEPS, curve_votes, fit_people
 from serann.annotator.audit.calibration import CALIBRATIONS, calibrations, chosen
 from serann.annotator.audit.effective_votes import HumanCurve, effective_votes
-from serann.annotator.audit.panels import Panel
 from serann.annotator.audit.scorer import Scorer
+from serann.annotator.proxies import Panel
 from serann.data.scores.intervals import BLOCKS, blocks_of, replicates
 from serann.data.scores.proper_scores import log_score, sq_unbiased
 from serann.data.vote_models.calibrated_prior import fit_empirical_bayes
@@ -29,7 +29,7 @@ def placed_on(speakers, *, draws=2, seed=0):
     corpus = SimpleNamespace(
         utterances=pa.table({"utterance_id": ref.ids, "room": [i % 2 for i in range(len(ref.ids))]})
     )
-    panel = Panel(name="p", kind="run", path="p", q=heard.q, failures={}, about={})
+    panel = Panel("p", heard.q, np.zeros_like(heard.q))
     curve = HumanCurve(scorer, people, points, corpus)
     return curve, curve.place(calibrations(panel, ref)), panel
 

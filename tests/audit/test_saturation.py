@@ -10,10 +10,10 @@ from fixtures.pages import html
 from fixtures.simulated import shuffled, simulated_corpus, simulated_run
 from scipy.optimize import curve_fit
 from serann.annotator.audit import saturation
-from serann.annotator.audit.panels import line_up
 from serann.annotator.audit.result import CurvePoint, _plain
 from serann.annotator.audit.saturation import DrawnVotes, expected_sq, fit_saturating, saturation_point
 from serann.annotator.audit.scorer import Scorer, build_reference
+from serann.annotator.proxies import line_up
 from serann.annotator.report.audit_sections import saturation_section
 from serann.annotator.report.audit_words import saturation_in_words
 from serann.annotator.run.run import open_run
@@ -41,7 +41,9 @@ def world(tmp_path_factory):
     runs = [open_run(simulated_run(place / "true", corpus, truth, spread=0.01))]
     runs.append(open_run(simulated_run(place / "deaf", corpus, shuffled(truth), spread=0.01)))
     ref = build_reference(corpus)
-    return Scorer([ref.redrawn(draw) for draw in range(3)], level=0.95), line_up(runs, corpus, ref)
+    return Scorer([ref.redrawn(draw) for draw in range(3)], level=0.95), line_up(
+        runs, corpus, "audit", ids=ref.ids, m=ref.m
+    )
 
 
 @pytest.mark.parametrize(
@@ -148,8 +150,8 @@ def test_drawn_votes_have_the_panels_distribution_and_depend_on_the_id_alone(wor
 
 def test_votes_without_replacement_end_at_the_whole(world):
     scorer, panels = world
-    sampled = panels[0].sampled
-    texts = replace(panels[0], about={"mode": "sample"})
+    sampled = panels[0].drawn
+    texts = replace(panels[0], exact=False)
     found = saturation.section(scorer, texts)
     assert found.votes_from == "drawn without replacement from its votes"
     assert found.curves[1].limit is None
@@ -161,9 +163,9 @@ def test_votes_without_replacement_end_at_the_whole(world):
 
 def test_too_few_votes_are_a_sentence(world):
     scorer, panels = world
-    few = np.zeros_like(panels[0].sampled)
+    few = np.zeros_like(panels[0].drawn)
     few[:, 0] = 2
-    found = saturation.section(scorer, replace(panels[0], people=few))
+    found = saturation.section(scorer, replace(panels[0], drawn=few, exact=False))
     assert found.reason == "most utterances have 2 synthetic votes; a curve is fitted to 4 or more"
     assert "Not shown" in html(saturation_section(found))
 

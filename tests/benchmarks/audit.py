@@ -30,8 +30,8 @@ import numpy as np
 import pyarrow as pa
 from serann.annotator.audit import audit, variants
 from serann.annotator.audit.panel_result import lay_ground, measure
-from serann.annotator.audit.panels import line_up
 from serann.annotator.audit.scorer import build_reference
+from serann.annotator.proxies import line_up
 from serann.annotator.run.run import Run, open_run
 from serann.data.corpus import Corpus, open_corpus, write_corpus
 from serann.data.files import write_json
@@ -162,9 +162,9 @@ def _listener(name: str) -> dict[str, object]:
 def points(corpus: Corpus, run: Run) -> None:
     """Alignment and effective votes of the run: what `audit` does before it looks into details."""
     reference = build_reference(corpus)
-    (panel,) = line_up([run], corpus, reference)
+    (panel,) = line_up([run], corpus, "audit", ids=reference.ids, m=reference.m)
     ground = lay_ground(reference, corpus, draws=None, level=0.95, step=lambda: None)
-    measure(ground, panel.part(panel.covers, reference), run, lacking=~panel.covers, margin=0.1)
+    measure(ground, panel.part(panel.covers, reference.folds), run, lacking=~panel.covers, margin=0.1)
     fit = ground.fit
     variants.of_panels(ground.scorer, [panel], constant=fit.constant, people=fit.people, points=ground.points)
 

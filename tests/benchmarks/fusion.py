@@ -15,7 +15,7 @@ import time
 import numpy as np
 from serann.annotator.fusion import STRATEGIES, Evidence
 from serann.annotator.fusion.cross_fit import MOST_ROWS
-from serann.annotator.fusion.evidence import RunEvidence
+from serann.annotator.proxies import Panel
 from serann.data.labels import LabelSet
 
 LABELS = LabelSet("nine", tuple("abcdefghi"))
@@ -37,7 +37,7 @@ def simulated(rows: int, seed: int = 0) -> Evidence:
         train=np.ones(rows, bool),
         speakers=np.array([f"s{i}" for i in range(500)], dtype=object)[speaker],
         genders=np.array(["female", "male"], dtype=object)[speaker % 2],
-        runs=(RunEvidence("run", said / said.sum(axis=1, keepdims=True), np.zeros((rows, 9))),),
+        runs=(Panel("run", said / said.sum(axis=1, keepdims=True), np.zeros((rows, 9))),),
     )
 
 

@@ -53,9 +53,9 @@ def test_a_proxy_for_women_only_is_taken_for_women_only(good):
 def test_utterances_that_no_run_covers_are_smoothed_without_one(good):
     evidence, _, _ = good
     run = evidence.runs[0]
-    p, drawn = run.p.copy(), run.drawn.copy()
+    p, drawn = run.q.copy(), run.drawn.copy()
     p[:40], drawn[:40] = np.nan, 0
-    found = STRATEGIES["auto"](replace(evidence, runs=(replace(run, p=p, drawn=drawn),)))
+    found = STRATEGIES["auto"](replace(evidence, runs=(replace(run, q=p, drawn=drawn),)))
     assert set(found.source[:40]) == {BASE}
     assert "utterances with human votes and no proxy, which are smoothed without one: 40" in found.warnings
 
@@ -71,8 +71,8 @@ def test_outside_train_votes_are_never_read_and_parameters_are_those_of_train(go
     assert outside.any()
     assert set(first.source[outside]) <= {"latent-class", "empirical-bayes"}
     run = evidence.runs[0]
-    p = np.where(train[:, None], run.p, run.p[::-1])
-    moved = replace(apart, runs=(replace(run, p=p, drawn=np.where(train[:, None], run.drawn, run.drawn[::-1])),))
+    p = np.where(train[:, None], run.q, run.q[::-1])
+    moved = replace(apart, runs=(replace(run, q=p, drawn=np.where(train[:, None], run.drawn, run.drawn[::-1])),))
     np.testing.assert_array_equal(STRATEGIES["auto"](moved).p[train], first.p[train])
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from fixtures.simulated import simulated_corpus, simulated_run
 from fixtures.simulated_fusion import simulated_evidence
+from serann.annotator.ballots import Ballots
 from serann.annotator.fusion import STRATEGIES, gather
 from serann.annotator.fusion.crowd import ballots
-from serann.annotator.proxies import Ballots
 from serann.annotator.run.run import open_run
 from serann.data.errors import CorpusError, OptionError
 

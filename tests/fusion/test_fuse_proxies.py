@@ -11,7 +11,7 @@ from fixtures.evidence import rewritten, with_votes
 from fixtures.simulated import RATERS, simulated_corpus, simulated_run
 from serann.annotator.cli.fuse import fuse as fuse_command
 from serann.annotator.fusion import fuse, gather
-from serann.annotator.proxies import line_up, open_proxy
+from serann.annotator.proxies import line_up, open_panel
 from serann.annotator.run.run import open_run
 from serann.data.corpus import open_corpus
 from serann.data.errors import LabelError, RunError
@@ -50,7 +50,7 @@ def test_a_panel_is_fused_as_a_run_is(place, tmp_path):
     evidence = gather(corpus, [panel])
     votes = count_votes(panel.votes, corpus.ids, corpus.labels)
     np.testing.assert_array_equal(evidence.runs[0].drawn, votes)
-    np.testing.assert_allclose(evidence.runs[0].p, votes / votes.sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(evidence.runs[0].q, votes / votes.sum(axis=1, keepdims=True))
     pooled = fuse(corpus, [panel], strategy="pool", out=tmp_path / "pool")
     np.testing.assert_allclose(
         pooled.distributions, (evidence.seen + votes) / (evidence.seen + votes).sum(axis=1, keepdims=True)
@@ -61,8 +61,8 @@ def test_a_panel_may_have_its_labels_in_another_order(place, tmp_path):
     corpus, panel = open_corpus(place / "corpus"), open_corpus(place / "panel")
     turned = LabelSet("turned", tuple(reversed(panel.labels.labels)))
     other = rewritten(panel, tmp_path / "turned", labels=turned)
-    np.testing.assert_array_equal(line_up(other, corpus).drawn, line_up(panel, corpus).drawn)
-    ballots, same = (line_up(p, corpus).ballots() for p in (other, panel))
+    np.testing.assert_array_equal(*(line_up([one], corpus, "fuse")[0].drawn for one in (other, panel)))
+    ballots, same = (one.ballots() for one in line_up([other, panel], corpus, "fuse"))
     np.testing.assert_array_equal(ballots.label, same.label)
 
 
@@ -111,7 +111,7 @@ def test_one_shared_ballot_is_named(place, tmp_path):
     with pytest.raises(RunError, match=said):
         gather(corpus, [leaky])
     with pytest.raises(RunError, match="give them other rater ids"):
-        line_up(leaky, corpus)
+        line_up([leaky], corpus, "fuse")
 
 
 @pytest.mark.parametrize("kept", ["all", "held out", "more"])
@@ -128,7 +128,7 @@ def test_nameless_votes_that_are_the_corpus_s_own_are_refused(place, tmp_path, k
     with pytest.raises(
         RunError, match=r"its nameless votes are those of .* on every utterance that both have, or part"
     ):
-        line_up(copy, nameless)
+        line_up([copy], nameless, "fuse")
 
 
 def test_nameless_votes_of_other_people_are_taken(place, tmp_path):
@@ -136,14 +136,14 @@ def test_nameless_votes_of_other_people_are_taken(place, tmp_path):
         with_votes(open_corpus(place / name), tmp_path / name, lambda row: row | {"rater_id": None})
         for name in ("corpus", "panel")
     )
-    assert line_up(panel, corpus).drawn.sum() == 960
+    assert line_up([panel], corpus, "fuse")[0].drawn.sum() == 960
 
 
 def test_what_is_no_proxy_is_said_so(place, tmp_path):
     corpus = open_corpus(place / "corpus")
     fused = fuse(corpus, strategy="human", out=tmp_path / "fused")
     with pytest.raises(RunError, match="is a fused corpus: human votes are in its distributions already"):
-        open_proxy(fused.path)
+        open_panel(fused.path, "fuse")
     assert open_fused(fused.path).corpus.ids == corpus.ids
     other, _ = simulated_corpus(tmp_path / "four", labels=LABEL_SETS["iemocap4"], utterances=12, raters=OTHERS)
     with pytest.raises(LabelError, match="a proxy needs the corpus's labels: import both with the same label set"):
@@ -152,8 +152,8 @@ def test_what_is_no_proxy_is_said_so(place, tmp_path):
     with pytest.raises(RunError, match=r"strange shares no utterance with .*: was it made from another corpus\?"):
         gather(corpus, [strange])
     with pytest.raises(RunError, match="no run at"):
-        open_proxy(tmp_path / "absent")
-    assert open_proxy(place / "run").name == open_run(place / "run").name
+        open_panel(tmp_path / "absent", "fuse")
+    assert open_panel(place / "run", "fuse").name == open_run(place / "run").name
 
 
 @pytest.mark.corpora

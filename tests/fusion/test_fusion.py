@@ -7,7 +7,7 @@ import pytest
 from fixtures.evidence import evidence, with_votes
 from fixtures.simulated import simulated_corpus, simulated_run
 from serann.annotator.fusion import STRATEGIES, fuse, gather
-from serann.annotator.fusion.evidence import RunEvidence
+from serann.annotator.proxies import Panel
 from serann.annotator.run.run import open_run
 from serann.data.corpus import open_corpus
 from serann.data.errors import CorpusError, LabelError, OptionError, OutputError, RunError
@@ -35,7 +35,7 @@ def test_human_is_the_frequencies_of_the_seen_votes():
 
 def test_synthetic_averages_the_runs_that_cover_an_utterance():
     two = evidence([[1, 0]] * 3, p=[[0.8, 0.2], [0.6, 0.4], [np.nan] * 2])
-    other = RunEvidence("other", np.array([[0.4, 0.6], [np.nan] * 2, [np.nan] * 2]), np.zeros((3, 2)))
+    other = Panel("other", np.array([[0.4, 0.6], [np.nan] * 2, [np.nan] * 2]), np.zeros((3, 2)))
     blend = STRATEGIES["synthetic"](replace(two, runs=(*two.runs, other)))
     # (.8 + .4) / 2; the one run that has the second; nobody has the third
     np.testing.assert_allclose(blend.p, [[0.6, 0.4], [0.6, 0.4], [np.nan, np.nan]])

@@ -9,6 +9,7 @@ import pytest
 import typer
 from fixtures.simulated import RATERS, simulated_corpus, simulated_run
 from fixtures.simulated_fusion import LABELS, simulated_evidence
+from serann.annotator.ballots import Ballots
 from serann.annotator.cli.benchmark import fusion
 from serann.annotator.fusion.benchmark import (
     CROWD,
@@ -22,7 +23,7 @@ from serann.annotator.fusion.benchmark import (
     stressed,
 )
 from serann.annotator.fusion.strategies import STRATEGIES
-from serann.annotator.proxies import Ballots, line_up
+from serann.annotator.proxies import line_up
 from serann.annotator.run.run import open_run
 from serann.data.corpus import open_corpus
 from serann.data.errors import CorpusError, LabelError, OptionError, RunError
@@ -69,11 +70,11 @@ def test_one_json_document_with_a_row_a_stratum(place):
 
 def test_a_human_panel_is_a_proxy_and_a_corpus_is_not_its_own(place):
     corpus, panel = open_corpus(place / "corpus"), open_corpus(place / "panel")
-    proxy = line_up(panel, corpus, "panel")
+    (proxy,) = line_up([panel], corpus, "fuse", names=["panel"])
     assert not proxy.exact
-    np.testing.assert_allclose(proxy.p, frequencies(proxy.drawn))
+    np.testing.assert_allclose(proxy.q, frequencies(proxy.drawn))
     with pytest.raises(RunError, match=r"holds the very votes of .*: a corpus cannot be its own proxy"):
-        line_up(corpus, corpus, "corpus")
+        line_up([corpus], corpus, "fuse", names=["corpus"])
 
 
 def test_mistakes_are_sentences(place, tmp_path):
@@ -88,7 +89,7 @@ def test_mistakes_are_sentences(place, tmp_path):
         benchmark_fusion(corpus, [run], seen=(30,))
     other, _ = simulated_corpus(tmp_path / "four", labels=LABEL_SETS["iemocap4"], utterances=12)
     with pytest.raises(LabelError, match="a proxy needs the corpus's labels"):
-        line_up(other, corpus, "four")
+        line_up([other], corpus, "fuse", names=["four"])
 
 
 def test_strategies_that_cannot_run_are_told(place, monkeypatch):
@@ -122,12 +123,12 @@ def test_stress_proxies_by_hand():
     mode = found["mode-collapsed"].drawn
     np.testing.assert_array_equal(mode.max(axis=1), run.drawn.sum(axis=1))
     np.testing.assert_array_equal(mode.argmax(axis=1), run.drawn.argmax(axis=1))
-    second, most = np.argsort(run.p.mean(axis=0))[-2:]
-    assert not found["class-collapsed"].p[:, second].any()
-    np.testing.assert_allclose(found["class-collapsed"].p[:, most], run.p[:, [second, most]].sum(axis=1))
+    second, most = np.argsort(run.q.mean(axis=0))[-2:]
+    assert not found["class-collapsed"].q[:, second].any()
+    np.testing.assert_allclose(found["class-collapsed"].q[:, most], run.q[:, [second, most]].sum(axis=1))
     women = evidence.genders == "female"
-    np.testing.assert_array_equal(found["female only"].p[women], run.p[women])
-    assert (found["female only"].p[~women] != run.p[~women]).any()
+    np.testing.assert_array_equal(found["female only"].q[women], run.q[women])
+    assert (found["female only"].q[~women] != run.q[~women]).any()
 
 
 def test_sums_by_speaker_give_means_and_paired_differences():

@@ -116,7 +116,7 @@ def test_the_examples_do_not_depend_on_the_order_of_rows():
         seen=evidence.seen[order],
         speakers=evidence.speakers[order],
         genders=evidence.genders[order],
-        runs=(replace(run, p=run.p[order], drawn=run.drawn[order]),),
+        runs=(replace(run, q=run.q[order], drawn=run.drawn[order]),),
     )
     first, second = (moved(e, STRATEGIES["pool"](e)) for e in (evidence, turned))
     for one, other in ((first.most, second.most), (first.random, second.random)):

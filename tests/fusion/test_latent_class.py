@@ -48,8 +48,8 @@ def test_utterances_without_a_proxy_or_without_votes():
     seen, run = evidence.seen.copy(), evidence.runs[0]
     drawn = run.drawn.copy()
     drawn[:3], seen[2:6] = 0, 0
-    p = np.where(drawn.sum(axis=1, keepdims=True) > 0, run.p, np.nan)
-    blend = STRATEGIES["latent-class"](replace(evidence, seen=seen, runs=(replace(run, p=p, drawn=drawn),)))
+    p = np.where(drawn.sum(axis=1, keepdims=True) > 0, run.q, np.nan)
+    blend = STRATEGIES["latent-class"](replace(evidence, seen=seen, runs=(replace(run, q=p, drawn=drawn),)))
     assert blend.source[:7].tolist() == ["human-mixture"] * 2 + [None] + ["latent-class"] * 4
     np.testing.assert_array_equal(np.isnan(blend.p).any(axis=1), [i == 2 for i in range(600)])
     assert "utterances with human votes and no proxy, which are smoothed without one: 2" in blend.warnings
@@ -68,7 +68,7 @@ def test_a_vote_left_out_is_predicted_as_if_it_had_never_been_cast():
 
 def test_the_same_for_the_calibrated_prior():
     evidence, _ = simulated_evidence(rows=300)
-    q = evidence.runs[0].p
+    q = evidence.runs[0].q
     proxies = Proxies((q,), (False,), (q,))
     fit: FittedPrior = fit_prior(evidence.seen, proxies, 0)
     prior = fit.fit.prior(q)

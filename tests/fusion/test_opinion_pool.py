@@ -71,9 +71,9 @@ def test_options_out_of_range():
 def test_who_has_only_one_side():
     evidence, _ = simulated_evidence(rows=300)
     run, seen = evidence.runs[0], evidence.seen.copy()
-    p = run.p.copy()
+    p = run.q.copy()
     p[:2], seen[1:3] = np.nan, 0
-    found = POOL(replace(evidence, seen=seen, runs=(replace(run, p=p),)))
+    found = POOL(replace(evidence, seen=seen, runs=(replace(run, q=p),)))
     assert found.source[:4].tolist() == ["human", None, "synthetic", "opinion-pool"]
     np.testing.assert_array_equal(found.p[2], evidence.proxy()[2])
     assert np.isnan(found.p[1]).all()

@@ -7,15 +7,15 @@ import pytest
 from fixtures.simulated_fusion import simulated_evidence, with_proxy
 from serann.annotator.fusion import STRATEGIES
 from serann.annotator.fusion.cross_fit import FOLDS, CrossFit, fit_human_mixture
-from serann.annotator.proxies import RunEvidence
+from serann.annotator.proxies import Panel
 from serann.data.scores.proper_scores import sq_unbiased
 from serann.data.vote_models.calibrated_prior import fit_empirical_bayes
 
 
-def heard_in(run: RunEvidence, rows: np.ndarray, order: tuple[int, ...]) -> RunEvidence:
+def heard_in(run: Panel, rows: np.ndarray, order: tuple[int, ...]) -> Panel:
     """The run in some rows only, its labels in another order."""
-    p = np.where(rows[:, None], run.p[:, order], np.nan)
-    return replace(run, name="part", p=p, drawn=np.where(rows[:, None], run.drawn[:, order], 0))
+    p = np.where(rows[:, None], run.q[:, order], np.nan)
+    return replace(run, name="part", q=p, drawn=np.where(rows[:, None], run.drawn[:, order], 0))
 
 
 @pytest.mark.parametrize("strategy", ["empirical-bayes", "latent-class", "auto"])
@@ -57,7 +57,7 @@ def test_nothing_is_silenced_where_every_run_spoke_everywhere():
 
 def test_a_proxy_that_nothing_was_learnt_of_has_no_strength():
     evidence, _ = simulated_evidence(rows=300)
-    q, silent = evidence.runs[0].p, np.full_like(evidence.runs[0].p, np.nan)
+    q, silent = evidence.runs[0].q, np.full_like(evidence.runs[0].q, np.nan)
     fit, alone = fit_empirical_bayes(evidence.seen, (silent, q)), fit_empirical_bayes(evidence.seen, q)
     assert fit.proxies[0].strength == 0
     assert fit.proxies[1].strength == alone.proxies[0].strength
