@@ -1,4 +1,22 @@
-"""The figures of a fusion's report, for the page (`report/fusion_page.py`), the terminal and `report.json` alike."""
+"""The figures of a fusion's report, for page, terminal and JSON: what moved, what was added, where the proxy served.
+
+What moved: the distance between the seen votes' frequencies h_u and the fused p_u, and where it is largest.
+
+    jsd_bits(h_u, p_u), Jensen-Shannon divergence in bits (Lin 1991)         L2  sqrt(sum_k (p_uk - h_uk)^2)
+
+over the train utterances that have both, with intervals by speaker. It is no score: two votes of five cannot lie near
+any smooth distribution, so the fewer votes, the farther even a perfect fusion moves. `changed`: the label of the
+largest p is none of those with the most seen votes; `settled`: several labels tied among the seen votes, and p decides.
+
+What was added: how many new utterances, of which labels, how long, how large on disk, and some to be heard. Before they
+are written, seconds follow from the parents' and the tempo (a mixture lasts as long as the shorter parent), and bytes
+from a few takes, drawn by the seed and made in memory: a guess, and said to be one. Afterwards both are those of the
+files.
+
+Where the proxy was taken and where the fusion fell back: for `auto` the gain of the proxy model over the human mixture
+in every stratum (log score a seen vote, and the loss in squared error that goes with it), whether it was won, and why
+not; for the others what the rows were made of.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +43,7 @@ from .evidence import Blend, Evidence
 from .strengths import Strengths, strengths
 
 # --------------------
-# What a fusion moved: the distance between the seen votes' frequencies h_u and the fused p_u, and where it is largest.
-#
-#     jsd_bits(h_u, p_u), Jensen-Shannon divergence in bits (Lin 1991)         L2  sqrt(sum_k (p_uk - h_uk)^2)
-#
-# over the train utterances that have both, with intervals by speaker. It is no score: two votes of five cannot lie near
-# any smooth distribution, so the fewer votes, the farther even a perfect fusion moves. `changed`: the label of the
-# largest p is none of those with the most seen votes; `settled`: several labels tied among the seen votes, and p
-# decides.
+# What a fusion moved.
 
 MOST_MOVED = 20
 MOVED_SHOWN = 8
@@ -165,11 +176,7 @@ def example(evidence: Evidence, blend: Blend, q: np.ndarray, found: Distances, i
 
 
 # --------------------
-# The new utterances of a fusion: how many, of which labels, how long, how large on disk, and some to be heard.
-#
-# Before they are written, seconds follow from the parents' and the tempo (a mixture lasts as long as the shorter
-# parent), and bytes from a few takes, drawn by the seed and made in memory: a guess, and said to be one. Afterwards
-# both are those of the files.
+# What it added.
 
 ADDED_SHOWN = 6
 MEASURED = 8
@@ -268,10 +275,7 @@ def how_made(item: NewUtterance) -> str:
 
 
 # --------------------
-# Where a fusion took the proxy and where it fell back, in figures and in words.
-#
-# For `auto`: the gain of the proxy model over the human mixture in every stratum (log score a seen vote, and the loss
-# in squared error that goes with it), whether it was won, and why not. For the others: what the rows were made of.
+# Where it took the proxy and where it fell back, in figures and in words.
 
 # What a row's source means where it is not the strategy itself.
 SOURCES = {
@@ -376,6 +380,10 @@ def _verdict(strata: list[StratumGain]) -> str:
     if not lost:
         return f"{taken}: it is shown to help in every stratum"
     return f"{taken}; elsewhere the human mixture stands, for the proxy is not shown to help in {', '.join(lost)}"
+
+
+# --------------------
+# All of it.
 
 
 @dataclass(frozen=True, slots=True)

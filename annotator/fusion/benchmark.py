@@ -4,6 +4,16 @@ Some votes of every utterance are kept as the human votes one could afford (`see
 against, and a proxy (a run, or another human panel) is fused with the former by every strategy. Draws are seeded by
 utterance and nested in `seen`; the utterances are those with heldout + max(seen) votes, the same for all. Every
 strategy meets the same votes; differences from the human mixture are paired, with intervals over speakers.
+
+Beside the proxy as given, every strategy meets it spoilt in ways that must do no harm:
+
+    shuffled          every utterance gets another's answers: right on average, deaf
+    mode-collapsed    every answer becomes its likeliest label, without doubt
+    class-collapsed   the proxy's second commonest label is always called its commonest
+    one gender only   good for one gender, shuffled for everybody else
+
+A row holds three scores by strategy and stratum. Every score of every stratum is a ratio of sums over utterances and
+seeds, and its interval comes from resampling speakers: so only sums by speaker are kept.
 """
 
 from __future__ import annotations
@@ -28,13 +38,29 @@ from .auto import THIRDS, plurality
 from .evidence import Evidence
 from .strategies import STRATEGIES
 
+SCORES = ("sq_unbiased", "log_score", "jsd_bits")
+PLACE = ("proxy", "seen", "strategy", "stratum")
+KEYS = (*PLACE, *SCORES, "low", "high")
+# A vote for a label that was given no chance costs ln of this, and not infinity: raw and pooled frequencies would have
+# no mean otherwise.
+LEAST_CHANCE = 1e-9
+BASE = "human-mixture"
+CROWD: tuple[str, ...] = ("dawid-skene", "mace", "glad")
+# Strategies that look at no proxy give the same whatever the proxy.
+PROXYLESS = ("human", BASE)
+NOTES = (
+    "low and high bound the difference in sq_unbiased from human-mixture (strategy minus human-mixture, below 0 is "
+    "better): 95 %, paired, over speakers; 'differences' holds it, and those in the other scores, row by row",
+    f"log_score is per vote and in nats; a chance below {LEAST_CHANCE:g} counts as that, for raw and pooled "
+    "frequencies give zeros",
+    "ambiguity is 1 - sum h(h-1) / (m(m-1)) of the votes that are not scored; its thirds are of equal size",
+)
+NO_CROWD_KIT = "crowd-kit is not installed: pip install 'serann[crowd]'"
+
+Say = Callable[[str], None]
+
 # --------------------
-# The proxies of the fusion benchmark: what is given, and the same proxy spoilt in ways that must do no harm.
-#
-# shuffled          every utterance gets another's answers: right on average, deaf
-# mode-collapsed    every answer becomes its likeliest label, without doubt
-# class-collapsed   the proxy's second commonest label is always called its commonest
-# one gender only   good for one gender, shuffled for everybody else
+# The proxies.
 
 
 def of_rows(proxy: Panel, rows: np.ndarray) -> Panel:
@@ -89,17 +115,7 @@ def _merged(rows: np.ndarray, p: np.ndarray) -> np.ndarray:
 
 
 # --------------------
-# Rows of the fusion benchmark: three scores by strategy and stratum, and paired intervals by speaker.
-#
-# Every score of every stratum is a ratio of sums over utterances and seeds, and its interval comes from resampling
-# speakers: so only sums by speaker are kept.
-
-SCORES = ("sq_unbiased", "log_score", "jsd_bits")
-PLACE = ("proxy", "seen", "strategy", "stratum")
-KEYS = (*PLACE, *SCORES, "low", "high")
-# A vote for a label that was given no chance costs ln of this, and not infinity: raw and pooled frequencies would have
-# no mean otherwise.
-LEAST_CHANCE = 1e-9
+# The rows.
 
 
 def scores_of(p: np.ndarray, held: np.ndarray) -> np.ndarray:
@@ -174,21 +190,8 @@ def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-BASE = "human-mixture"
-CROWD: tuple[str, ...] = ("dawid-skene", "mace", "glad")
-# Strategies that look at no proxy give the same whatever the proxy.
-PROXYLESS = ("human", BASE)
-NOTES = (
-    "low and high bound the difference in sq_unbiased from human-mixture (strategy minus human-mixture, below 0 is "
-    "better): 95 %, paired, over speakers; 'differences' holds it, and those in the other scores, row by row",
-    f"log_score is per vote and in nats; a chance below {LEAST_CHANCE:g} counts as that, for raw and pooled "
-    "frequencies give zeros",
-    "ambiguity is 1 - sum h(h-1) / (m(m-1)) of the votes that are not scored; its thirds are of equal size",
-)
-
-NO_CROWD_KIT = "crowd-kit is not installed: pip install 'serann[crowd]'"
-
-Say = Callable[[str], None]
+# --------------------
+# The experiment.
 
 
 def benchmark_fusion(

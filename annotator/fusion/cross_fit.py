@@ -2,6 +2,14 @@
 
 Models are fitted to train utterances with seen votes; from MOST_ROWS such utterances on, to a seeded subsample of that
 size (stated in the parameters), and applied to all. Utterances outside train get models of all train speakers.
+
+The models have one face, `Fitted`: a posterior given votes and proxies, and the chance of each vote given the others.
+
+    q_uk = E[p_u | the votes of u but one for k, the proxies of u]
+    log score   log q_uk(k)                            Brier   sum_c q_uk(c)^2 - 2 q_uk(k)
+
+The latter two are what models are compared by: every vote is predicted from votes that are not itself, so nothing is
+predicted from what it is scored on, and no model is asked for more votes than an utterance has.
 """
 
 from __future__ import annotations
@@ -28,20 +36,18 @@ from ...data.vote_models.dirichlet_mixture import (
 )
 from .evidence import Evidence, Proxies, called
 
-# --------------------
-# Fitted models with one face: a posterior given votes and proxies, and the chance of each vote given the others.
-#
-#     q_uk = E[p_u | the votes of u but one for k, the proxies of u]
-#     log score   log q_uk(k)                            Brier   sum_c q_uk(c)^2 - 2 q_uk(k)
-#
-# The latter two are what models are compared by: every vote is predicted from votes that are not itself, so nothing is
-# predicted from what it is scored on, and no model is asked for more votes than an utterance has.
-
+FOLDS = 5
+MOST_ROWS = 100_000
+# Posteriors are made of so many utterances at a time: memory stays flat, and arrays stay in the cache.
+ROWS_AT_ONCE = 20_000
 # Kinds of utterances, and starts that are averaged. On CREMA-D (two seen votes, five seeds; squared error with the
 # audio-visual votes, with the face's): one start of 12 kinds .0608 and .0784, one of 16 .0602 and .0783, four of 16
 # .0588 and .0774, two of 30 .0591 and .0771.
 COMPONENTS = 16
 STARTS = 4
+
+# --------------------
+# The models that are fitted.
 
 
 class LeftOut(NamedTuple):
@@ -140,7 +146,7 @@ class FittedPrior:
 
 
 def fit_human_mixture(counts: np.ndarray, proxies: Proxies, seed: int) -> FittedMixture:
-    """The mixture of Dirichlets of `data.mixture`."""
+    """The mixture of Dirichlets of `dirichlet_mixture.py`."""
     return FittedMixture(LatentMixture(fit_dirichlet_mixture(counts, seed=seed), (), 0.0, ()))
 
 
@@ -162,10 +168,8 @@ def fit_prior(counts: np.ndarray, proxies: Proxies, seed: int, *, strength: floa
     return FittedPrior(fit_empirical_bayes(counts, proxies.shares, strength=strength))
 
 
-FOLDS = 5
-MOST_ROWS = 100_000
-# Posteriors are made of so many utterances at a time: memory stays flat, and arrays stay in the cache.
-ROWS_AT_ONCE = 20_000
+# --------------------
+# Their cross-fit.
 
 Fit = Callable[[np.ndarray, Proxies, int], Fitted]
 

@@ -1,12 +1,24 @@
-"""What crowd models read: one row a listener, `task, worker, label`; and crowd-kit, where it is installed.
+"""The crowd models `dawid-skene`, `mace` and `glad`, as crowd-kit computes them where it is installed.
 
-Raters and listeners are workers alike. A synthetic listener gives one row an utterance, the plurality label of its p:
-repeated draws of one p are no independent witnesses, and a crowd model would take them for such. Listeners that differ
-in temperature alone are one worker. Votes without a rater are the votes of one worker, `anonymous`, whose errors are
-those of all of them.
+    dawid-skene  every rater and listener has a confusion matrix, and every utterance one true label:
+                 P(z_u = c | ballots) proportional to pi_c prod_w e_w(c, y_uw), e_w(c, y): how often worker w says y
+                 for c; by EM
+    mace         a rater or listener either knows the true label or guesses in its own manner: y_uw = z_u with chance
+                 theta_w, else drawn from xi_w; z_u uniform; theta_w, xi_w by variational Bayes (four restarts, seeded)
+    glad         raters and listeners have an ability, utterances a difficulty, and every utterance one true label:
+                 P(y_uw = z_u) = 1 / (1 + exp(-a_w b_u)), the other labels sharing the rest equally; by EM
+
+What they read is one row a listener, `task, worker, label`. Raters and listeners are workers alike. A synthetic
+listener gives one row an utterance, the plurality label of its p: repeated draws of one p are no independent witnesses,
+and a crowd model would take them for such. Listeners that differ in temperature alone are one worker. Votes without a
+rater are the votes of one worker, `anonymous`, whose errors are those of all of them.
 
 Crowd models look for the one true label of an utterance; the p they give says how sure they are of it, not how people
 differ. They are here as the field's rules. They are fitted to the train utterances and say nothing of others.
+
+Sources: Dawid and Skene, "Maximum likelihood estimation of observer error-rates using the EM algorithm" (Applied
+Statistics, 1979); Hovy, Berg-Kirkpatrick, Vaswani and Hovy, "Learning whom to trust with MACE" (NAACL-HLT 2013);
+Whitehill, Wu, Bergsma, Movellan and Ruvolo, "Whose vote should count more" (NeurIPS 2009).
 """
 
 from __future__ import annotations
@@ -22,6 +34,30 @@ from ...data.errors import CorpusError, OptionError
 from .evidence import Ballots, Blend, Evidence, require_votes, source_column
 
 ANONYMOUS = "anonymous"
+DAWID_SKENE = "p_u = P(true label | ballots), pi_c prod_w e_w(c, y_uw), Dawid and Skene (1979) by crowd-kit"
+MACE = "p_u = P(true label | ballots), workers that know or guess, MACE (Hovy et al. 2013) by crowd-kit"
+RESTARTS = 4
+GLAD = "p_u = P(true label | ballots), P(right) = 1 / (1 + exp(-a_w b_u)), GLAD (Whitehill et al. 2009) by crowd-kit"
+
+
+def dawid_skene(evidence: Evidence) -> Blend:
+    """Posterior of the true label under Dawid and Skene's model; OptionError where crowd-kit is not installed."""
+    return crowd_blend(evidence, "dawid-skene", lambda kit: kit.DawidSkene(n_iter=100), DAWID_SKENE)
+
+
+def mace(evidence: Evidence) -> Blend:
+    """Posterior of the true label under MACE; OptionError where crowd-kit is not installed."""
+    return crowd_blend(
+        evidence,
+        "mace",
+        lambda kit: kit.MACE(n_restarts=RESTARTS, random_state=evidence.seed % 2**32),
+        MACE,
+    )
+
+
+def glad(evidence: Evidence) -> Blend:
+    """Posterior of the true label under GLAD; OptionError where crowd-kit is not installed."""
+    return crowd_blend(evidence, "glad", lambda kit: kit.GLAD(n_iter=20), GLAD)
 
 
 def crowd_blend(evidence: Evidence, strategy: str, make: Callable[[Any], Any], formula: str) -> Blend:
@@ -104,58 +140,3 @@ def _warnings(evidence: Evidence, worker: np.ndarray, defined: np.ndarray) -> tu
     if bare:
         found.append(f"utterances outside train, of which a crowd model says nothing: {bare}")
     return tuple(found)
-
-
-# --------------------
-# `dawid-skene`: every rater and listener has a confusion matrix, and every utterance one true label.
-#
-#     P(z_u = c | ballots) proportional to pi_c prod_w e_w(c, y_uw)          e_w(c, y): how often worker w says y for c
-#
-# by EM. Source: Dawid and Skene, "Maximum likelihood estimation of observer error-rates using the EM algorithm"
-# (Applied Statistics, 1979), as crowd-kit computes it. What a worker is, and why p is no distribution of votes:
-# `crowd.py`.
-
-DAWID_SKENE = "p_u = P(true label | ballots), pi_c prod_w e_w(c, y_uw), Dawid and Skene (1979) by crowd-kit"
-
-
-def dawid_skene(evidence: Evidence) -> Blend:
-    """Posterior of the true label under Dawid and Skene's model; OptionError where crowd-kit is not installed."""
-    return crowd_blend(evidence, "dawid-skene", lambda kit: kit.DawidSkene(n_iter=100), DAWID_SKENE)
-
-
-# --------------------
-# `mace`: a rater or listener either knows the true label or guesses in its own manner.
-#
-#     y_uw = z_u with chance theta_w, else drawn from xi_w          z_u uniform; theta_w, xi_w by variational Bayes
-#
-# Source: Hovy, Berg-Kirkpatrick, Vaswani and Hovy, "Learning whom to trust with MACE" (NAACL-HLT 2013), as crowd-kit
-# computes it (four restarts, seeded). What a worker is, and why p is no distribution of votes: `crowd.py`.
-
-MACE = "p_u = P(true label | ballots), workers that know or guess, MACE (Hovy et al. 2013) by crowd-kit"
-RESTARTS = 4
-
-
-def mace(evidence: Evidence) -> Blend:
-    """Posterior of the true label under MACE; OptionError where crowd-kit is not installed."""
-    return crowd_blend(
-        evidence,
-        "mace",
-        lambda kit: kit.MACE(n_restarts=RESTARTS, random_state=evidence.seed % 2**32),
-        MACE,
-    )
-
-
-# --------------------
-# `glad`: raters and listeners have an ability, utterances a difficulty, and every utterance one true label.
-#
-#     P(y_uw = z_u) = 1 / (1 + exp(-a_w b_u)), the other labels sharing the rest equally          by EM
-#
-# Source: Whitehill, Wu, Bergsma, Movellan and Ruvolo, "Whose vote should count more" (NeurIPS 2009), as crowd-kit
-# computes it. What a worker is, and why p is no distribution of votes: `crowd.py`.
-
-GLAD = "p_u = P(true label | ballots), P(right) = 1 / (1 + exp(-a_w b_u)), GLAD (Whitehill et al. 2009) by crowd-kit"
-
-
-def glad(evidence: Evidence) -> Blend:
-    """Posterior of the true label under GLAD; OptionError where crowd-kit is not installed."""
-    return crowd_blend(evidence, "glad", lambda kit: kit.GLAD(n_iter=20), GLAD)

@@ -3,10 +3,10 @@
     z_u ~ Categorical(pi),  p_u ~ Dirichlet(alpha_z),  n_u ~ Multinomial(N_u, p_u)
     p_u = sum_z r_uz (n_u + alpha_z) / (N_u + A_z)          with N_u + sum_z r_uz A_z effective votes
 
-A mixture of eight Dirichlets (`data.mixture`), fitted to the seen votes and cross-fitted over five folds of train
-speakers. It is what a synthetic listener has to beat: a gain over the raw votes that is none over this was smoothing.
-Runs are not used. An utterance without a seen vote has no distribution. Sources: Minka, "Estimating a Dirichlet
-distribution" (2000); Dirichlet-multinomial mixtures, Holmes, Harris and Quince (2012).
+A mixture of eight Dirichlets (`dirichlet_mixture.py`), fitted to the seen votes and cross-fitted over five folds of
+train speakers. It is what a synthetic listener has to beat: a gain over the raw votes that is none over this was
+smoothing. Runs are not used. An utterance without a seen vote has no distribution. Sources: Minka, "Estimating a
+Dirichlet distribution" (2000); Dirichlet-multinomial mixtures, Holmes, Harris and Quince (2012).
 """
 
 from __future__ import annotations

@@ -1,9 +1,19 @@
-"""`human`: the frequencies of the seen human votes, and nothing where nobody was asked.
+"""The strategies that fit nothing: `human`, `synthetic` and `pool`, the three conditions of Zhang et al. (ICASSP 2026).
 
-    p_u = n_u / N_u        n_u: seen human votes of utterance u by label, N_u their number
+    human        p_u = n_u / N_u                      n_u: seen human votes of utterance u by label, N_u their number
+    synthetic    p_u = (1 / R) sum_r q_ru             q_ru: unweighted mean of run r's listeners' exact distributions
+    pool         p_u = (n_u + s_u) / (N_u + S_u)      s_u: drawn synthetic votes, S_u their number
 
-The relative vote frequency, unsmoothed, is what most work on ambiguous emotion trains on (among them Zhang et al.,
-ICASSP 2026, arXiv 2601.14620, for its human condition).
+`human`: the frequencies of the seen human votes, and nothing where nobody was asked. The relative vote frequency,
+unsmoothed, is what most work on ambiguous emotion trains on (among them Zhang et al., arXiv 2601.14620, for its human
+condition).
+
+`synthetic`: the panel's own distribution, without any human vote. Their synthetic-only condition, with the exact
+distribution in the place of counted answers.
+
+`pool`: human and synthetic votes in one bag, every vote with equal weight. Their released code concatenates the two
+lists of votes: no prior, no reliability. With eight synthetic votes and three human ones the model carries 73 % of the
+mass; with a biased proxy the result is worse than the human votes alone. It is here for comparison.
 """
 
 from __future__ import annotations
@@ -15,6 +25,8 @@ from ...data.votes import frequencies
 from .evidence import Blend, Evidence, averaged, require_runs, require_votes, source_column
 
 HUMAN = "p_u = n_u / N_u"
+SYNTHETIC = "p_u = mean over runs of the panel's exact distribution q_u"
+POOL = "p_u = (n_u + s_u) / (N_u + S_u)"
 
 
 def human(evidence: Evidence) -> Blend:
@@ -35,17 +47,6 @@ def human(evidence: Evidence) -> Blend:
     )
 
 
-# --------------------
-# `synthetic`: the panel's own distribution, without any human vote.
-#
-#     p_u = (1 / R) sum_r q_ru        q_ru: unweighted mean of run r's listeners' exact distributions
-#
-# The synthetic-only condition of Zhang et al. (ICASSP 2026, arXiv 2601.14620), with the exact distribution in the place
-# of counted answers.
-
-SYNTHETIC = "p_u = mean over runs of the panel's exact distribution q_u"
-
-
 def synthetic(evidence: Evidence) -> Blend:
     """Mean of the runs' distributions; undefined where no run covers the utterance.
 
@@ -62,19 +63,6 @@ def synthetic(evidence: Evidence) -> Blend:
         parameters={"runs": [run.name for run in evidence.runs]},
         warnings=averaged(evidence),
     )
-
-
-# --------------------
-# `pool`: human and synthetic votes in one bag, every vote with equal weight.
-#
-#     p_u = (n_u + s_u) / (N_u + S_u)        n_u: seen human votes, s_u: drawn synthetic votes, N_u and S_u their
-#     numbers
-#
-# Source: Zhang et al., ICASSP 2026 (arXiv 2601.14620), whose released code concatenates the two lists of votes: no
-# prior, no reliability. With eight synthetic votes and three human ones the model carries 73 % of the mass; with a
-# biased proxy the result is worse than the human votes alone. It is here for comparison.
-
-POOL = "p_u = (n_u + s_u) / (N_u + S_u)"
 
 
 def pool(evidence: Evidence) -> Blend:
