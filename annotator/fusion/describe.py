@@ -19,7 +19,7 @@ from ..proxies import Source
 from ..run.run import Run
 from .dime.plan import NewUtterance, Plan, mix_distributions
 from .evidence import Blend, Evidence, remarks
-from .options import FusionOptions
+from .strategies import FusionOptions
 
 SOFTWARE = ("serann", "numpy", "scipy", "pyarrow")
 

@@ -17,8 +17,7 @@ from .dime import balance, paper
 from .dime.plan import Progress, counter
 from .dime.sounds import with_new_rows, write_sounds
 from .evidence import gather
-from .options import FusionOptions
-from .strategies import STRATEGIES
+from .strategies import STRATEGIES, FusionOptions
 
 REPORT_FILE = "report.html"
 # Makes the page of a report, of the corpus that was fused and of the new one (None where no utterances are new).

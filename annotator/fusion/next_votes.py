@@ -38,8 +38,7 @@ from ...data.files import new_directory, refuse_existing, write_json
 from ...data.seeds import uniforms
 from ..proxies import Source
 from .evidence import Blend, Evidence, gather, remarks
-from .options import FusionOptions
-from .strategies import STRATEGIES
+from .strategies import STRATEGIES, FusionOptions
 
 EVEN = 0.1
 SHOWN = ("speaker", "dialogue", "transcript", "language")
