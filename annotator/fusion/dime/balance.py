@@ -18,7 +18,7 @@ A take is the parent's sound, a little perturbed (`sounds.py`), with the parent'
 voice, one distribution. We assume that so small a change moves no listener. `concatenate=True` joins two turns of one
 speaker instead, with p weighted by their lengths: an assumption about listeners that nobody has tested, so off.
 
-Differs from the published form (`dime_aug.py`) in that it balances masses, not arg maxes, and mixes no two voices. The
+Differs from the published form (`paper.py`) in that it balances masses, not arg maxes, and mixes no two voices. The
 effective number is Cui et al.'s (CVPR 2019), who weight a loss by 1 / E(n); T_c is what that weight asks for in
 takes. The prices are ours.
 """

@@ -7,9 +7,11 @@
         distribution  P = P_i + alpha (P_j - P_i), renormalised
         transcript    t_i if alpha < 0.5, else t_j
 
-Neighbours are Euclidean, on the 82 features of `audio_features` and `text_features`, standardised within the group.
-Source: Zhang et al.,
-ICASSP 2026 (arXiv 2601.14620), released training script. What it does not say in words, kept here and named:
+Neighbours are Euclidean, on 82 features, standardised within the group: 72 of the sound, mean and standard deviation
+over time of 13 MFCC, 12 chroma, 7 spectral contrasts, zero-crossing rate, roll-off, centroid and RMS (librosa's
+defaults at 16 kHz; shorter sounds padded with silence to 0.5 s); and 10 of the words: characters, words, '!', '?', '.',
+',', share of vowels, share of consonants, mean word length, share of upper-case letters. Source: Zhang et al., ICASSP
+2026 (arXiv 2601.14620), released code and training script. What it does not say in words, kept here and named:
 
 - The query utterance is among its own k neighbours and is then skipped, so k = 3 means two neighbours.
   `true_neighbours=True` looks for k others.
@@ -37,18 +39,14 @@ from ....data.labels import LabelSet
 from ....data.seeds import seed_from
 from .plan import SAMPLE_RATE, NewUtterance, Plan, Progress, counter, load_librosa, parent_sound
 
-# --------------------
-# The 82 numbers by which DiME-Aug calls two utterances alike: 72 of the sound, 10 of the words.
-#
-# Sound: mean and standard deviation over time of 13 MFCC, 12 chroma, 7 spectral contrasts, zero-crossing rate,
-# roll-off, centroid and RMS (librosa's defaults at 16 kHz; shorter sounds padded with silence to 0.5 s). Words:
-# characters, words, '!', '?', '.', ',', share of vowels, share of consonants, mean word length, share of upper-case
-# letters. Source: Zhang et al., ICASSP 2026 (arXiv 2601.14620), released code.
-
+DISTANCES_AT_ONCE = 4_000_000
 SHORTEST = 8_000
 AUDIO_FEATURES = 72
 TEXT_FEATURES = 10
 VOWELS = frozenset("aeiouAEIOU")
+
+# --------------------
+# The 82 numbers by which two utterances are called alike.
 
 
 def audio_features(samples: np.ndarray, librosa: ModuleType) -> np.ndarray:
@@ -113,7 +111,8 @@ def standardise(features: np.ndarray) -> np.ndarray:
     return (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
 
 
-DISTANCES_AT_ONCE = 4_000_000
+# --------------------
+# The plan.
 
 
 def check_options(*, rho: float, neighbours: int, true_neighbours: bool) -> None:

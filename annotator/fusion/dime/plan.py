@@ -14,26 +14,31 @@ from ....data.corpus import Corpus
 from ....data.errors import AudioError, OptionError
 
 SAMPLE_RATE = 16_000
-
-
-def load_librosa(what: str = "its audio features") -> ModuleType:
-    """Import librosa, or say how to install it and that dime-aug needs it for `what`."""
-    try:
-        import librosa
-    except ImportError as error:
-        raise OptionError(
-            f"dime-aug needs librosa for {what}, and it is not installed; run: pip install 'serann[augment]'"
-        ) from error
-    return librosa
-
-
 PAPER_FORMULA = (
     "x = x_i + alpha (x_j - x_i); P = P_i + alpha (P_j - P_i), renormalised; t = t_i if alpha < 0.5 else t_j; "
     "alpha ~ U(0, 1); i uniform in its class, j among its nearest neighbours; target = floor(rho * largest class)"
 )
 
-
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Perturbation:
+    """What is done to a sound; None where it is not done."""
+
+    pitch_semitones: float
+    tempo: float
+    gain_db: float
+    snr_db: float | None = None
+    room_rt60: float | None = None
+    room_direct_db: float | None = None
+
+    def columns(self) -> dict[str, float | None]:
+        """The parameters by name, as an utterance's row keeps them."""
+        return asdict(self)
+
+
+PARAMETERS = tuple(field.name for field in fields(Perturbation))
 
 
 class NewUtterance(NamedTuple):
@@ -66,6 +71,10 @@ class Plan:
     described: int = 0
     formula: str = PAPER_FORMULA
     details: dict[str, Any] = field(default_factory=dict)
+
+
+# --------------------
+# Parents and what two of them give.
 
 
 def parent_sound(corpus: Corpus, i: int, *, max_seconds: float) -> np.ndarray:
@@ -107,6 +116,21 @@ def mix_distributions(first: np.ndarray, second: np.ndarray, alpha: np.ndarray |
     return mixed / mixed.sum(axis=-1, keepdims=True)
 
 
+# --------------------
+# While it is made.
+
+
+def load_librosa(what: str = "its audio features") -> ModuleType:
+    """Import librosa, or say how to install it and that dime-aug needs it for `what`."""
+    try:
+        import librosa
+    except ImportError as error:
+        raise OptionError(
+            f"dime-aug needs librosa for {what}, and it is not installed; run: pip install 'serann[augment]'"
+        ) from error
+    return librosa
+
+
 def counter(progress: Progress | None, total: int, *, start: int = 0) -> Callable[[], None]:
     """A function that counts one more done each time it is called, from `start`, and tells `progress`."""
     done = start
@@ -118,22 +142,3 @@ def counter(progress: Progress | None, total: int, *, start: int = 0) -> Callabl
             progress(done, total)
 
     return report
-
-
-@dataclass(frozen=True, slots=True)
-class Perturbation:
-    """What is done to a sound; None where it is not done."""
-
-    pitch_semitones: float
-    tempo: float
-    gain_db: float
-    snr_db: float | None = None
-    room_rt60: float | None = None
-    room_direct_db: float | None = None
-
-    def columns(self) -> dict[str, float | None]:
-        """The parameters by name, as an utterance's row keeps them."""
-        return asdict(self)
-
-
-PARAMETERS = tuple(field.name for field in fields(Perturbation))

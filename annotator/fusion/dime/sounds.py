@@ -1,4 +1,4 @@
-"""Small changes of a sound that leave its speaker and, we assume, what people hear in it: how `dime-aug` makes takes.
+"""The sounds of `dime-aug`: small changes that leave the speaker and, we assume, what people hear; and their files.
 
     pitch   within a semitone, and with it the formants by as much: resampled (soxr) by r = 2^(semitones / 12)
     tempo   .95 to 1.05: phase vocoder (librosa), whose rate tempo / r gives back the length that resampling took
@@ -10,6 +10,9 @@
 One vocoder does pitch and tempo together. Measured on one core (speech at 16 kHz, two seconds a sound): 265 times real
 time, the vocoder three quarters of it; 270 with sounds read and FLAC written, at four seconds a sound. Source:
 perturbation by resampling and of tempo, Ko et al. (Interspeech 2015).
+
+A corpus keeps augmented utterances as rows with split=train, parents, how they were made, and seed; their sounds lie
+under audio/.
 """
 
 from __future__ import annotations
@@ -112,8 +115,7 @@ def with_noise(sound: np.ndarray, snr_db: float, rng: np.random.Generator) -> np
 
 
 # --------------------
-# Augmented utterances as a corpus keeps them: rows with split=train, parents, how they were made, seed; sounds under
-# audio/.
+# The files and rows.
 
 PEDIGREE = {"parents": pa.list_(pa.string()), "alpha": pa.float64(), "seed": pa.int64()}
 # Parents' sounds kept at hand: takes of one parent follow each other.
