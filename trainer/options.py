@@ -1,4 +1,4 @@
-"""The choices that decide what comes out of a training."""
+"""The choices that decide what comes out of a training, and the recipes that name whole sets of them."""
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -217,7 +217,7 @@ def _in_words(error: Any) -> str:
 
 
 # --------------------
-# Recipes: training options by name, in YAML files whose first line is the command that runs them.
+# Recipes: options by name, in YAML files whose first line is the command that runs them.
 
 FOLDER = Path(__file__).parent / "recipes"
 

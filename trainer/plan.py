@@ -3,6 +3,12 @@
     seconds = to start + to hear, or to read, once + sum over epochs of (learning in the epoch's stage + validation)
 
 A stage is what one setting of `unfreeze` lets learn: each is timed, and memory is that of the last, where most learns.
+
+What the parts of a training take, measured on a few of their batches: hearing once, learning, validating.
+
+Seconds of a few batches are scaled up to all of a split's by what they cost, padded seconds of sound:
+
+    seconds = sum of those measured / cost of those measured * cost of all
 """
 
 import resource
@@ -29,11 +35,7 @@ from .resume import as_bytes, state_of
 from .targets import Examples, stages
 
 # --------------------
-# What the parts of a training take, measured on a few of their batches: hearing once, learning, validating.
-#
-# Seconds of a few batches are scaled up to all of a split's by what they cost, padded seconds of sound:
-#
-#     seconds = sum of those measured / cost of those measured * cost of all
+# The parts of a training.
 
 # Batches of a split that are measured: the dearest, the one with the longest utterance, and others evenly spread.
 MEASURED = 5

@@ -1,4 +1,37 @@
-"""What is to be predicted: distributions, counts of votes and ratings of a corpus's utterances."""
+"""What is to be predicted: distributions, counts of votes and ratings of a corpus's utterances.
+
+What a model is taught of each utterance, always computed from votes, never from a converted file.
+
+    fused          the fused distribution (`serann fuse`)
+    hard           the plurality of the seen primary votes, one label; a tie is broken by lot, by seed and utterance
+    primary        frequencies of the seen primary votes
+    merged         alpha P + (1 - alpha) S, S the secondary votes (Omidi and Hansen 2026; `data.policies`)
+    smoothed       (n + a) / (N + A): frequencies drawn to the class marginal, a by maximum likelihood
+    disaggregated  every seen primary vote an example of its own, one label each
+
+Votes of the train split's seen raters alone. Utterances that are new (augmented) have no votes: only `fused` teaches
+them. The posterior, whose entropy a curriculum goes by, is Dirichlet(n + a), and for `fused` where its effective
+votes N are known Dirichlet(p N) of a strategy whose N holds a prior's votes, and Dirichlet(p N + a) of one in
+`UNSMOOTHED`.
+
+Curricula over ambiguity: which utterances teach the categorical loss, and how much, epoch by epoch.
+
+An utterance's ambiguity is the entropy of what it should be answered, H / ln K (Omidi and Hansen 2026). Where votes
+are few, the entropy of their frequencies is biased down and full of ties, so ours is its expectation under the votes'
+posterior, Dirichlet(a) with A = sum a (`expected_entropy`; Wolpert and Wolf 1995); theirs is `ambiguity="target"`:
+
+    E[H] = psi(A + 1) - sum_c a_c / A psi(a_c + 1)
+
+    filter          the ceil(q B) least ambiguous of B are kept, q growing with the epochs
+    reverse-filter  the most ambiguous
+    random-filter   as many, drawn at random: the control, since fewer utterances alone change a training
+    weight          clip((1 - H)^a, least, 1) over the batch's mean, a falling to 0
+    reverse-weight  clip(H^a, least, 1) over the batch's mean
+
+B is the mini-batch, as published, or the whole epoch (`over="epoch"`, ours): a batch of eight sorted by itself is
+hardly a curriculum. Equal entropies are ordered at random, by seed, epoch and utterance. Only the categorical loss is
+filtered or weighed; ratings teach throughout.
+"""
 
 from __future__ import annotations
 
@@ -27,19 +60,7 @@ if TYPE_CHECKING:
 
 
 # --------------------
-# What a model is taught of each utterance, always computed from votes, never from a converted file.
-#
-#     fused          the fused distribution (`serann fuse`)
-#     hard           the plurality of the seen primary votes, one label; a tie is broken by lot, by seed and utterance
-#     primary        frequencies of the seen primary votes
-#     merged         alpha P + (1 - alpha) S, S the secondary votes (Omidi and Hansen 2026; `data.policies`)
-#     smoothed       (n + a) / (N + A): frequencies drawn to the class marginal, a by maximum likelihood
-#     disaggregated  every seen primary vote an example of its own, one label each
-#
-# Votes of the train split's seen raters alone. Utterances that are new (augmented) have no votes: only `fused` teaches
-# them. The posterior, whose entropy a curriculum goes by, is Dirichlet(n + a), and for `fused` where its effective
-# votes N are known Dirichlet(p N) of a strategy whose N holds a prior's votes, and Dirichlet(p N + a) of one in
-# `UNSMOOTHED`.
+# The targets.
 
 TARGETS = ("fused", "hard", "primary", "merged", "smoothed", "disaggregated")
 # The prior's votes where single votes an utterance cannot tell how many: one a label.
@@ -114,23 +135,7 @@ def one_by_one(targets: VoteTargets) -> VoteTargets:
 
 
 # --------------------
-# Curricula over ambiguity: which utterances teach the categorical loss, and how much, epoch by epoch.
-#
-# An utterance's ambiguity is the entropy of what it should be answered, H / ln K (Omidi and Hansen 2026). Where votes
-# are few, the entropy of their frequencies is biased down and full of ties, so ours is its expectation under the votes'
-# posterior, Dirichlet(a) with A = sum a (`expected_entropy`; Wolpert and Wolf 1995); theirs is `ambiguity="target"`:
-#
-#     E[H] = psi(A + 1) - sum_c a_c / A psi(a_c + 1)
-#
-#     filter          the ceil(q B) least ambiguous of B are kept, q growing with the epochs
-#     reverse-filter  the most ambiguous
-#     random-filter   as many, drawn at random: the control, since fewer utterances alone change a training
-#     weight          clip((1 - H)^a, least, 1) over the batch's mean, a falling to 0
-#     reverse-weight  clip(H^a, least, 1) over the batch's mean
-#
-# B is the mini-batch, as published, or the whole epoch (`over="epoch"`, ours): a batch of eight sorted by itself is
-# hardly a curriculum. Equal entropies are ordered at random, by seed, epoch and utterance. Only the categorical loss is
-# filtered or weighed; ratings teach throughout.
+# Curricula.
 
 FILTERS = ("filter", "reverse-filter", "random-filter")
 WEIGHTS = ("weight", "reverse-weight")

@@ -1,4 +1,13 @@
-"""Speech encoders of transformers (WavLM, HuBERT, wav2vec 2.0) whose batches equal their single runs."""
+"""Speech encoders of transformers (WavLM, HuBERT, wav2vec 2.0, Whisper) whose batches equal their single runs.
+
+Which layer of an encoder is read: the last, a given one, a learnt mixture of all, or the one that `saliency` names.
+
+last        the last layer's states, as transformers' `last_hidden_state`
+N           layer N's, as transformers' `hidden_states[N]`: 1 is the first transformer layer, 0 what goes into it;
+            layers above it are dropped, so they cost nothing and are not saved
+weighted    sum_l softmax(w)_l h_l over all of them, w learnt with the heads (as in SUPERB, Yang et al. 2021)
+auto        N, where N is chosen before the training (`saliency.choose_layer`)
+"""
 
 import warnings
 from collections.abc import Mapping
@@ -201,13 +210,7 @@ def unit_variance(waveforms: Tensor, valid: Tensor) -> Tensor:
 
 
 # --------------------
-# Which layer of an encoder is read: the last, a given one, a learnt mixture of all, or the one that `saliency` names.
-#
-# last        the last layer's states, as transformers' `last_hidden_state`
-# N           layer N's, as transformers' `hidden_states[N]`: 1 is the first transformer layer, 0 what goes into it;
-#             layers above it are dropped, so they cost nothing and are not saved
-# weighted    sum_l softmax(w)_l h_l over all of them, w learnt with the heads (as in SUPERB, Yang et al. 2021)
-# auto        N, where N is chosen before the training (`saliency.choose_layer`)
+# Layers.
 
 LAYERS = ("last", "weighted", "auto")
 

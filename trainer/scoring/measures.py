@@ -9,6 +9,21 @@ speakers costs a sum over speakers, however many utterances there are. Reference
     accuracy, uar, macro_f1; accuracy_2best, accuracy_3best                     data/scores/metrics.py
     ece, distribution_ece   in `BINS` bins of equal width                       data/scores/calibration.py
     ccc_<dimension>    with the mean human rating                               data/scores/metrics.py
+
+The prior that a model was taught, and its distributions moved to another one.
+
+Class balancing (new utterances of rare labels, class weights in the loss) teaches other label shares than people's
+votes have, and then the distributions are off by just that. With weights w in the loss the answer to a sound is
+proportional to w_c p_c, so a model is taught `shares` of its targets times w, normalised. `prior_corrected` undoes
+it.
+
+The answers q alone imply shares of what was heard, without a vote (`estimated_prior`, Saerens et al. 2002). That
+inverts the confusion that the model itself expects,
+
+    C_ij = sum_u q_ui q_uj / sum_u q_ui        what is answered, on average, where it is i by the model's own answers
+
+whose rows are all alike where a model does not tell labels apart. An error e in the mean answer becomes one of up to
+e / s in the shares, s the least singular value of C; so below `LEAST_SINGULAR` there is a reason in place of shares.
 """
 
 from collections.abc import Iterable, Sequence
@@ -263,20 +278,7 @@ def _gap(measure: Measure, of: Any, both: np.ndarray, strata: np.ndarray, ref: H
 
 
 # --------------------
-# The prior that a model was taught, and its distributions moved to another one.
-#
-# Class balancing (new utterances of rare labels, class weights in the loss) teaches other label shares than people's
-# votes have, and then the distributions are off by just that. With weights w in the loss the answer to a sound is
-# proportional to w_c p_c, so a model is taught `shares` of its targets times w, normalised. `prior_corrected` undoes
-# it.
-#
-# The answers q alone imply shares of what was heard, without a vote (`estimated_prior`, Saerens et al. 2002). That
-# inverts the confusion that the model itself expects,
-#
-#     C_ij = sum_u q_ui q_uj / sum_u q_ui        what is answered, on average, where it is i by the model's own answers
-#
-# whose rows are all alike where a model does not tell labels apart. An error e in the mean answer becomes one of up to
-# e / s in the shares, s the least singular value of C; so below `LEAST_SINGULAR` there is a reason in place of shares.
+# The prior.
 
 EQUAL, SEEN, NONE = "to equal shares", "to the seen votes' shares", "none"
 # One point too many in the mean answer moves the implied shares by ten points or more.

@@ -161,7 +161,7 @@ def _looped(sound: np.ndarray, start: int, length: int) -> np.ndarray:
 
 
 # --------------------
-# Noise robustness: the same scores on the same votes, with noise at stated levels in what is heard.
+# Robustness: the same scores on the same votes, with noise at stated levels in what is heard.
 
 REPORTED = ("sq_unbiased", "log_score", "accuracy", "uar", "macro_f1", "ccc_valence", "ccc_arousal", "ccc_dominance")
 
