@@ -1,8 +1,16 @@
-"""How answers are read off a model: exactly, by sampling texts, or by asking for the distribution in words."""
+"""A panel listens to utterances: how answers are read off a model.
 
-from collections.abc import Iterator, Sequence
+    exact       every answer is scored, and P1(label) is its share of the probability on all labels
+    sample      a text is written for each vote, and a label read from it
+    verbalized  a text is written for each vote, and a distribution over the labels read from it
+
+An utterance that was cut into windows (exact mode alone) is asked about each as if it were the utterance, and its
+answer is the mean of P(answer) over the windows, weighted by their seconds (`mean_scores`).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,68 +18,13 @@ from ..data.errors import OptionError
 from ..data.scores.temperature import normalise
 from ..data.seeds import uniforms
 from ..prompts.loader import Panel, Rendered, with_form
-from .engines.base import Engine, Scores
+from .engines.base import Engine, Halving, Scores
 from .engines.generation import Generated, Generator, Request
 from .engines.memory import if_it_fits
 from .panel.attributes import Attributes, Judged
 from .panel.panel import ListeningPanel
 from .panel.parsing import AnswerReader, read_shares
 from .sounds.hearing import Windows
-
-# --------------------
-# A sound that was cut into windows: each is asked as if it were the utterance, and the answers are averaged.
-
-# A batch may hold one utterance however long it is; no more than these seconds of its windows are asked at once.
-AT_ONCE = 120.0
-
-
-def score_windows(
-    engine: Engine, sounds: Sequence[Any], questions: Sequence[Sequence[Rendered | None]]
-) -> list[Scores]:
-    """`engine.score` of sounds some of which are `Windows`: every window is asked all that its utterance is asked.
-
-    Sounds that were not cut are asked as they are. One utterance alone is asked in groups of windows that hold
-    `AT_ONCE` seconds at most, by single windows where memory does not suffice.
-    """
-    pieces = [sound.prepared if isinstance(sound, Windows) else (sound,) for sound in sounds]
-    flat = [piece for own in pieces for piece in own]
-    asked = [question for own, question in zip(pieces, questions, strict=True) for _ in own]
-    if len(sounds) == 1 and isinstance(sounds[0], Windows):
-        scored = iter(_in_groups(engine, sounds[0], asked[0]))
-    else:
-        scored = iter(engine.score(flat, asked))
-    return [
-        mean_scores([next(scored) for _ in own], sound.seconds) if isinstance(sound, Windows) else next(scored)
-        for own, sound in zip(pieces, sounds, strict=True)
-    ]
-
-
-def mean_scores(scores: Sequence[Scores], seconds: Sequence[float]) -> Scores:
-    """The mean of P(answer) over windows, weighted by their `seconds`.
-
-    log P(answer) = log sum_w s_w P_w(answer) / sum_w s_w, of probabilities that are not normalised over the answers: a
-    window on which the model would rather say something else counts for less, and the mass on all answers is the
-    weighted mean of the windows'. NaN where a window's is.
-    """
-    logp = np.array([found.answer_logp for found in scores], dtype=np.float64)
-    share = np.log(np.asarray(seconds) / np.sum(seconds))
-    with np.errstate(invalid="ignore"):
-        return Scores(np.logaddexp.reduce(logp + share[:, None, None], axis=0))
-
-
-def _in_groups(engine: Engine, sound: Windows, questions: Sequence[Rendered | None]) -> Iterator[Scores]:
-    size = max(1, int(AT_ONCE / max(sound.seconds)))
-    for first in range(0, len(sound.prepared), size):
-        group = sound.prepared[first : first + size]
-        found = None
-        if len(group) > 1:
-            found = if_it_fits(lambda group=group: engine.score(group, [questions] * len(group)))
-        if found is not None:
-            yield from found
-            continue
-        for window in group:
-            yield from engine.score([window], [questions])
-
 
 MODES = ("exact", "sample", "verbalized")
 # Room for the longest text a form asks for: a label with a sentence around it, two sentences of reasoning, a JSON
@@ -124,7 +77,8 @@ def panel_for(panel: Panel, mode: str, *, reason: bool = False) -> Panel:
 
     Raises `OptionError` for an unknown mode or one that cannot reason, `PromptError` if a question lacks the form.
     """
-    _check_mode(mode)
+    if mode not in MODES:
+        raise OptionError(f"unknown mode '{mode}'; expected one of {', '.join(MODES)}")
     if reason and mode != "sample":
         raise OptionError(f"mode {mode} has no reasoning before the answer; use --mode sample")
     wanted = "shares" if mode == "verbalized" else "reason" if reason else None
@@ -153,6 +107,7 @@ def ask(
     max_new_tokens: int | None = None,
     attributes: Attributes | None = None,
     rated: Sequence[Sequence[Rendered | None]] = (),
+    at_once: bool = False,
 ) -> list[Answered]:
     """Ask a batch: the b-th sound is asked the b-th list of questions, `panel.questions(transcript)`.
 
@@ -161,7 +116,8 @@ def ask(
     each of `draws[b]` (places in `panel.listeners`) at the listener's temperature, which here acts on tokens, and reads
     a label from it. `verbalized` writes texts likewise and reads a distribution. Chances depend on (seed, `ids[b]`,
     listener, draw) alone, so texts depend neither on the batch nor on its order. With `attributes`, `rated[b]` of
-    their `questions` are scored as well, whatever the mode.
+    their `questions` are scored as well, whatever the mode. What is scored `at_once` is not halved by the engine where
+    memory does not suffice (`Halving`): its error is raised.
     Raises `OptionError` for an unknown mode or an engine that cannot write, and whatever the engine raises.
     """
     if panel_for(panel.panel, mode) is not panel.panel:
@@ -177,12 +133,13 @@ def ask(
     if mode != "exact":
         answered = _written(engine, mode, sounds, questions, panel, ids, draws, seed, max_new_tokens)
     elif panel.examples:  # emotion is asked after examples, attributes without: two prefixes, two passes
-        answered, _ = _exact(engine, sounds, questions, [[]] * len(sounds), panel, points)
+        answered, _ = _exact(engine, sounds, questions, [[]] * len(sounds), panel, points, at_once)
     else:
-        answered, on_points = _exact(engine, sounds, questions, rated, panel, points)
+        answered, on_points = _exact(engine, sounds, questions, rated, panel, points, at_once)
     if attributes is None:
         return answered
-    on_points = _score(engine, sounds, rated, width=points) if on_points is None else on_points
+    if on_points is None:
+        on_points = _score(engine, sounds, rated, width=points, at_once=at_once)
     return [_rated(done, attributes, row, asked) for done, row, asked in zip(answered, on_points, rated, strict=True)]
 
 
@@ -193,21 +150,24 @@ def _exact(
     rated: Sequence[Sequence[Rendered | None]],
     panel: ListeningPanel,
     points: int,
+    at_once: bool,
 ) -> tuple[list[Answered], list[np.ndarray]]:
     """One pass for the panel's questions and those on attributes: answers, and log P(point) of the latter."""
     labels = len(panel.labels)
     both = [[*asked, *more] for asked, more in zip(questions, rated, strict=True)]
-    scored = _score(engine, sounds, both, width=max(labels, points))
+    scored = _score(engine, sounds, both, width=max(labels, points), at_once=at_once)
     answered = [_checked(row[: len(asked), :labels], asked) for row, asked in zip(scored, questions, strict=True)]
     return answered, [row[len(asked) :, :points] for row, asked in zip(scored, questions, strict=True)]
 
 
 def _score(
-    engine: Engine, sounds: Sequence[Any], questions: Sequence[Sequence[Rendered | None]], *, width: int
+    engine: Engine, sounds: Sequence[Any], questions: Sequence[Sequence[Rendered | None]], *, width: int, at_once: bool
 ) -> list[np.ndarray]:
     """log P(answer) [Q, `width` or more] of each utterance, NaN behind a question's answers and where none is."""
     heard = [b for b, asked in enumerate(questions) if any(question is not None for question in asked)]
-    found = score_windows(engine, [sounds[b] for b in heard], [questions[b] for b in heard]) if heard else []
+    found: list[Scores] = []
+    if heard:
+        found = score_windows(engine, [sounds[b] for b in heard], [questions[b] for b in heard], at_once=at_once)
     scores = [np.full((len(asked), width), np.nan) for asked in questions]
     for b, row in zip(heard, found, strict=True):
         wide = max(width, row.answer_logp.shape[1])
@@ -245,7 +205,7 @@ def _written(
     seed: int,
     max_new_tokens: int | None,
 ) -> list[Answered]:
-    if not hasattr(engine, "generate"):
+    if not isinstance(engine, Generator):
         raise OptionError(f"this engine cannot write texts, which mode {mode} needs; use --engine transformers")
     limit = max_new_tokens or max(MAX_NEW_TOKENS[item.form] for item in panel.listeners)
     asked = [
@@ -254,10 +214,9 @@ def _written(
     ]
     requests = [_requests(panel, utterance, own, seed, limit) for utterance, own in zip(ids, asked, strict=True)]
     heard = [b for b, own in enumerate(requests) if own]
-    writer = cast(Generator, engine)
-    texts = (
-        writer.generate([sounds[b] for b in heard], [requests[b] for b in heard], max_new_tokens=limit) if heard else []
-    )
+    texts: list[list[Generated]] = []
+    if heard:
+        texts = engine.generate([sounds[b] for b in heard], [requests[b] for b in heard], max_new_tokens=limit)
     found = {
         b: {draw: (question, text) for (draw, question), text in zip(asked[b], own, strict=True)}
         for b, own in zip(heard, texts, strict=True)
@@ -303,6 +262,61 @@ def _answers(
     return Answered(answers=tuple(answers))
 
 
-def _check_mode(mode: str) -> None:
-    if mode not in MODES:
-        raise OptionError(f"unknown mode '{mode}'; expected one of {', '.join(MODES)}")
+# --------------------
+# Sounds that were cut into windows.
+
+# A batch may hold one utterance however long it is; no more than these seconds of its windows are asked at once.
+AT_ONCE = 120.0
+
+
+def score_windows(
+    engine: Engine, sounds: Sequence[Any], questions: Sequence[Sequence[Rendered | None]], *, at_once: bool = False
+) -> list[Scores]:
+    """`engine.score` of sounds some of which are `Windows`: every window is asked all that its utterance is asked.
+
+    Sounds that were not cut are asked as they are. One utterance alone is asked in groups of windows that hold
+    `AT_ONCE` seconds at most, by single windows where memory does not suffice. `at_once` as in `ask`.
+    """
+    score = engine.score_at_once if at_once and isinstance(engine, Halving) else engine.score
+    pieces = [sound.prepared if isinstance(sound, Windows) else (sound,) for sound in sounds]
+    flat = [piece for own in pieces for piece in own]
+    asked = [question for own, question in zip(pieces, questions, strict=True) for _ in own]
+    if len(sounds) == 1 and isinstance(sounds[0], Windows):
+        scored = _in_groups(score, sounds[0], asked[0])
+    else:
+        scored = iter(score(flat, asked))
+    return [
+        mean_scores([next(scored) for _ in own], sound.seconds) if isinstance(sound, Windows) else next(scored)
+        for own, sound in zip(pieces, sounds, strict=True)
+    ]
+
+
+def mean_scores(scores: Sequence[Scores], seconds: Sequence[float]) -> Scores:
+    """The mean of P(answer) over windows, weighted by their `seconds`.
+
+    log P(answer) = log sum_w s_w P_w(answer) / sum_w s_w, of probabilities that are not normalised over the answers: a
+    window on which the model would rather say something else counts for less, and the mass on all answers is the
+    weighted mean of the windows'. NaN where a window's is.
+    """
+    logp = np.array([found.answer_logp for found in scores], dtype=np.float64)
+    share = np.log(np.asarray(seconds) / np.sum(seconds))
+    with np.errstate(invalid="ignore"):
+        return Scores(np.logaddexp.reduce(logp + share[:, None, None], axis=0))
+
+
+def _in_groups(
+    score: Callable[[Sequence[Any], Sequence[Sequence[Rendered | None]]], list[Scores]],
+    sound: Windows,
+    questions: Sequence[Rendered | None],
+) -> Iterator[Scores]:
+    size = max(1, int(AT_ONCE / max(sound.seconds)))
+    for first in range(0, len(sound.prepared), size):
+        group = sound.prepared[first : first + size]
+        found = None
+        if len(group) > 1:
+            found = if_it_fits(lambda group=group: score(group, [questions] * len(group)))
+        if found is not None:
+            yield from found
+            continue
+        for window in group:
+            yield from score([window], [questions])

@@ -9,7 +9,7 @@ long as it is picklable and does not depend on other sounds; `score` and `genera
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -50,7 +50,11 @@ def shown_texts(question: Rendered) -> tuple[tuple[str, str], ...]:
 
 
 class Engine(Protocol):
-    """The whole contract. Engines know nothing of panels, votes, files or resuming."""
+    """What every engine has. Engines know nothing of panels, votes, files or resuming.
+
+    What one may have besides is declared as a protocol of its own, and found by `isinstance`: `Halving` and
+    `TokenCounter` here, `generation.Generator`.
+    """
 
     @property
     def identity(self) -> Mapping[str, str]:
@@ -83,12 +87,34 @@ class Engine(Protocol):
     def score(self, sounds: Sequence[Any], questions: Sequence[Sequence[Rendered | None]]) -> list[Scores]:
         """Score a batch: the b-th sound, as `frontend` made it, is asked the b-th list of questions, one at least.
 
-        A question is None where a listener abstains; not all of one sound's are.
+        A question is None where a listener abstains; not all of one sound's are. Where memory does not suffice, an
+        error says so (`memory.out_of_memory`), unless the engine halves the batch itself (`Halving`).
         """
         ...
 
     def close(self) -> None:
         """Give back whatever is held."""
+        ...
+
+
+@runtime_checkable
+class Halving(Protocol):
+    """An engine whose `score` halves a batch that does not fit into memory, for whoever asks it.
+
+    A run halves batches itself and records it, so that a resumed run asks the same halves: it calls `score_at_once`.
+    """
+
+    def score_at_once(self, sounds: Sequence[Any], questions: Sequence[Sequence[Rendered | None]]) -> list[Scores]:
+        """`Engine.score` of a batch as it is; the error is raised where memory does not suffice."""
+        ...
+
+
+@runtime_checkable
+class TokenCounter(Protocol):
+    """An engine that can say how many tokens a question costs, which a plan then tells."""
+
+    def count_tokens(self, seconds: float, questions: Sequence[Rendered]) -> int:
+        """Tokens that the model is fed to hear so many seconds and answer all `questions`."""
         ...
 
 

@@ -1,7 +1,7 @@
 """Engines that answer in words: what is wanted of them, what they give back, and how a transformers model does it."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -35,6 +35,7 @@ class Generated(NamedTuple):
     ended: bool
 
 
+@runtime_checkable
 class Generator(Protocol):
     """What an engine has to have, beyond `Engine`, for the modes `sample` and `verbalized`."""
 

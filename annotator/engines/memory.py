@@ -1,4 +1,4 @@
-"""A device's memory: how much of it is taken, what its running out looks like, and giving back what is cached."""
+"""A device's memory: how much of it is taken and how much a batch may take, and what is done where it runs out."""
 
 import resource
 import sys
@@ -10,6 +10,8 @@ from ...data.errors import RunError, SerannError
 from .base import Engine
 
 T = TypeVar("T")
+# Share of a GPU's memory that batches may fill: the rest is for what the allocator cannot use.
+FILL = 0.85
 # What a lack of memory is called by torch's allocator, CUDA, oneDNN (twice), C++ and Python's threads.
 NO_MEMORY = (
     "can't allocate",
@@ -70,18 +72,26 @@ def memory_of(engine: Engine) -> Memory:
     return CpuMemory() if on_cpu(engine) else CudaMemory()
 
 
-@contextmanager
-def halving_left_to_caller(engine: Engine) -> Iterator[None]:
-    """Let an engine that halves batches for whoever asks it raise instead: a run records its halvings."""
-    before = getattr(engine, "halves", None)
-    if before is None:
-        yield
-        return
-    setattr(engine, "halves", False)  # noqa: B010 - not every engine has it
-    try:
-        yield
-    finally:
-        setattr(engine, "halves", before)  # noqa: B010
+def fit_to_memory(ask: Callable[[int], float], memory: Memory, *, most: int) -> float | None:
+    """Seconds of (padded) sound that a batch may hold, from batches of 1 and 4 of the longest utterances.
+
+    `ask(n)` asks n of them and returns their padded seconds. Peak memory is taken to grow linearly with those. None if
+    nothing could be measured: then halving on out-of-memory has to find it.
+    """
+    points = []
+    for count in (1, min(4, most)):
+        memory.reset()
+        seconds = if_it_fits(lambda count=count: ask(count))
+        if seconds is None:
+            break
+        points.append((seconds, memory.peak()))
+    if len(points) < 2 or points[1][0] <= points[0][0]:
+        return points[0][0] if points else None
+    slope = (points[1][1] - points[0][1]) / (points[1][0] - points[0][0])
+    fixed = points[0][1] - slope * points[0][0]
+    if slope <= 0:
+        return None
+    return max(points[0][0], (FILL * memory.total - fixed) / slope)
 
 
 def if_it_fits(ask: Callable[[], T]) -> T | None:

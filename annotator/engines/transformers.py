@@ -29,8 +29,6 @@ class TransformersEngine:
         self._alm = load_model(spec.model, revision=spec.revision, device=spec.device, dtype=spec.dtype)
         self.frontend: LogMelFrontEnd = self._alm.frontend
         self._ends = self._alm.turn_ends()
-        # A run halves a batch itself, and records it, so that a resumed run asks the same halves.
-        self.halves = True
         self._threads = 1 if self._alm.model.num_parameters() < SMALL_MODEL else None
         # A panel asks every utterance the same few texts; only those with a transcript differ.
         self._chat = lru_cache(maxsize=4096)(self._alm.chat)
@@ -60,8 +58,7 @@ class TransformersEngine:
         """Score a batch; see `Engine`. `ModelError` if a single utterance does not fit into memory."""
 
         def ask(part: slice) -> list[Scores]:
-            with torch.inference_mode(), _threads(self._threads):
-                return self._score(sounds[part], questions[part])
+            return self.score_at_once(sounds[part], questions[part])
 
         def alone(i: int) -> list[Scores]:
             raise ModelError(
@@ -69,7 +66,12 @@ class TransformersEngine:
                 f"into the memory of {self.device}; use a panel with fewer raters"
             )
 
-        return in_halves(ask, len(sounds), alone=alone) if self.halves else ask(slice(None))
+        return in_halves(ask, len(sounds), alone=alone)
+
+    def score_at_once(self, sounds: Sequence[LogMel], questions: Sequence[Sequence[Rendered | None]]) -> list[Scores]:
+        """`score` without halving; see `Halving`."""
+        with torch.inference_mode(), _threads(self._threads):
+            return self._score(sounds, questions)
 
     def generate(
         self, sounds: Sequence[LogMel], requests: Sequence[Sequence[Request]], *, max_new_tokens: int

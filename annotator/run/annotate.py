@@ -12,13 +12,13 @@ from .asking import Asked, Asking, Ready, loaded
 from .identity import joined
 from .ledger import Ledger
 from .place import check_free, check_place, engine_versions, is_run, record_session, remove_run
-from .planning import Estimate, estimate, find_budget, read_only
+from .planning import Estimate, estimate, read_only
 from .run import Run, open_run
 from .selfcheck import (
     FROM_UTTERANCES,
     MOST_FAILURES,
     SAMPLE,
-    Endurance,
+    WINDOW,
     Monitor,
     canary_answers,
     check_batching,
@@ -75,14 +75,18 @@ def annotate(
         with opened_ledger(path, ready) as ledger:
             # What the run holds already stays: fewer votes than it has are no reason to take any away.
             ready = ready._replace(asking=replace(asking, votes=ledger.info["votes"]))
-            session = Session(ready, workers=workers, max_hours=max_hours, watch=watching(progress, watch))
-            if selfcheck is False:
-                session.endurance = Endurance(MOST_FAILURES)
+            session = Session(
+                ready,
+                workers=workers,
+                max_hours=max_hours,
+                most_failures=MOST_FAILURES if selfcheck is False else WINDOW,
+                watch=watching(progress, watch),
+            )
             session.forget_changed(ledger)
-            if selfcheck or (selfcheck is None and session.extent(ledger) > FROM_UTTERANCES):
-                look_first(ledger, session)
-            session.batch_seconds = find_budget(session, ledger)
-            session.run(ledger)
+            checked = session.extent(ledger) > FROM_UTTERANCES if selfcheck is None else selfcheck
+            monitor = look_first(ledger, session) if checked else None
+            session.fit_batches(ledger)
+            session.run(ledger, monitor=monitor)
             write_results(ledger, session)
     return open_run(path)
 
@@ -106,7 +110,7 @@ def plan_annotation(
     with memory_in_a_sentence(), loaded(corpus, asking) as ready:
         reading, session = read_only(None if out is None else Path(out), ready), Session(ready)
         session.forget_changed(reading)
-        session.batch_seconds = find_budget(session, reading)
+        session.fit_batches(reading)
         return estimate(session, reading, max_hours=max_hours)
 
 
@@ -126,13 +130,11 @@ def opened_ledger(path: Path, ready: Ready) -> Ledger:
     )
 
 
-def look_first(ledger: Ledger, session: Session) -> None:
+def look_first(ledger: Ledger, session: Session) -> Monitor:
     """The self-check before anything is asked: batch against single, and the canaries against earlier sessions.
 
-    And the monitor that looks on while everything is asked.
+    Returns the monitor that looks on while everything is asked.
     """
-    # Where nothing is left to be heard, answers that hardly differ are what is to be found out.
-    session.monitor = Monitor(may_agree=session.ready.asking.control not in (None, "other-voice"))
     ids, sounds, questions = session.sample(ledger, SAMPLE)
     if sounds:
         check_batching(session.engine, sounds, questions, ids)
@@ -141,6 +143,8 @@ def look_first(ledger: Ledger, session: Session) -> None:
         former = ledger.info.get("canaries", {})
         check_canaries(session.engine, found, former, ledger.info["versions"])
         ledger.note(canaries={**found, **former})
+    # Where nothing is left to be heard, answers that hardly differ are what is to be found out.
+    return Monitor(may_agree=session.ready.asking.control not in (None, "other-voice"))
 
 
 def write_results(ledger: Ledger, session: Session) -> None:

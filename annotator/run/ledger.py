@@ -180,11 +180,7 @@ class Ledger:
         """Forget what the readers of transcripts answered on utterances whose transcript has changed."""
         self._put({"reworded": list(ids), "readers": readers._asdict()}, None)
         self.flush()
-        self._drop_readers(ids, readers)
-
-    def _drop_readers(self, ids: Sequence[str], readers: Readers) -> None:
-        places = [i for i, rater in enumerate(self.raters) if rater in readers.raters]
-        self.results.drop_part(ids, places, readers.listeners, readers.judges)
+        self.results.drop_readers(ids, readers, self.raters)
 
     def flush(self) -> None:
         """Wait until everything handed over is durable."""
@@ -242,7 +238,7 @@ class Ledger:
             elif "drop" in record:
                 self.results.drop(record["drop"])
             elif "reworded" in record:
-                self._drop_readers(record["reworded"], Readers(**record["readers"]))
+                self.results.drop_readers(record["reworded"], Readers(**record["readers"]), self.raters)
             elif "halved" in record:
                 self._halvings[record["halved"]] = tuple(record["sizes"])
             elif raters is not None:

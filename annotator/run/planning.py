@@ -1,15 +1,16 @@
 """What a run will cost, before it is made: utterances, sound, tokens, time and memory from a measured probe."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ...data.errors import OptionError
-from ..engines.memory import Memory, halving_left_to_caller, if_it_fits, memory_of, on_cpu
-from ..sounds.hearing import Heard, first_window
+from ..engines.base import TokenCounter
+from ..engines.memory import memory_of, on_cpu
+from ..sounds.hearing import Heard
 from .asking import Ready
 from .identity import check_identity
 from .ledger import Batch
@@ -20,8 +21,6 @@ from .tables import read_results
 
 # On a CPU the probe asks at most this many utterances of a batch; a GPU's memory shows only at the full batch.
 PROBE = 4
-# Share of a GPU's memory that batches may fill: the rest is for what the allocator cannot use.
-FILL = 0.85
 GIGABYTE = 1e9
 
 
@@ -50,7 +49,7 @@ class Estimate(NamedTuple):
 class Reading:
     """The results of a run that is only looked at, in the place of its ledger."""
 
-    def __init__(self, results: Results, raters: Sequence[str] = ()):
+    def __init__(self, results: Results, raters: Sequence[str]):
         self.results, self._raters = results, raters
 
     def open_batches(self) -> list[Batch]:
@@ -60,8 +59,7 @@ class Reading:
         self.results.drop(ids)
 
     def drop_readers(self, ids: Sequence[str], readers: Readers) -> None:
-        places = [i for i, rater in enumerate(self._raters) if rater in readers.raters]
-        self.results.drop_part(ids, places, readers.listeners, readers.judges)
+        self.results.drop_readers(ids, readers, self._raters)
 
 
 def read_only(path: Path | None, ready: Ready) -> Reading:
@@ -92,11 +90,10 @@ def estimate(session: Session, ledger: Known, *, max_hours: float | None = None)
     taken = sizes * (rates[0] + rates[1] * longest)
     # A session begins no batch after its time, and finishes the one it is at.
     begun = np.cumsum(taken) - taken < 3600 * (np.inf if max_hours is None else max_hours)
-    count = getattr(session.engine, "count_tokens", None)
     asked = [(utterance, [q for q in session.questions.of(utterance) if q is not None]) for utterance in missing]
     tokens = None
-    if count is not None:
-        windows = session.sounds.windows(missing)
+    if isinstance(session.engine, TokenCounter):
+        count, windows = session.engine.count_tokens, session.sounds.windows(missing)
         tokens = sum(
             int(n) * int(count(float(s) / n, own)) for s, n, (_, own) in zip(durations, windows, asked, strict=True)
         )
@@ -145,45 +142,3 @@ def _measure(session: Session, ledger: Known, heard: Sequence[Heard]) -> tuple[f
     session.answers(ledger, heard)
     seconds = (time.perf_counter() - clock) / len(heard)
     return seconds, max(item.seconds for item in heard), len(heard)
-
-
-def fit_to_memory(ask: Callable[[int], float], memory: Memory, *, most: int) -> float | None:
-    """Seconds of (padded) sound that a batch may hold, from batches of 1 and 4 of the longest utterances.
-
-    `ask(n)` asks n of them and returns their padded seconds. Peak memory is taken to grow linearly with those. None if
-    nothing could be measured: then halving on out-of-memory has to find it.
-    """
-    points = []
-    for count in (1, min(4, most)):
-        memory.reset()
-        seconds = if_it_fits(lambda count=count: ask(count))
-        if seconds is None:
-            break
-        points.append((seconds, memory.peak()))
-    if len(points) < 2 or points[1][0] <= points[0][0]:
-        return points[0][0] if points else None
-    slope = (points[1][1] - points[0][1]) / (points[1][0] - points[0][0])
-    fixed = points[0][1] - slope * points[0][0]
-    if slope <= 0:
-        return None
-    return max(points[0][0], (FILL * memory.total - fixed) / slope)
-
-
-def find_budget(session: Session, ledger: Known) -> float | None:
-    """`fit_to_memory` with the longest utterances that are to be asked; None on a CPU, whose budget is in seconds."""
-    if on_cpu(session.engine) or session.ready.asking.batch_size is not None:
-        return session.batch_seconds
-    missing = session.questions.missing(ledger.results, retry=False)
-    longest = sorted(missing, key=lambda utterance: -session.sounds.seconds([utterance])[0])[:8]
-    heard = [item for item in (first_window(session.hear(name)) for name in longest) if item.failure is None]
-    if not heard:
-        return None
-
-    def ask(count: int) -> float:
-        batch = [heard[i % len(heard)] for i in range(count)]
-        session.answers(ledger, batch)
-        return count * max(item.seconds for item in batch)
-
-    session.answers(ledger, heard[:1])
-    with halving_left_to_caller(session.engine):
-        return fit_to_memory(ask, memory_of(session.engine), most=session.batch_size)

@@ -10,7 +10,7 @@ import os
 import queue
 import threading
 import zlib
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,17 +97,19 @@ class Results:
             for known in (self.failed, self.sounds, self.texts, self.judged):
                 known.pop(utterance, None)
 
-    def drop_part(
-        self, ids: Iterable[str], raters: Sequence[int], listeners: Container[str], judges: Container[str]
-    ) -> None:
-        """Forget what some of those who were asked have answered on utterances, and failures, which may be theirs."""
+    def drop_readers(self, ids: Iterable[str], readers: Readers, raters: Sequence[str]) -> None:
+        """Forget what `readers` have answered on utterances, and failures, which may be theirs.
+
+        `raters` are the names of all R, in their order.
+        """
+        places = [place for place, rater in enumerate(raters) if rater in readers.raters]
         for utterance in ids:
             if utterance in self._place:
-                self._logp[self._place[utterance], raters] = np.nan
-                self._log_mass[self._place[utterance], raters] = np.nan
-            self.texts[utterance] = [text for text in self.texts.get(utterance, ()) if text[0] not in listeners]
+                self._logp[self._place[utterance], places] = np.nan
+                self._log_mass[self._place[utterance], places] = np.nan
+            self.texts[utterance] = [text for text in self.texts.get(utterance, ()) if text[0] not in readers.listeners]
             judged = self.judged.get(utterance, {})
-            self.judged[utterance] = {key: own for key, own in judged.items() if key[0] not in judges}
+            self.judged[utterance] = {key: own for key, own in judged.items() if key[0] not in readers.judges}
             for known in (self.texts, self.judged):
                 if not known[utterance]:
                     del known[utterance]

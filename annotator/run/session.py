@@ -1,4 +1,4 @@
-"""One sitting of a run: asks what is not yet answered, batch by batch, into the ledger."""
+"""One session of a run: asks what is not yet answered, batch by batch, into the ledger, and counts where time goes."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ...data.errors import SerannError
-from ..engines.memory import halving_left_to_caller, if_it_fits, memory_in_a_sentence, on_cpu
+from ..engines.memory import fit_to_memory, if_it_fits, memory_in_a_sentence, memory_of, on_cpu
 from ..listener import Answered, ask
 from ..sounds.corpus_sounds import CorpusSounds
 from ..sounds.decoding import Decoders
@@ -18,10 +18,17 @@ from .asking import Ready
 from .ledger import Batch, Ledger
 from .open_questions import OpenQuestions, Questions
 from .segments import Failed, Readers, Results, Unit
-from .selfcheck import Endurance
+from .selfcheck import WINDOW, Endurance
 
-# --------------------
-# How far a session is: what it counted, and where its time went.
+# On a CPU larger batches pad more and gain nothing; a GPU wants work.
+BATCH_SIZE = {"cpu": 8, "gpu": 256}
+# Seconds of sound (padded) in a batch on a CPU: the activations of two minutes take about a gigabyte in a 7B model.
+CPU_SECONDS = 120.0
+# From this many utterances on, processes that decode are worth their start (`decoding` says what it takes).
+MANY = 200
+TOO_LARGE = (
+    "{seconds:.1f} s of sound do not fit into the memory of {device}; use a smaller --batch-size or fewer raters"
+)
 
 
 class Status(NamedTuple):
@@ -38,6 +45,7 @@ class Status(NamedTuple):
 
 Watch = Callable[[Status], None]
 Progress = Callable[[int, int], None]
+Monitoring = Callable[[Sequence[Answered]], None]
 
 
 class Tally:
@@ -96,17 +104,6 @@ def watching(progress: Progress | None, watch: Watch | None) -> Watch:
     return both
 
 
-# On a CPU larger batches pad more and gain nothing; a GPU wants work.
-BATCH_SIZE = {"cpu": 8, "gpu": 256}
-# Seconds of sound (padded) in a batch on a CPU: the activations of two minutes take about a gigabyte in a 7B model.
-CPU_SECONDS = 120.0
-# From this many utterances on, processes that decode are worth their start (`decoding` says what it takes).
-MANY = 200
-TOO_LARGE = (
-    "{seconds:.1f} s of sound do not fit into the memory of {device}; use a smaller --batch-size or fewer raters"
-)
-
-
 class Known(Protocol):
     """What a session reads of a ledger: all that is known, and what an earlier session left open."""
 
@@ -118,7 +115,11 @@ class Known(Protocol):
 
 
 class Session:
-    """Plans, asks and counts. `monitor` is shown every batch's answers, and may raise to stop the run."""
+    """Plans, asks and counts. After `most_failures` utterances in a row on which the model failed it stops the run.
+
+    What a caller may read: `changed` and `reworded` (utterances whose sound or transcript is another one than was
+    answered), `batch_size` and `batch_seconds` (what a batch holds at most).
+    """
 
     def __init__(
         self,
@@ -126,6 +127,7 @@ class Session:
         *,
         workers: int = 2,
         max_hours: float | None = None,
+        most_failures: int = WINDOW,
         watch: Watch = lambda status: None,
     ):
         self.ready, self.engine = ready, ready.engine
@@ -133,13 +135,12 @@ class Session:
         self.sounds = CorpusSounds(ready.corpus, ready.engine, ready.duration, ready.asking.control)
         self.questions = OpenQuestions(ready)
         self.tally = Tally()
-        self.monitor: Callable[[Sequence[Answered]], None] = lambda answered: None
-        self.endurance = Endurance()
-        self._asked_ids: set[str] = set()
         self.changed: list[str] = []
         self.reworded: list[str] = []
-        self._not_in_corpus = 0
-        self.halvings = 0
+        self._endurance = Endurance(most_failures)
+        self._monitor: Monitoring | None = None
+        self._asked_ids: set[str] = set()
+        self._not_in_corpus, self._halvings = 0, 0
         size = ready.asking.batch_size
         self.batch_size = size or BATCH_SIZE["cpu" if on_cpu(self.engine) else "gpu"]
         self.batch_seconds = CPU_SECONDS if size is None and self.engine.device == "cpu" else None
@@ -159,11 +160,35 @@ class Session:
             self.reworded = reworded
             ledger.drop_readers(reworded, readers)
 
-    def run(self, ledger: Ledger) -> None:
+    def fit_batches(self, ledger: Known) -> None:
+        """Let batches fill a GPU's memory, measured with the longest utterances that are to be asked.
+
+        On a CPU, and with a batch size that was asked for, they stay as they are. Where nothing can be measured they
+        have no budget of seconds: then halving on out-of-memory has to find it.
+        """
+        if on_cpu(self.engine) or self.ready.asking.batch_size is not None:
+            return
+        missing = self.questions.missing(ledger.results, retry=False)
+        longest = sorted(missing, key=lambda utterance: -self.sounds.seconds([utterance])[0])[:8]
+        heard = [item for item in (first_window(self.hear(name)) for name in longest) if item.failure is None]
+        if not heard:
+            return
+
+        def ask_of(count: int) -> float:
+            batch = [heard[i % len(heard)] for i in range(count)]
+            self.answers(ledger, batch, at_once=True)
+            return count * max(item.seconds for item in batch)
+
+        self.answers(ledger, heard[:1])
+        self.batch_seconds = fit_to_memory(ask_of, memory_of(self.engine), most=self.batch_size)
+
+    def run(self, ledger: Ledger, *, monitor: Monitoring | None = None) -> None:
         """Finish the plan that is open, then plan and ask whatever is missing.
 
         Failures of earlier sessions are tried again; a session that takes up an unfinished one is part of it.
+        `monitor` is shown every batch's answers, and may raise to stop the run.
         """
+        self._monitor = monitor
         retry = not ledger.resumed
         batches = ledger.open_batches()
         planned = {utterance for batch in batches for utterance in batch.ids}
@@ -173,7 +198,6 @@ class Session:
         self._report()
         with (
             Decoders(self.engine.frontend, workers=self._workers, processes=open_ones >= MANY) as decoders,
-            halving_left_to_caller(self.engine),
             self._telling_what_remains(ledger),
             memory_in_a_sentence(),
         ):
@@ -209,8 +233,8 @@ class Session:
         """The batches in which utterances are asked."""
         return self.sounds.batches(missing, self.batch_size, self.batch_seconds)
 
-    def answers(self, ledger: Known, good: Sequence[Heard]) -> list[Answered]:
-        """Ask what is open of utterances that could be heard."""
+    def answers(self, ledger: Known, good: Sequence[Heard], *, at_once: bool = False) -> list[Answered]:
+        """Ask what is open of utterances that could be heard; `at_once` as in `listener.ask`."""
         if not good:
             return []
         ids = [item.utterance for item in good]
@@ -227,6 +251,7 @@ class Session:
                 seed=self.ready.asking.seed,
                 attributes=self.ready.attributes,
                 rated=rated,
+                at_once=at_once,
             )
 
     def record(self) -> dict[str, Any]:
@@ -241,7 +266,7 @@ class Session:
             "model_share": round(status.device_share, 3),
             "batch_size": self.batch_size,
             "batch_seconds": self.batch_seconds,
-            "halvings": self.halvings,
+            "halvings": self._halvings,
             "changed_sounds": len(self.changed),
             "changed_transcripts": len(self.reworded),
             "not_in_corpus": self._not_in_corpus,
@@ -292,15 +317,16 @@ class Session:
         self._asked_ids.update(batch.ids)
         good = [item for item in heard if item.failure is None]
         failures = {item.utterance: item.failure for item in heard if item.failure is not None}
-        answered = if_it_fits(lambda: self.answers(ledger, good))
+        answered = if_it_fits(lambda: self.answers(ledger, good, at_once=True))
         if answered is None and len(batch.ids) > 1:
             self._halve(ledger, batch, heard)
             return
         if answered is None:
             told = TOO_LARGE.format(seconds=good[0].seconds, device=self.engine.device)
             answered = [Answered(failure=told)]
-        self.endurance(answered, [item.utterance in ledger.results.failed for item in good])
-        self.monitor(answered)
+        self._endurance(answered, [item.utterance in ledger.results.failed for item in good])
+        if self._monitor is not None:
+            self._monitor(answered)
         sounds = {
             item.utterance: item.sound._replace(spoken=self.questions.spoken(item.utterance))
             for item in heard
@@ -310,7 +336,7 @@ class Session:
         ledger.finish(unit._replace(sounds=sounds), self.tally.count)
 
     def _halve(self, ledger: Ledger, batch: Batch, heard: Sequence[Heard]) -> None:
-        self.halvings += 1
+        self._halvings += 1
         by_id = {item.utterance: item for item in heard}
         for half in ledger.halve(batch):
             self._ask(ledger, half, [by_id[utterance] for utterance in half.ids])

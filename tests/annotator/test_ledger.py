@@ -258,24 +258,30 @@ def test_a_model_leaves_halving_to_the_run(corpus, tmp_path):
     session = read_json(run.path / "environment.json", what="record")["sessions"][-1]
     assert session["halvings"] == 3
     assert len(run.ids) == 12
-    assert engine.halves  # the caller's engine is as it was: whoever uses it next is not left with an error  # pyright: ignore[reportAttributeAccessIssue]
+    # The caller's engine is as it was: whoever uses it next is not left with an error.
     waves = [np.full(8000, 0.1, dtype=np.float32)] * 4
     asked = ListeningPanel(load_panel("letters"), corpus.labels).questions("x")
     assert len(engine.score([engine.frontend(wave) for wave in waves], [asked] * 4)) == 4
 
 
-def test_an_engine_is_given_back_as_it_was_also_when_a_run_fails(corpus, tmp_path):
+def test_an_engine_that_halves_is_asked_at_once_and_keeps_halving_for_others(corpus, tmp_path):
     class Failing(ScriptedEngine):
-        halves = True
+        halved = 0
 
         def score(self, sounds, questions):
-            assert not self.halves
+            self.halved += 1
+            return super().score(sounds, questions)
+
+        def score_at_once(self, sounds, questions):
             raise Stop
 
     engine = Failing(EngineSpec("scripted", "scripted"))
+    before = dict(vars(engine))
     with pytest.raises(Stop):
         run_scripted(corpus, tmp_path / "run", engine=engine)
-    assert engine.halves
+    assert vars(engine) == before  # given back as it was, also when a run fails
+    asked = ListeningPanel(load_panel("letters"), corpus.labels).questions("x")
+    assert len(engine.score([np.zeros(8000, dtype=np.float32)], [asked])) == engine.halved == 1
 
 
 def test_one_utterance_that_fits_into_no_memory_is_a_failure(corpus, tmp_path):

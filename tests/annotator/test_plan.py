@@ -8,9 +8,9 @@ import pytest
 from fixtures.scripted_runs import corpus_of, run_scripted, scripted
 from fixtures.small_models import make_checkpoint
 from serann.annotator.engines.base import EngineSpec
+from serann.annotator.engines.memory import FILL, fit_to_memory
 from serann.annotator.engines.scripted import ScriptedEngine
 from serann.annotator.run.annotate import annotate, plan_annotation
-from serann.annotator.run.planning import FILL, fit_to_memory
 from serann.data.errors import OptionError, OutputError
 from serann.data.files import read_json
 from serann.data.tables import UTTERANCES, from_rows, write_table

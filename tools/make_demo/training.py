@@ -10,10 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from serann.annotator.models.families import AudioLanguageModel, Features
+from serann.annotator.models.log_mel import audio_tokens
 from serann.annotator.models.packed_prompt import answer_logp
 from serann.data.scores.divergences import jsd_bits
 
-from .lessons import Clip, Lesson, Teacher, audio_tokens, batches
+from .lessons import Clip, Lesson, Teacher, batches
 from .plan import LABELS
 
 Report = Callable[[str], None]
