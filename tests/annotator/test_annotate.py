@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from fixtures.present import present
 from fixtures.scripted_runs import TABLES, corpus_of, run_scripted, scripted, tables_of
 from fixtures.small_models import make_checkpoint
 from hypothesis import given, settings
@@ -312,7 +313,7 @@ def test_kill_nine_and_resume(corpus, tmp_path):
     straight = tables_of(run_scripted(corpus, tmp_path / "straight", batch_size=2).path)
     code = KILLED.format(tests=TESTS, corpus=str(corpus.path), out=str(tmp_path / "run"))
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "ready\n"
+    assert present(process.stdout).readline() == "ready\n"
     segment = tmp_path / "run" / "segments" / "0001.jsonl"
     for _ in range(2000):
         if segment.exists() and segment.read_bytes().count(b"\n") >= 3:  # who the raters are, and two batches
@@ -320,7 +321,7 @@ def test_kill_nine_and_resume(corpus, tmp_path):
         time.sleep(0.005)
     process.kill()
     process.wait()
-    process.stdout.close()
+    present(process.stdout).close()
     engine = scripted()
     run_scripted(corpus, tmp_path / "run", engine=engine, batch_size=2)
     assert sum(engine.batches) <= 8
@@ -329,7 +330,7 @@ def test_kill_nine_and_resume(corpus, tmp_path):
 
 def test_two_writers_on_one_run(corpus, tmp_path):
     run = run_scripted(corpus, tmp_path / "run")
-    ledger = Ledger(run.path, lambda former: dict(former), labels=6, raters="abcde")
+    ledger = Ledger(run.path, lambda former: dict(present(former)), labels=6, raters="abcde")
     with ledger:
         for overwrite in (False, True):
             with pytest.raises(OutputError, match="is being written by another serann annotate"):
@@ -461,9 +462,9 @@ def test_progress_reaches_the_end(corpus, tmp_path):
 
 def test_global_random_state_is_left_alone(corpus, tmp_path):
     np.random.seed(3)  # noqa: NPY002
-    before = np.random.get_state()[1].tolist()  # noqa: NPY002
+    before = np.random.get_state(legacy=False)["state"]["key"].tolist()  # noqa: NPY002
     run_scripted(corpus, tmp_path / "run")
-    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
+    assert np.random.get_state(legacy=False)["state"]["key"].tolist() == before  # noqa: NPY002
 
 
 @pytest.mark.parametrize("panel", ["crossed", "letters"])

@@ -37,7 +37,7 @@ def test_an_option_that_is_not_there_is_an_error_of_the_caller(tmp_path):
     engine = ScriptedEngine(EngineSpec("scripted", "scripted"))
     for call in (annotate, plan_annotation):
         with pytest.raises(TypeError, match="unexpected keyword argument 'vote'"):
-            call(corpus, "scripted", out=tmp_path / "run", engine=engine, vote=3)
+            call(corpus, "scripted", out=tmp_path / "run", engine=engine, vote=3)  # pyright: ignore[reportCallIssue]
     assert not (tmp_path / "run").exists()
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from fixtures.present import present
 from fixtures.small_models import make_checkpoint, naive_answer_logp
 from serann.annotator.engines.base import EngineSpec, Scores, make_engine
 from serann.annotator.engines.scripted import ScriptedEngine, loudness_and_text
@@ -37,7 +38,7 @@ def peaked(wave, question):
 
 def test_questions_name_the_scales_ends_and_points():
     attributes = attributes_for(listening(), scale=(1, 5))
-    first = attributes.questions("hello")[0]
+    first = present(attributes.questions("hello")[0])
     assert first.answers == ("1", "2", "3", "4", "5")
     assert first.text == (
         "Consider the voice and the words together. From 1, very negative, to 5, very positive: how does the speaker "
@@ -59,7 +60,7 @@ def test_listeners_that_differ_in_order_or_temperature_are_one_judge():
 def test_every_panel_that_comes_with_serann_can_be_asked():
     for name in list_panels():
         attributes = attributes_for(listening_panel(load_panel(name), open_corpus("demo")))
-        asked = attributes.questions("hello")
+        asked = [present(question) for question in attributes.questions("hello")]
         assert len(asked) == 3 * len(attributes.judges)
         assert len({question.text for question in asked}) == len(asked)
 
@@ -75,7 +76,7 @@ def test_values_are_means_at_the_listeners_temperature():
     assert len(ratings) == len(panel.listeners)
     for listener, (name, dimension, value, p, log_mass) in zip(panel.listeners, ratings, strict=True):
         assert (name, dimension) == (listener.listener, "valence")
-        assert np.exp(log_mass) == pytest.approx(0.5)
+        assert np.exp(present(log_mass)) == pytest.approx(0.5)
         odds = 3 ** (1 / listener.temperature)
         assert value == pytest.approx((1 + 7 * odds) / (1 + odds), abs=1e-3)
         assert sum(p) == pytest.approx(1)
@@ -125,7 +126,7 @@ def test_emotion_and_attributes_are_one_pass(tmp_path):
             assert {len(item.logp) for item in one.judged} == {scale[1]}
         # Emotion was answered before, and only the attributes are still open.
         late = ask(scripted(), "exact", WAVES, [[None] * 4] * 2, panel=panel, attributes=attributes, rated=rated)
-        assert [answered.logp.shape for answered in late] == [(4, 6)] * 2
+        assert [present(answered.logp).shape for answered in late] == [(4, 6)] * 2
         assert [answered.judged for answered in late] == [answered.judged for answered in found]
     path = make_checkpoint(tmp_path / "small")
     real = make_engine(EngineSpec("transformers", str(path), device="cpu"))
@@ -136,8 +137,8 @@ def test_emotion_and_attributes_are_one_pass(tmp_path):
     both = ask(real, "exact", clips, asked, panel=panel, attributes=attributes, rated=[own] * 2)
     emotion = ask(real, "exact", clips, asked, panel=panel)
     for one, other, clip in zip(both, emotion, clips, strict=True):
-        np.testing.assert_allclose(one.logp, other.logp, atol=1e-5)
-        ratings = attributes.ratings(attributes.judged(real.score([clip], [own])[0], own))
+        np.testing.assert_allclose(present(one.logp), present(other.logp), atol=1e-5)
+        ratings = attributes.ratings(present(attributes.judged(real.score([clip], [own])[0], own)))
         np.testing.assert_allclose([r[2] for r in attributes.ratings(one.judged)], [r[2] for r in ratings], atol=1e-4)
 
 
@@ -150,7 +151,7 @@ def test_a_few_shot_panel_is_asked_about_attributes_without_its_examples():
     )  # fmt: skip
     assert engine.batches == [1, 2]
     assert [len(attributes.ratings(answered.judged)) for answered in found] == [12, 12]
-    assert np.isnan(found[0].logp).all()
+    assert np.isnan(present(found[0].logp)).all()
 
 
 def test_ratings_go_with_every_mode():
@@ -172,7 +173,7 @@ def test_only_open_questions_are_asked_and_a_judge_speaks_for_all_its_listeners(
     whole = ask(engine, "exact", WAVES[:1], [[None] * 5], rated=[asked], **options)[0].judged
     engine.asked.clear()
     late = ask(engine, "exact", WAVES[:1], [[None] * 5], rated=[[None, *asked[1:3], None, None]], **options)[0].judged
-    assert engine.asked == [question.text for question in asked[1:3]]
+    assert engine.asked == [present(question).text for question in asked[1:3]]
     assert late == whole[1:3]
     told = attributes.ratings(late)
     assert len(told) == 2 * 4  # four temperatures
@@ -206,13 +207,13 @@ def test_points_are_scored_exactly_also_those_of_several_tokens(tmp_path):
     alm, engine = load_model(str(path), device="cpu"), make_engine(EngineSpec("transformers", str(path), device="cpu"))
     panel = listening("letters")
     attributes = attributes_for(panel, scale=(8, 11), dimensions=("arousal",))
-    asked = attributes.questions(None)
+    asked = [present(question) for question in attributes.questions(None)]
     assert {len(alm.tokens(answer)) for answer in asked[0].answers} == {1, 2}
     clip = (0.1 * np.random.default_rng(0).normal(size=12000)).astype(np.float32)
     found = engine.score([engine.frontend(clip)], [asked])[0]
     expected = naive_answer_logp(alm, clip, asked[0].system, asked[0].text, asked[0].answers)
     np.testing.assert_allclose(found.answer_logp[0], expected, atol=1e-5)
-    ratings = attributes.ratings(attributes.judged(found, asked))
+    ratings = attributes.ratings(present(attributes.judged(found, asked)))
     p = np.exp(expected) / np.exp(expected).sum()
     assert [item.value for item in ratings] == pytest.approx([p @ [8, 9, 10, 11]] * 4, abs=1e-4)
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from fixtures.present import present
 from fixtures.scripted_runs import corpus_of, run_scripted, scripted, tables_of
 from serann.annotator.run import tables as write_module
 from serann.annotator.run.annotate import annotate, plan_annotation
@@ -108,7 +109,7 @@ def test_a_place_is_looked_at_before_a_model_is_loaded(corpus, tmp_path, monkeyp
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("years")
     monkeypatch.setattr("serann.annotator.run.asking.make_engine", never)
-    with Ledger(run.path, lambda former: dict(former), labels=6, raters="abcde"):
+    with Ledger(run.path, lambda former: dict(present(former)), labels=6, raters="abcde"):
         for overwrite in (False, True):
             with pytest.raises(OutputError, match="is being written by another serann annotate"):
                 annotate(corpus, "scripted", engine="scripted", out=run.path, overwrite=overwrite)

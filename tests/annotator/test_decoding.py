@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from fixtures.present import present
 from fixtures.scripted_runs import break_reading, corpus_of, run_scripted, scripted, tables_of
 from fixtures.small_models import make_checkpoint
 from serann.annotator.models.families import load_model
@@ -74,7 +75,7 @@ def test_processes_prepare_the_same_as_threads(corpus, checkpoint, monkeypatch):
     """While a worker has not loaded the front end, the thread here does its part, and then no more."""
     frontend, jobs = load_model(str(checkpoint), device="cpu").frontend, jobs_of(corpus, *range(6))
     ours = [hear(job, frontend) for job in jobs]
-    assert [item.seconds for item in ours] == [len(load_audio(job.path)) / 16000 for job in jobs]
+    assert [item.seconds for item in ours] == [len(load_audio(present(job.path))) / 16000 for job in jobs]
     assert_same(found_by(frontend, jobs, workers=2, processes=False), ours)
     here, real = [], decoding.prepare
     monkeypatch.setattr(decoding, "prepare", lambda *given: here.append(given) or real(*given))
@@ -140,7 +141,7 @@ class Refusing:
 
 
 def test_a_sound_that_the_front_end_refuses_is_one_failure(corpus, tmp_path):
-    lengths = [len(load_audio(job.path)) for job in jobs_of(corpus, *range(6))]
+    lengths = [len(load_audio(present(job.path))) for job in jobs_of(corpus, *range(6))]
     engine = scripted()
     engine.frontend = Refusing(max(lengths) - 1)
     run = run_scripted(corpus, tmp_path / "run", engine=engine)

@@ -1,6 +1,7 @@
 """The embedded checkpoint is Qwen2-Audio to transformers, has learnt the simulated task, and fits the live prompts."""
 
 import json
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -99,8 +100,9 @@ def test_it_answers_through_plain_transformers_as_qwen2_audio_does():
     ]
     text = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
     corpus = open_corpus("demo")
-    inputs = processor(text=text, audio=[utterance_audio(corpus, 0)], return_tensors="pt", sampling_rate=16000)
-    made = model.generate(**inputs, max_new_tokens=8)[0, inputs["input_ids"].shape[1] :]  # pyright: ignore[reportAttributeAccessIssue]
+    sound = utterance_audio(corpus, 0)
+    inputs = cast(Any, processor)(text=text, audio=[sound], return_tensors="pt", sampling_rate=16000)
+    made = cast(Any, model).generate(**inputs, max_new_tokens=8)[0, inputs["input_ids"].shape[1] :]
     assert processor.decode(made, skip_special_tokens=True) in LABELS
     # The stop token is in the generation config, so generation ended by itself.
     assert int(made[-1]) == processor.tokenizer.convert_tokens_to_ids("<|im_end|>")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -218,12 +219,14 @@ class Small:
 
 @pytest.mark.parametrize(("most", "batches"), [(9, [4, 3]), (3, [1, 1, 1, 1, 3]), (1, [1] * 7)])
 def test_one_long_utterance_is_asked_in_parts(most, batches):
-    engine = Small(most)
-    (found,) = score_windows(engine, [Windows(tuple(range(-7, 0)), (30.0,) * 7)], [["a question"]])
+    engine: Any = Small(most)
+    asked: Any = [["a question"]]
+    (found,) = score_windows(engine, [Windows(tuple(range(-7, 0)), (30.0,) * 7)], asked)
     assert engine.batches == batches
     np.testing.assert_allclose(np.exp(found.answer_logp), np.mean(np.exp(np.arange(-7.0, 0))))
     with pytest.raises(MemoryError):
-        score_windows(Small(0), [Windows((1, 2), (30.0, 30.0))], [["a question"]])
+        engine.most = 0
+        score_windows(engine, [Windows((1, 2), (30.0, 30.0))], asked)
 
 
 def test_means_by_hand():

@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from serann.annotator.engines.base import EngineSpec, make_engine
 from serann.annotator.models.families import load_model, locate
 from serann.data.errors import LabelError, ModelError, OptionError
 from serann.prompts import load_panel, render
+from serann.prompts.loader import Rendered
 
 LABELS = ("neutral", "happy", "angry", "sad")
 
@@ -63,7 +65,8 @@ def test_scores_are_in_label_set_order_and_exact(engine, checkpoint, panel):
 
 def test_batch_equals_single_with_different_transcripts_and_abstentions(engine):
     clips = sounds(engine, 4000, 30000, 17000)
-    asked = [questions(transcript="short"), questions(transcript="a rather longer transcript it is"), questions()]
+    texts = ("short", "a rather longer transcript it is", "where is it")
+    asked = [list[Rendered | None](questions(transcript=text)) for text in texts]
     asked[1][2] = None
     together = engine.score(clips, asked)
     for clip, own, scores in zip(clips, asked, together, strict=True):
@@ -129,7 +132,8 @@ class _EmptyHub:
     def model_info(self, *_, **__):
         from huggingface_hub.errors import RepositoryNotFoundError
 
-        raise RepositoryNotFoundError("404", response=SimpleNamespace(headers={}, request=None))
+        response: Any = SimpleNamespace(headers={}, request=None)
+        raise RepositoryNotFoundError("404", response=response)
 
 
 @pytest.mark.parametrize("name", ["qwen2-audio-nowhere", "nobody/nothing"])

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from fixtures.present import present
 from fixtures.scripted_runs import corpus_of, run_scripted, tables_of
 from fixtures.small_models import make_checkpoint
 from serann.annotator.engines.base import EngineSpec, make_engine
@@ -121,18 +122,19 @@ class Nursery:
         code = "import sys; sys.path[:0] = {!r}; from test_kill import nurse; nurse({!r}, {!r})"
         call = [sys.executable, "-c", code.format([TESTS, os.path.dirname(__file__)], str(corpus), spec)]
         self.process = subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout.readline() == "ready\n"
+        self.orders, self.outcomes = present(self.process.stdin), present(self.process.stdout)
+        assert self.outcomes.readline() == "ready\n"
 
     def run(self, out, log, event=None, delay=0.0):
         """Run `annotate` in a process of its own, killed `delay` seconds after an event, if one is named."""
         order = {"out": str(out), "log": str(log), "event": event, "delay": delay}
-        self.process.stdin.write(json.dumps(order) + "\n")
-        self.process.stdin.flush()
-        return Outcome(**json.loads(self.process.stdout.readline()))
+        self.orders.write(json.dumps(order) + "\n")
+        self.orders.flush()
+        return Outcome(**json.loads(self.outcomes.readline()))
 
     def close(self):
-        self.process.stdin.close()
-        self.process.stdout.close()
+        self.orders.close()
+        self.outcomes.close()
         self.process.wait()
 
 
@@ -272,7 +274,7 @@ def test_two_runs_at_once(corpus, scripted_nursery, tmp_path):
     first = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
     )
-    assert first.stdout.readline() == "asked\n"
+    assert present(first.stdout).readline() == "asked\n"
     call = [str(corpus), "--model", "scripted", "--engine", "scripted", "-o", str(tmp_path / "run")]
     second = subprocess.run(
         [sys.executable, "-m", "serann.annotator.cli", "annotate", *call],

@@ -1,6 +1,7 @@
 """The label tree and the packed pass, against naive teacher forcing of every answer through the padded reference."""
 
 import dataclasses
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -59,7 +60,14 @@ def rows_of(alm, features, texts, tree):
     return rows
 
 
-def packed(alm, clips, texts, tree, side="right", method="packed"):
+def packed(
+    alm,
+    clips,
+    texts,
+    tree,
+    side: Literal["left", "right"] = "right",
+    method: Literal["auto", "packed", "expanded"] = "packed",
+):
     features = alm.features(clips)
     with torch.inference_mode():
         found = answer_logp(alm, features, rows_of(alm, features, texts, tree), method=method, padding_side=side)

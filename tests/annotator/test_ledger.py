@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from fixtures.present import present
 from fixtures.scripted_runs import Stop, corpus_of, interrupted, panel_of, run_scripted, scripted, tables_of
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine, loudness_and_text
@@ -144,12 +145,12 @@ def test_a_mended_sound_starts_afresh_after_three_failures(tmp_path):
 def test_segments_of_one_file_are_different_sounds(tmp_path):
     file = tmp_path / "long.wav"
     soundfile.write(file, np.zeros(16000), 16000)
-    whole, part = fingerprint_sound(str(file), None, None), fingerprint_sound(str(file), 0.5, 1.0)
+    whole, part = (present(fingerprint_sound(str(file), *edges)) for edges in ((None, None), (0.5, 1.0)))
     assert part.content == f"{whole.content}#0.5-1"
     file_size = file.stat()
     # Size and time of change as they were: the hash is taken over, the file is not read.
     known = Sound("sha256:taken-over#0-9", file_size.st_size, file_size.st_mtime_ns)
-    assert fingerprint_sound(str(file), 0.5, 1.0, known).content == "sha256:taken-over#0.5-1"
+    assert present(fingerprint_sound(str(file), 0.5, 1.0, known)).content == "sha256:taken-over#0.5-1"
     assert fingerprint_sound(str(tmp_path / "nothing.wav"), None, None) is None
 
 

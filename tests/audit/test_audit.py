@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from fixtures.pages import words
+from fixtures.present import present
 from fixtures.real_panels import GOOD, crema
 from fixtures.simulated import biased, shuffled, simulated_corpus, simulated_run, simulated_truth
 from serann.annotator.audit import audit, baselines
@@ -235,7 +236,7 @@ def test_another_human_panel_is_audited_like_a_run(tmp_path):
     # six raw votes cost (1 - sum p^2) / 6; their log score is of the smoothed form, so it is finite
     assert value(system, "sq_unbiased") == pytest.approx((1 - (truth**2).sum(1)).mean() / 6, abs=0.03)
     assert np.isfinite(value(system, "log_score"))
-    assert "posterior mean" in system.note
+    assert "posterior mean" in present(system.note)
 
 
 def test_labels_in_another_order_are_lined_up(world, tmp_path):
@@ -381,7 +382,7 @@ def test_without_a_gap_it_is_still_said_whether_the_panel_is_worse(tmp_path):
     corpus = unanimous(tmp_path / "c")
     flat = np.full((len(corpus.ids), 6), 1 / 6)
     found = audit(corpus, [open_run(simulated_run(tmp_path / "r", corpus, flat, spread=0.01))])
-    constant = found.system("constant").score("sq_unbiased")
+    constant = present(found.system("constant").score("sq_unbiased"))
     for level in (constant.value, -0.055):
         row = constant._replace(value=level)
         panel = replace(found.panels[0], gap=found.panels[0].gap._replace(value=np.nan))
@@ -515,7 +516,7 @@ def test_real_panels_against_real_voice_votes(tmp_path):
         assert curve["smoothed", n]["jsd_bits@4"] == pytest.approx(bits[2], abs=0.006)
     assert curve["smoothed", 2]["log_score"] == pytest.approx(-1.288, abs=0.012)
     assert curve["smoothed", 3]["log_score"] == pytest.approx(-1.240, abs=0.012)
-    both, face = (found.system("panel", name).score("sq_unbiased").value for name in ("both", "face"))
+    both, face = (value(found.system("panel", name), "sq_unbiased") for name in ("both", "face"))
     assert both < face
     assert all(panel.over_shuffled.low > 0.2 for panel in found.panels)
 

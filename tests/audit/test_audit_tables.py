@@ -139,7 +139,7 @@ def test_every_utterance_has_its_scores_by_a_naive_loop(made):
     lined_up = line_up(sources, corpus, "audit", ids=whole.ids, m=whole.m)
     common = np.all([panel.covers for panel in lined_up], axis=0)
     ref = whole.part(common)
-    panels = [panel.part(common, ref) for panel in lined_up]
+    panels = [panel.part(common, ref.folds) for panel in lined_up]
     draws, at = [ref.redrawn(draw) for draw in range(3)], ref.ids.index("u0042")
     for panel in panels:
         q = panel.q[at : at + 1]

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,7 +90,7 @@ def winners(p):
 
 def shared_confusion(q, votes, labels):
     """Credit of (human label, predicted label): ties of either side share it."""
-    table = Counter()
+    table: Any = Counter()
     for p, ballot in zip(q, votes, strict=True):
         human, said = winners(frequencies(ballot, labels)), winners(p)
         for h in human:
@@ -273,7 +274,7 @@ def naive_variants(q, votes, labels):
         f"hellinger@{M}": mean(distance.euclidean(np.sqrt(p), np.sqrt(s)) / math.sqrt(2) for p, s in pairs),
         f"manhattan@{M}": mean(distance.cityblock(p, s) for p, s in pairs),
         f"r2_by_class@{M}": mean(by_class),
-        f"item_r2@{M}": mean(stats.pearsonr(p, s)[0] ** 2 for p, s in varied),
+        f"item_r2@{M}": mean(np.asarray(stats.pearsonr(p, s))[0] ** 2 for p, s in varied),
         "brier": mean(
             mean(sum((x - (c == v)) ** 2 for c, x in enumerate(p)) for v in ballot)
             for p, ballot in zip(q, votes, strict=True)

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from fixtures.pages import html
+from fixtures.present import present
 from fixtures.scripted_runs import corpus_of, run_scripted
 from fixtures.simulated import simulated_corpus
 from scipy import stats
@@ -52,7 +53,7 @@ def run_of(corpus, path, engine):
 
 def test_a_shift_is_what_was_put_in_and_its_p_that_of_scipy(corpus, tmp_path):
     run = run_of(corpus, tmp_path / "run", Prejudiced(0, by=some))
-    found = cues_of(run, corpus)
+    found = present(cues_of(run, corpus))
     pairs = {pair.part: pair for pair in found.pairs if pair.factor == "gender cue"}
     assert pairs.keys() == {"woman instead of nothing", "man instead of nothing", "man instead of woman"}
     sad = next(s for s in pairs["man instead of woman"].shifts if s.label == "sad")
@@ -76,7 +77,7 @@ def test_a_shift_is_what_was_put_in_and_its_p_that_of_scipy(corpus, tmp_path):
 
 
 def test_what_moves_every_answer_alike_is_told_and_accents_that_move_none_are_not(corpus, tmp_path):
-    found = cues_of(run_of(corpus, tmp_path / "run", Prejudiced(0.2)), corpus)
+    found = present(cues_of(run_of(corpus, tmp_path / "run", Prejudiced(0.2)), corpus))
     assert found.tested == 2 * 3 * 6
     moved = {(p.factor, p.part, s.label) for p in found.pairs for s in p.shifts if s.p_adjusted < 0.05}
     told = ("woman instead of nothing", "man instead of woman")
@@ -92,7 +93,7 @@ def test_what_moves_every_answer_alike_is_told_and_accents_that_move_none_are_no
 
 
 def test_no_shift_and_no_cue(corpus, tmp_path):
-    fair = cues_of(run_of(corpus, tmp_path / "fair", Prejudiced(0)), corpus)
+    fair = present(cues_of(run_of(corpus, tmp_path / "fair", Prejudiced(0)), corpus))
     assert all(s.p == 1 for p in fair.pairs for s in p.shifts)
     assert cues_in_words(fair, 0.95) == (
         "No gender or accent that the prompt states is told to move answers to the same sound (of 36 tested shifts of "
@@ -110,7 +111,7 @@ def test_one_speaker_tests_nothing(tmp_path):
     run = run_of(one, tmp_path / "run", Prejudiced(0.2))
     column = one.utterances.column_names.index("speaker")
     same = dataclasses.replace(one, utterances=one.utterances.set_column(column, "speaker", [["a"] * 6]))
-    found = cues_of(run, same)
+    found = present(cues_of(run, same))
     assert found.tested == 0
     assert (
         cues_in_words(found, 0.95) == "Whether the cues move answers cannot be tested: the speakers are fewer than two."
@@ -124,7 +125,7 @@ def test_the_reports_section_tests_every_run_that_states_cues(corpus, tmp_path):
     asked = {"m": 4, "draws": 1, "seed": 0, "level": 0.95}
     found = listening(divided, [plain, cued], [], **asked)
     assert [c.run for c in found.cues] == ["cued"]
-    assert [s.run for s in (found.sensitivity, *found.others)] == ["plain", "cued"]
+    assert [present(s).run for s in (found.sensitivity, *found.others)] == ["plain", "cued"]
     page = html(listening_section(found, 0.95))
     assert "Identity cues in the prompt: cued" in page
     assert "Sensitivity: cued" in page

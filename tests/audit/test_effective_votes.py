@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
+from fixtures.present import present
 from fixtures.real_panels import GOOD, as_corpus, crema
 from fixtures.simulated import biased, shuffled, simulated_corpus, simulated_run
 from hypothesis import given, settings
@@ -62,9 +63,9 @@ def test_a_flat_curve_and_one_point_are_not_identifiable():
     rng = np.random.default_rng(0)
     noise = rng.normal(0.5, 0.01, (20, 4))
     flat = crossing(noise[:, 0], noise, np.ones(20), confidence=0.95)
-    assert "the curve is flat" in flat.reason
+    assert "the curve is flat" in present(flat.reason)
     assert np.isnan(flat.value)
-    assert "no human votes are left" in at(0.5, [0.6]).reason
+    assert "no human votes are left" in present(at(0.5, [0.6]).reason)
 
 
 def test_one_speaker_has_a_value_and_no_interval():
@@ -310,7 +311,7 @@ def test_without_votes_beside_the_scored_ones_it_cannot_be_said(tmp_path):
     found = audit(corpus, [open_run(simulated_run(tmp_path / "r", corpus, truth))], m=3, draws=2)
     row = found.panels[0].effective_votes.overall()
     assert np.isnan(row.value)
-    assert "no human votes are left beside the scored ones" in row.reason
+    assert "no human votes are left beside the scored ones" in present(row.reason)
     assert "not identifiable: no human votes are left" in in_words(found)[0]
     assert "cannot be told: no human vote is left" in in_words(found)[0]
 
@@ -333,7 +334,7 @@ def test_independent_listeners_against_a_loop_over_pairs(world, tmp_path):
     corpus, truth, _, _, _ = world
     ref = build_reference(corpus)
     run = open_run(simulated_run(tmp_path / "r", corpus, truth, listeners=5, spread=0.8, votes=5))
-    found = independent_listeners(run, ref)
+    found = present(independent_listeners(run, ref))
     p = np.array(run.scores["p"].to_pylist()).reshape(1200, 5, 6)
     p /= p.sum(axis=2, keepdims=True)
     rho, effective = naive_independence(p, ref.scored + ref.other)
@@ -349,7 +350,7 @@ def test_listeners_that_say_the_same_are_one_and_blocks_do_not_matter(world, tmp
     corpus, truth, _, _, _ = world
     ref = build_reference(corpus)
     same = open_run(simulated_run(tmp_path / "same", corpus, biased(truth), listeners=4, spread=0.0, votes=4))
-    assert independent_listeners(same, ref).independent_listeners.value == pytest.approx(1, abs=1e-3)
+    assert present(independent_listeners(same, ref)).independent_listeners.value == pytest.approx(1, abs=1e-3)
     apart = open_run(simulated_run(tmp_path / "apart", corpus, truth, listeners=4, spread=1.0, votes=4))
     whole = independent_listeners(apart, ref)
     monkeypatch.setattr("serann.annotator.audit.panel_agreement.BLOCK", 7)

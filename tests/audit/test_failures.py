@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from fixtures.pages import html
+from fixtures.present import present
 from fixtures.simulated import shuffled, simulated_corpus, simulated_run
 from scipy import stats
 from serann.annotator.audit import baselines, failures
@@ -139,12 +140,13 @@ def test_labels_and_thirds_are_cut_by_votes_that_are_not_scored(world, found):
 def test_duration_thirds_are_equal_and_known_only(world):
     corpus, scorer, *_ = world
     seconds = corpus.column("duration").astype(float)
-    made = thirds_of(scorer.reference, corpus, "duration", unit=" s")
+    made = present(thirds_of(scorer.reference, corpus, "duration", unit=" s"))
     assert np.bincount(made.codes).tolist() == [200, 200, 200]
     assert seconds[made.codes == 0].max() <= seconds[made.codes == 1].min()
     assert made.parts[0] == f"up to {seconds[made.codes == 0].max():.2f} s"
     some = with_columns(corpus, duration=[None if i % 2 else float(i) for i in range(600)])
-    assert np.bincount(thirds_of(scorer.reference, some, "duration").codes + 1).tolist() == [300, 100, 100, 100]
+    known = present(thirds_of(scorer.reference, some, "duration"))
+    assert np.bincount(known.codes + 1).tolist() == [300, 100, 100, 100]
     none = with_columns(corpus, duration=[1.5] * 600)
     assert "duration" in factors_of(scorer, none)[1]
     assert column_factor(scorer.reference, with_columns(corpus, empty=pa.nulls(600, pa.string())), "empty") == ""

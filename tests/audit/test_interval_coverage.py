@@ -5,7 +5,7 @@ speakers, the constant cross-fitted in corpora of the same size, the human mixtu
 other corpus. A worth has fits of each corpus's own, and so has its estimand: where the corpora's mean losses cross.
 Measured coverage: BENCHMARKS.md, "Coverage of intervals".
 
-    python -m pytest -m slow -s tests/test_interval_coverage.py
+    python -m pytest -m slow -s tests/audit/test_interval_coverage.py
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -96,8 +97,8 @@ def placed(heard: Heard, name: str) -> dict[str, tuple[np.ndarray, np.ndarray, R
     ref = reference_of(heard, name)
     people, scorer = baselines.fit_people(ref), Scorer([ref], level=0.95)
     panel = Panel("p", heard.q, np.zeros_like(heard.q))
-    corpus = SimpleNamespace(utterances=pa.table({"utterance_id": ref.ids}))
-    curve = HumanCurve(scorer, people, baselines.curve_predictions(ref, people), corpus)  # type: ignore[arg-type]
+    corpus: Any = SimpleNamespace(utterances=pa.table({"utterance_id": ref.ids}))
+    curve = HumanCurve(scorer, people, baselines.curve_predictions(ref, people), corpus)
     place = curve.place(calibrations(panel, ref))
     return {score: curve.overall(score, place) for score in place.sums[0]}
 
@@ -197,7 +198,7 @@ def test_jackknife_below_sixty_speakers_and_a_warning_below_ten():
 
 def test_every_interval_is_there_and_holds_its_estimand_mostly(mixture):
     """A smoke test: eight corpora of ten speakers, a small population."""
-    found = coverage(10, 8, population(10, mixture, size=800), lambda *heard: intervals(*heard, mixture))
+    found = coverage(10, 8, population(10, mixture, size=800), lambda heard, name: intervals(heard, name, mixture))
     curves = {name: row.value for name, row in saturated(together(corpora(10, 800), 40), "all").items()}
     found |= coverage(10, 8, curves, saturated)
     found |= worth_covers(10, 8)
@@ -208,7 +209,8 @@ def test_every_interval_is_there_and_holds_its_estimand_mostly(mixture):
 @pytest.mark.slow
 @pytest.mark.parametrize("speakers", [10, 30, 90])
 def test_intervals_cover(speakers, mixture):
-    found = coverage(speakers, CORPORA, population(speakers, mixture), lambda *heard: intervals(*heard, mixture))
+    whole = population(speakers, mixture)
+    found = coverage(speakers, CORPORA, whole, lambda heard, name: intervals(heard, name, mixture))
     assert all(found.pop(name)[0] > 0.97 for name in FOLDED)
     assert outside(found) == {}
 

@@ -1,6 +1,7 @@
 """Jackknife with fits of its own in every replicate, against fits and means made one by one."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +27,7 @@ def placed_on(speakers, *, draws=2, seed=0):
     people = fit_people(ref)
     points = [baselines.curve_predictions(draw, people) for draw in scorer.draws]
     points = [(same[0][0], same[0][1], np.concatenate([q for *_, q in same])) for same in zip(*points, strict=True)]
-    corpus = SimpleNamespace(
+    corpus: Any = SimpleNamespace(
         utterances=pa.table({"utterance_id": ref.ids, "room": [i % 2 for i in range(len(ref.ids))]})
     )
     panel = Panel("p", heard.q, np.zeros_like(heard.q))

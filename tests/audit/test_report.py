@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 from fixtures.pages import html
+from fixtures.present import present
 from fixtures.simulated import biased, simulated_corpus, simulated_run
 from serann.annotator.audit import audit
 from serann.annotator.report.audit_pictures import ambiguity_by_thirds
@@ -75,7 +76,7 @@ def test_every_picture_is_well_formed_and_has_a_title_and_a_description(made):
     assert len(pictures) == 8 + 2 + 4 + 16
     for text in pictures:
         root = ElementTree.fromstring(text)
-        assert root.find("title").text
+        assert root.findtext("title")
         assert root.find("desc") is not None
         assert root.get("role") == "img"
         assert "nan" not in text
@@ -124,7 +125,7 @@ def test_a_part_of_a_recording_is_cut_and_encoded(tmp_path):
     write_table(table, corpus.path / "utterances.parquet", UTTERANCES, labels=corpus.labels)
     corpus = open_corpus(corpus.path)
     for row, seconds in ((0, 2.5), (1, 12.0)):
-        media, data = re.search(r'src="data:([^;]+);base64,([^"]+)"', html(player(corpus, row))).groups()
+        media, data = present(re.search(r'src="data:([^;]+);base64,([^"]+)"', html(player(corpus, row)))).groups()
         assert media == "audio/ogg"
         (tmp_path / "out.ogg").write_bytes(base64.b64decode(data))
         assert soundfile.info(tmp_path / "out.ogg").duration == pytest.approx(seconds, abs=0.01)
@@ -179,7 +180,7 @@ def test_names_of_thirds_keep_apart_where_the_points_are_close(made):
     ]
     close = replace(result, panels=[replace(panel, strata=near) for panel in result.panels])
     root = ElementTree.fromstring(ambiguity_by_thirds(close))
-    at = {t.text: float(t.get("x")) for t in root.iter("text") if t.text in ("low", "medium", "high")}
+    at = {t.text: float(t.attrib["x"]) for t in root.iter("text") if t.text in ("low", "medium", "high")}
     assert list(at) == ["low", "medium", "high"]
     assert min(np.diff(list(at.values()))) >= 50
 

@@ -55,7 +55,8 @@ def measure(items: int, raters: int, labels: int, *, rounds: int = 5) -> dict[st
             found = alt_test(table, model, epsilon=0.1)
             arrays = min(arrays, time.process_time() - clock)
     for one, row in zip(naive, found.raters, strict=True):
-        np.testing.assert_allclose(one, (row.difference, row.advantage, row.p), rtol=1e-9, atol=1e-12)
+        expected = np.array([row.difference, row.advantage, row.p], dtype=float)
+        np.testing.assert_allclose(one, expected, rtol=1e-9, atol=1e-12)
     return {"items": items, "raters": raters, "loop_ms": 1e3 * loop, "arrays_ms": 1e3 * arrays, "ratio": loop / arrays}
 
 

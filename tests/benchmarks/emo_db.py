@@ -260,7 +260,7 @@ def one_hot(corpus: Corpus, rows: np.ndarray | slice = slice(None)) -> np.ndarra
 
 def own_uar(p: np.ndarray, counts: np.ndarray) -> float:
     """UAR over the labels that occur."""
-    return float(uar_of(confusion_rows(p, counts).sum(axis=0), counts.any(axis=0)))
+    return float(uar_of(confusion_rows(p, counts).sum(axis=0), counts.sum(axis=0) > 0))
 
 
 def pairs(speakers: Sequence[str], rotate: int) -> list[tuple[str, str]]:
@@ -280,7 +280,7 @@ def summary(p: np.ndarray, corpus: Corpus) -> dict[str, Any]:
     """UAR of each speaker, their mean with its interval, and scores of all utterances together."""
     speakers, counts = corpus.column("speaker"), one_hot(corpus)
     own = {s: own_uar(p[speakers == s], counts[speakers == s]) for s in sorted(set(speakers))}
-    cells, labels = confusion_rows(p, counts), counts.any(axis=0)
+    cells, labels = confusion_rows(p, counts), counts.sum(axis=0) > 0
     size, square = len(cells), (len(labels), len(labels))
 
     def together(of: Any) -> dict[str, float]:

@@ -46,11 +46,11 @@ class Timed(ScriptedEngine):
         super().__init__(EngineSpec("scripted", "scripted"))
         self.seconds, self.busy = seconds, 0.0
 
-    def score(self, waves, questions):
+    def score(self, sounds, questions):
         clock = time.perf_counter()
-        rng = np.random.default_rng(len(waves[0]))
+        rng = np.random.default_rng(len(sounds[0]))
         rows = [Scores(np.log(0.9 * rng.dirichlet(np.ones(len(LABELS)), len(asked)))) for asked in questions]
-        time.sleep(max(0.0, self.seconds * len(waves) - (time.perf_counter() - clock)))
+        time.sleep(max(0.0, self.seconds * len(sounds) - (time.perf_counter() - clock)))
         self.busy += time.perf_counter() - clock
         return rows
 
@@ -171,7 +171,7 @@ def resumed(place: Path, rows: int) -> dict[str, float]:
     clock = time.perf_counter()
     with Ledger(
         place / "million",
-        lambda former: dict(former),
+        lambda former: dict(former or {}),
         labels=len(LABELS),
         raters=[item.rater for item in listening.raters],
         read=lambda results: read_results(place / "million", listening, results),

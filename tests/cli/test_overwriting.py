@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -150,7 +151,7 @@ def test_where_nothing_is_heard_nothing_is_written(mine):
     assert told.exit_code != 0
     assert f"nothing is at {mine / 'nope'}: expected a corpus directory, 'demo', or sound files" in str(told.exception)
     assert not [path for path in mine.iterdir() if path.name == "p" or path.name.startswith(".")]
-    soundfile.write(mine / "a.wav", [0.1] * 16000, 16000)
+    soundfile.write(mine / "a.wav", np.full(16000, 0.1), 16000)
     found = predict(mine / "model", [mine / "a.wav", "nope"], out=mine / "p", device="cpu")
     assert list(found.failures) == ["nope"]
 

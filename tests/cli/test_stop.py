@@ -8,6 +8,7 @@ import sys
 import threading
 
 import pytest
+from fixtures.present import present
 from fixtures.scripted_runs import corpus_of, tables_of
 from serann.annotator.cli.console import stopped_in_a_sentence
 
@@ -62,7 +63,7 @@ def command(corpus, out, *, many=10**6):
 def test_a_signal_stops_a_run_and_the_same_command_goes_on(corpus, tmp_path, number, code, many):
     first = command(corpus, tmp_path / "run", many=many)
     for _ in range(4):
-        assert first.stdout.readline() == "asked 2\n"
+        assert present(first.stdout).readline() == "asked 2\n"
     os.killpg(first.pid, number)
     asked, told = first.communicate()
     assert first.returncode == code, told
@@ -82,7 +83,7 @@ def test_a_signal_stops_a_run_and_the_same_command_goes_on(corpus, tmp_path, num
 
 def test_a_signal_before_the_first_batch_leaves_nothing(corpus, tmp_path):
     process = command(corpus, tmp_path / "run")
-    assert process.stdout.readline() == "asked 2\n"
+    assert present(process.stdout).readline() == "asked 2\n"
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate()
     assert process.returncode == 143

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fixtures.present import present
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serann.data.corpus import corpus_fingerprint, open_corpus, take, write_corpus
@@ -115,7 +116,7 @@ def test_pandas_duckdb_and_datasets_read_the_tables_unchanged(tmp_path):
     path = tmp_path / "c" / "distributions.parquet"
     write_table(p, path, DISTRIBUTIONS, labels=FOUR)
     assert list(pd.read_parquet(path)["p"][0]) == [0.25] * 4
-    assert duckdb.sql(f"select sum(list_sum(p::double[])) from '{path}'").fetchall() == [(6.0,)]
+    assert present(duckdb.sql(f"select sum(list_sum(p::double[])) from '{path}'")).fetchall() == [(6.0,)]
     hub = datasets.load_dataset("parquet", data_files=str(path), split="train", cache_dir=str(tmp_path / "cache"))
     assert hub[0]["p"] == [0.25] * 4
     votes = pd.read_parquet(tmp_path / "c" / "votes.parquet")
@@ -246,7 +247,7 @@ def test_holdout_keeps_a_raters_votes_together_and_ignores_the_order_of_rows(tmp
     assert seen.tolist() == [2, 2, 2, 2, 0, 0]
     assert count_votes(divided.votes, corpus.ids, FOUR, part="heldout").sum(axis=1).tolist() == [3, 3, 3, 3, 5, 5]
     part = {(r["utterance_id"], r["rater_id"]): r["part"] for r in divided.votes.to_pylist()}
-    assert all(part[r["utterance_id"], r["rater_id"]] == r["part"] for r in divided.ratings.to_pylist())
+    assert all(part[r["utterance_id"], r["rater_id"]] == r["part"] for r in present(divided.ratings).to_pylist())
     shuffled = small_corpus(tmp_path / "d", votes=list(reversed(corpus.votes.to_pylist())))
     assert hold_out(shuffled, seen=2, seed=7).division == divided.division
     assert hold_out(corpus, seen=2, seed=8).division != divided.division
@@ -257,7 +258,7 @@ def test_a_part_of_a_corpus_keeps_its_votes(tmp_path):
     part = take(corpus, corpus.column("speaker") == "s1")
     assert part.ids == ["u1", "u4"]
     assert np.array_equal(count_votes(part.votes, part.ids, FOUR), count_votes(corpus.votes, part.ids, FOUR))
-    assert part.ratings.num_rows == 10
+    assert present(part.ratings).num_rows == 10
 
 
 def test_holdout_is_written_once(tmp_path):

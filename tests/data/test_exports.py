@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import soundfile
+from fixtures.present import present
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from serann.data.corpus import open_corpus, write_corpus
@@ -176,7 +177,7 @@ def test_copied_sounds_lie_in_the_parquet_files_and_come_out_again(tmp_path):
     assert found.utterances["duration"].to_pylist() == [0.5] * 3
     new = tmp_path / "new"
     new.mkdir()
-    found.extra(new)
+    present(found.extra)(new)
     for path, name in zip(found.utterances["audio"].to_pylist(), "abc", strict=True):
         samples, rate = soundfile.read(new / path, dtype="int16")
         whole, _ = soundfile.read(tmp_path / "sounds" / f"{name}.wav", dtype="int16")

@@ -1,5 +1,7 @@
 """The division of votes against the same rule written as plain loops, and the one stored with the embedded corpus."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
@@ -17,8 +19,8 @@ FOUR = LABEL_SETS["iemocap4"]
 
 def as_corpus(tmp, utterances, votes, ratings):
     info = CorpusInfo(name="c", labels=FOUR.to_json(), licence="", provenance={})
-    tables = [from_rows(rows, spec, labels=FOUR) for rows, spec in ((utterances, UTTERANCES), (votes, VOTES))]
-    return Corpus(tmp, info, FOUR, *tables, from_rows(ratings, RATINGS) if ratings is not None else None)
+    table, cast = (from_rows(rows, spec, labels=FOUR) for rows, spec in ((utterances, UTTERANCES), (votes, VOTES)))
+    return Corpus(tmp, info, FOUR, table, cast, from_rows(ratings, RATINGS) if ratings is not None else None)
 
 
 def naive_parts(ballots, train, seen, seed):
@@ -87,7 +89,9 @@ RATERS = st.sampled_from([None, None, "r1", "r10", "r2", "None", "ř"])
 def corpora(draw):
     utterances = [{"utterance_id": u, "split": draw(st.sampled_from(["train", "train", "test1", None]))} for u in IDS]
     utterances[0]["split"] = "train"
-    votes, cast, ratings, rated = [{"utterance_id": "u1", "label": "sad", "rater_id": "r1"}], {("u1", "r1")}, [], set()
+    votes: list[dict[str, Any]] = [{"utterance_id": "u1", "label": "sad", "rater_id": "r1"}]
+    cast: set[tuple[str, str | None]] = {("u1", "r1")}
+    ratings, rated = [], set()
     for _ in range(draw(st.integers(0, 14))):
         u, rater = draw(st.sampled_from(IDS)), draw(RATERS)
         if rater is not None and (u, rater) in cast:

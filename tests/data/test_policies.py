@@ -1,6 +1,7 @@
 """Vote policies: by hand, and against a naive loop; label maps that lose no vote."""
 
 from collections import defaultdict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def votes_of(rows, labels=ABC):
     defaults = ("", None, None, "primary", 1.0, None)
     table, count = [], defaultdict(int)
     for row in rows:
-        full = dict(zip(names, (*row, *defaults[len(row) :]), strict=True))
+        full: dict[str, Any] = dict(zip(names, (*row, *defaults[len(row) :]), strict=True))
         key = (full["utterance_id"], full["rater_id"], full["rank"], full["label"])
         full["draw"] = count[key] if full["rater_id"] is not None else 0
         count[key] += 1

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -225,7 +226,8 @@ ballots = st.dictionaries(clips, st.lists(st.sampled_from(LETTERS), max_size=6),
 @given(ballots, st.sampled_from(("voice", "face", "av")))
 def test_round_trip(drawn, modality):
     code = {"voice": "1", "face": "2", "av": "3"}[modality]
-    counts, single = [CREMA_D_COUNTS], [CREMA_D_RESPONSES]
+    counts: list[list[Any]] = [CREMA_D_COUNTS]
+    single: list[Any] = [CREMA_D_RESPONSES]
     for number, (clip, letters) in enumerate(drawn.items(), start=1):
         of = [letters.count(letter) for letter in LETTERS]
         counts.append([f"{code}{number:05}", *of, clip, len(letters), 0, "N", 1, 1])

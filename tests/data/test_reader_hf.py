@@ -5,6 +5,7 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fixtures.present import present
 from fixtures.releases import POINTER, accounted, dataset, encoded_sound, hf, reader, votes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -38,7 +39,7 @@ def test_splits_become_the_split_and_sounds_inside_are_written(tmp_path):
     assert votes(found) == [(name, rater, label) for name in "abc" for rater, label in (("1", "angry"), ("2", "sad"))]
     assert found.utterances["split"].to_pylist() == ["train", "train", "development"]
     assert found.utterances["duration"].to_pylist() == [0.25, 0.5, 0.5]
-    found.extra(tmp_path)
+    present(found.extra)(tmp_path)
     for path, seconds in zip(found.utterances["audio"].to_pylist(), (0.25, 0.5, 0.5), strict=True):
         assert (tmp_path / path).read_bytes() == encoded_sound(seconds)
         assert path.startswith("audio/")
@@ -56,7 +57,7 @@ def test_sounds_without_a_name_take_their_row_s(tmp_path):
     assert found.votes_in == 0
     assert found.utterances["split"].to_pylist() == ["train", "train"]
     assert found.utterances["duration"].to_pylist() == [0.25, None]
-    found.extra(tmp_path)
+    present(found.extra)(tmp_path)
     assert sorted(path.suffix for path in (tmp_path / "audio").iterdir()) == [".bin", ".flac"]
 
 

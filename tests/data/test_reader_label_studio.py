@@ -4,6 +4,7 @@ import json
 
 import pytest
 from fixtures.mutated import damaged, damages
+from fixtures.present import present
 from fixtures.releases import (
     POINTER,
     SOUND,
@@ -41,7 +42,7 @@ def test_an_export_keeps_annotators_and_every_choice(tmp_path):
         ("s02 u2", "7", None, "submitted without a label"),
         ("s02 u2", "9", None, "submitted without a label"),
     ]
-    rated = [(row["rater_id"], row["dimension"], row["value"]) for row in found.ratings.to_pylist()]
+    rated = [(row["rater_id"], row["dimension"], row["value"]) for row in present(found.ratings).to_pylist()]
     assert sorted(rated) == [("7", "arousal", 5.0), ("7", "valence", 6.0), ("8", "valence", 2.0)]
     assert sorted((row["reason"], row["votes"]) for row in found.problems.to_pylist()) == [
         ("a label of a part of the sound, not of the utterance", 1),
@@ -118,7 +119,7 @@ def test_json_min_is_a_row_an_annotation(tmp_path):
     ]
     found = read(write(tmp_path / "m.json", rows), labels=NINE)
     assert votes(found) == [("u1", "1", "happy"), ("u1", "1", "sad"), ("u1", "2", "sad"), ("u2", "2", "sad")]
-    assert [row["value"] for row in found.ratings.to_pylist()] == [3.0, 4.0]
+    assert [row["value"] for row in present(found.ratings).to_pylist()] == [3.0, 4.0]
     assert found.utterances["speaker"].to_pylist() == ["s", "s"]
     assert found.release == "Label Studio JSON-MIN export"
 
@@ -186,7 +187,7 @@ def test_what_was_annotated_is_read(tmp_path, cast, minimal):
     assert votes(found) == sorted(
         ((u, str(r), label) for (u, r), (labels, _) in cast.items() for label in labels), key=str
     )
-    rated = found.ratings.to_pylist() if found.ratings is not None else []
+    rated = present(found.ratings).to_pylist() if found.ratings is not None else []
     expected = [(u, str(r), float(value)) for (u, r), (_, value) in cast.items() if value is not None]
     assert sorted((row["utterance_id"], row["rater_id"], row["value"]) for row in rated) == sorted(expected)
     assert found.problems.num_rows == 0

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fixtures.mutated import damaged, damages
+from fixtures.present import present
 from fixtures.releases import POINTER, SOUND, TABLE, accounted, long_table, reader, release, votes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -37,7 +38,7 @@ def test_a_long_table_is_read_by_its_usual_names(tmp_path):
     assert (a["speaker"], a["gender"], a["split"], a["age"]) == ("s1", "female", "train", "31")
     assert (b["speaker"], b["gender"], b["split"]) == (None, "male", "development")
     assert a["audio"] == str((tmp_path / "wav" / "a.wav").resolve())
-    assert [(row["rater_id"], row["value"]) for row in found.ratings.to_pylist()] == [
+    assert [(row["rater_id"], row["value"]) for row in present(found.ratings).to_pylist()] == [
         ("w1", 2.0),
         ("w2", 3.0),
         ("w1", 5.0),
@@ -211,7 +212,9 @@ def test_two_files_and_ratings(tmp_path):
     assert found.votes_in == 4
     assert found.utterances["audio"].to_pylist() == [str(tmp_path.resolve() / "sub" / "a.wav"), "http://x/b.wav"]
     assert found.utterances["EmoVal"].to_pylist() == ["3.5", "2"]
-    assert [tuple(row.values())[:5] for row in found.ratings.to_pylist()] == [("a", "r1", "human", "valence", 3.0)]
+    assert [tuple(row.values())[:5] for row in present(found.ratings).to_pylist()] == [
+        ("a", "r1", "human", "valence", 3.0)
+    ]
     write(tmp_path / "more.csv", "x,y\n1,2\n")
     with pytest.raises(OptionError, match="holds several tables"):
         read(tmp_path)
@@ -357,7 +360,7 @@ def test_what_is_written_is_read_again(tmp_path, corpus, form, wide):
         rows = [{"utterance": u, "rater": r, "label": label, "valence": v} for u, r, label, v in flat]
         found = read(as_table(rows, tmp_path / f"v.{form}"), labels=FOUR)
         assert votes(found) == sorted((u, r, label) for u, r, label, _ in flat)
-        rated = found.ratings.to_pylist() if found.ratings is not None else []
+        rated = present(found.ratings).to_pylist() if found.ratings is not None else []
         assert sorted((row["utterance_id"], row["rater_id"], row["value"]) for row in rated) == sorted(
             (u, r, float(v)) for u, r, _, v in flat if v is not None
         )

@@ -1,6 +1,7 @@
 """Speaker-disjoint splits: disjoint, deterministic, as large and as mixed as asked; and the leaks of others' splits."""
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -132,7 +133,8 @@ def test_too_few_speakers_and_impossible_shares_are_refused():
     ):
         split_tables(*two, FOUR)
     assert set(split_tables(*two, FOUR, development=0.0).utterances["split"].to_pylist()) == {"train", "test"}
-    for shares in ({"test": 0.9, "development": 0.1}, {"test": -0.1}, {"test": float("nan")}):
+    wrong: list[dict[str, Any]] = [{"test": 0.9, "development": 0.1}, {"test": -0.1}, {"test": float("nan")}]
+    for shares in wrong:
         with pytest.raises(OptionError, match="must be 0 or more and leave some for train"):
             split_tables(*two, FOUR, **shares)
 

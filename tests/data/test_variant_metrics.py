@@ -62,7 +62,7 @@ def test_r2_by_class_equals_scikit_learn_also_below_zero_and_for_a_constant_labe
 
 def test_item_r2_equals_scipy_and_is_undefined_for_uniform_rows():
     q, counts, _ = rows()
-    expected = [stats.pearsonr(a, b)[0] ** 2 for a, b in zip(q, counts, strict=True)]
+    expected = [np.asarray(stats.pearsonr(a, b))[0] ** 2 for a, b in zip(q, counts, strict=True)]
     np.testing.assert_allclose(m.item_r2_rows(q, counts), expected, atol=1e-9)
     assert np.isnan(m.item_r2_rows([[0.25] * 4, [1, 0, 0, 0]], [[2, 1, 0, 0], [1, 1, 1, 1]])).all()
     # blind to sign, as the paper has it

@@ -65,7 +65,7 @@ def test_the_objective_is_the_likelihood_and_its_gradient_is_right():
     likelihood = (log_score(counts, prior) * counts.sum(axis=1)).sum()
     assert value == pytest.approx((weak_priors(x)[0] - likelihood) / counts.sum(), rel=1e-12)
     numeric = approx_fprime(x.reshape(-1), lambda y: objective(y, votes, log_m, True)[0], 1e-7)
-    np.testing.assert_allclose(gradient, numeric, atol=1e-6)
+    np.testing.assert_allclose(gradient, np.asarray(numeric), atol=1e-6)
     assert not objective(x.reshape(-1), votes, log_m, False)[1].reshape(2, -1)[:, 0].any()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from fixtures.present import present
 from fixtures.simulated import RATERS, simulated_corpus, simulated_run
 from fixtures.simulated_fusion import LABELS, simulated_evidence
 from serann.annotator.ballots import Ballots
@@ -118,7 +119,7 @@ def test_votes_are_dealt_by_utterance_and_nested():
 def test_stress_proxies_by_hand():
     evidence, _ = simulated_evidence(rows=40)
     run = evidence.runs[0]
-    found = {name.partition(", ")[2]: proxy for name, proxy in stressed(run, evidence.genders, 0).items()}
+    found = {name.partition(", ")[2]: proxy for name, proxy in stressed(run, present(evidence.genders), 0).items()}
     assert sorted(map(tuple, found["shuffled"].drawn)) == sorted(map(tuple, run.drawn))
     mode = found["mode-collapsed"].drawn
     np.testing.assert_array_equal(mode.max(axis=1), run.drawn.sum(axis=1))
@@ -150,7 +151,7 @@ def test_sums_by_speaker_give_means_and_paired_differences():
 def test_ambiguity_is_cut_by_votes_that_are_not_scored():
     evidence, _ = simulated_evidence(rows=300)
     rest = evidence.seen + 1
-    strata = dict(strata_of(evidence.seen, rest, evidence.genders, LABELS))
+    strata = dict(strata_of(evidence.seen, rest, present(evidence.genders), LABELS))
     low, high = (rest[strata[f"ambiguity:{name}"]] for name in ("low", "high"))
     agreement = [(h * (h - 1)).sum(axis=1) / (7 * 6) for h in (low, high)]
     assert agreement[0].min() >= agreement[1].max()

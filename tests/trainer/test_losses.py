@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from fixtures.present import present
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
@@ -76,9 +77,9 @@ def test_concordance_loss_leaves_out_missing_ratings_and_dimensions_that_do_not_
     loss = concordance_loss(predicted, rated)  # the second is constant, the third rated once: the first alone counts
     assert float(loss.detach()) == pytest.approx(1 - 6 / 7)
     loss.backward()
-    assert torch.isfinite(predicted.grad).all()
-    assert predicted.grad[:, 1:].abs().sum() == 0
-    assert predicted.grad[3].abs().sum() == 0
+    assert torch.isfinite(present(predicted.grad)).all()
+    assert present(predicted.grad)[:, 1:].abs().sum() == 0
+    assert present(predicted.grad)[3].abs().sum() == 0
 
 
 @pytest.mark.parametrize("rated", [torch.full((3, 2), NAN), torch.ones(3, 2), torch.ones(3, 0)])
@@ -91,7 +92,7 @@ def test_a_constant_prediction_has_a_finite_gradient():
     loss = concordance_loss(predicted, torch.tensor([[0.1], [0.4], [-0.3], [0.0]]))
     loss.backward()
     assert float(loss.detach()) == pytest.approx(1)
-    assert torch.isfinite(predicted.grad).all()
+    assert torch.isfinite(present(predicted.grad)).all()
 
 
 def test_the_loss_on_ratings_follows_its_kind_and_is_0_without_a_head():
@@ -124,7 +125,7 @@ def test_every_categorical_loss_equals_its_definition_by_other_means():
         "cb-ce": -(w * p * np.log(q)).sum(axis=1),
         "kl": rel_entr(p, q).sum(axis=1),
         "weighted-kl": (w * rel_entr(p, q)).sum(axis=1),
-        "jsd": jensenshannon(p, q, axis=1) ** 2,
+        "jsd": np.array([jensenshannon(a, b) ** 2 for a, b in zip(p, q, strict=True)]),
         "dirichlet-multinomial": -np.array(log_dm) / 3,
     }
     assert set(expected) == set(CATEGORICAL)
@@ -145,7 +146,7 @@ def test_losses_are_finite_with_a_gradient_at_sure_targets_and_wild_logits(name)
     hard = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
     target = Target(hard, torch.tensor([[0.0, 2.0, 0.0], [0.0, 0.0, 0.0]]), torch.zeros(2, 0), torch.ones(3))
     CATEGORICAL[name](logits, target).sum().backward()
-    assert torch.isfinite(logits.grad).all()
+    assert torch.isfinite(present(logits.grad)).all()
 
 
 def test_the_evidential_loss_has_its_least_at_the_truth():

@@ -117,7 +117,7 @@ def test_a_paired_difference_is_the_jackknife_of_differences(world):
     first, second = ({x.name: x for x in measures(y, None, ref)} for y in (q, other))
     gap = difference(first["brier"], second["brier"], ref)
     each = first["brier"].sums[:, 0] - second["brier"].sums[:, 0], first["brier"].sums[:, 1]
-    without = [(each[0].sum() - d) / (each[1].sum() - n) for d, n in zip(*each, strict=True)]
+    without = np.array([(each[0].sum() - d) / (each[1].sum() - n) for d, n in zip(*each, strict=True)])
     half = stats.t.ppf(0.975, 19) * np.sqrt(19 / 20 * ((without - np.mean(without)) ** 2).sum())
     assert gap.value == pytest.approx(scored(first["brier"], ref).value - scored(second["brier"], ref).value)
     assert gap.high - gap.value == pytest.approx(half)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 import soundfile
+from fixtures.present import present
 from fixtures.simulated import simulated_corpus
 from fixtures.small_encoders import make_encoder_checkpoint
 from serann.annotator.cli import app
@@ -112,7 +113,7 @@ def test_the_scores_are_those_of_the_held_out_votes(place):
     assert found.value("macro_f1") == pytest.approx(macro_f1(q, counts))
     constant = np.tile(read_model_info(place / "model").marginal, (len(rows), 1))
     assert found.value("log_score", system=CONSTANT) == pytest.approx(log_score(constant, counts).mean())
-    ratings = corpus.ratings.to_pylist()
+    ratings = present(corpus.ratings).to_pylist()
     human = [np.mean([r["value"] for r in ratings if r["utterance_id"] == corpus.ids[row]]) for row in rows]
     rated = read_prediction(place / "prediction").ratings[rows, 0]
     assert found.value("ccc_valence") == pytest.approx(ccc(rated, np.array(human)), abs=1e-4)
@@ -198,7 +199,7 @@ def test_thirds_are_scored_by_votes_that_do_not_cut(place):
         values[name] = np.mean([value for _, value in naive[name]])
         assert by_third[name].value == pytest.approx(values[name], abs=1e-5)
         # the jackknife over the 4 speakers by hand: leave one out of every draw at once
-        without = [np.mean([v for s, v in naive[name] if s != left]) for left in sorted(set(speakers))]
+        without = np.array([np.mean([v for s, v in naive[name] if s != left]) for left in sorted(set(speakers))])
         half = 3.1824 * np.sqrt(3 / 4 * ((without - np.mean(without)) ** 2).sum())  # t(.975, 3)
         assert by_third[name].high - by_third[name].value == pytest.approx(half, rel=1e-3)
     # every subset of the votes is as likely, so their unbiased scores average to that of all votes

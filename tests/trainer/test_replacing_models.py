@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fixtures.present import present
 from fixtures.simulated import simulated_corpus
 from fixtures.small_encoders import make_encoder_checkpoint
 from serann.annotator.fusion import fuse
@@ -53,7 +54,7 @@ def test_the_new_model_takes_the_place_of_the_former_when_it_is_finished(place, 
 
     def recorded(training, *args):
         record(training, *args)
-        seen.append((open_model(out).info.options.seed, len(load_state(beside(out))["history"])))
+        seen.append((open_model(out).info.options.seed, len(present(load_state(beside(out)))["history"])))
 
     monkeypatch.setattr(loop, "_record", recorded)
     assert renew(place, out) == out

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fixtures.present import present
 from fixtures.simulated import simulated_corpus
 from fixtures.small_encoders import make_encoder_checkpoint
 from serann.annotator.fusion import fuse
@@ -53,14 +54,14 @@ def test_another_networks_state_is_refused_by_what_differs(place, tmp_path, monk
     shutil.copy(state_file(other), state_file(out))
     with pytest.raises(ModelError, match=r"state\.pt: it is of another network, remove that file to begin .* anew"):
         train(place / "fused", model=str(place / "encoder"), out=out, **given)
-    state = load_state(stopped(place, tmp_path / "labels", monkeypatch, **given))
+    state = present(load_state(stopped(place, tmp_path / "labels", monkeypatch, **given)))
     name = next(name for name in state["network"] if name.endswith("categorical.linear.weight"))
     rows, columns = state["network"][name].shape
     state["network"][name] = torch.zeros(rows + 2, columns)
     save_state(out, state)
     with pytest.raises(ModelError, match=rf"{name} is \[{rows + 2}, \d+\], and \[{rows}, \d+\] in this network"):
         train(place / "fused", model=str(place / "encoder"), out=out, **given)
-    state = load_state(tmp_path / "labels")
+    state = present(load_state(tmp_path / "labels"))
     state["optimiser"]["param_groups"] = []
     save_state(out, state)
     with pytest.raises(ModelError, match=r"state\.pt: it is no state of this training \(loaded state dict has a diff"):
@@ -108,7 +109,7 @@ def test_frames_that_are_gone_are_a_sentence_and_are_made_anew(place, tmp_path, 
     ):
         train(place / "fused", out=tmp_path / "m", **given)
     monkeypatch.undo()
-    assert len(load_state(tmp_path / "m")["history"]) == 1
+    assert len(present(load_state(tmp_path / "m"))["history"]) == 1
     assert weights(train(place / "fused", out=tmp_path / "m", **given)) == weights(straight)
 
 
@@ -169,11 +170,11 @@ def test_the_scale_of_half_precisions_gradients_is_gone_on_with(place, tmp_path,
     assert scales == sorted(set(scales))
     assert scales[0] > 0.25
     out = stopped(place, tmp_path / "m", monkeypatch, **QUICK)
-    assert load_state(out)["scaler"]["scale"] == scales[0]
+    assert present(load_state(out))["scaler"]["scale"] == scales[0]
     train(place / "fused", out=out, **given)
     assert weights(out) == weights(straight)
     without = stopped(place, tmp_path / "without", monkeypatch, **QUICK)
-    save_state(without, {**load_state(without), "scaler": None})  # pyright: ignore[reportGeneralTypeIssues]
+    save_state(without, {**present(load_state(without)), "scaler": None})
     train(place / "fused", out=without, **given)
     assert weights(without) != weights(straight)
 
@@ -185,7 +186,7 @@ def test_half_precision_goes_on_with_its_scale_and_to_the_same_bits(place, tmp_p
     given = {**given, "precision": "fp16", "device": "cuda", "epochs": 6}
     straight = train(place / "fused", model=str(place / "encoder"), out=tmp_path / "straight", **given)
     out = stopped(place, tmp_path / "m", monkeypatch, **given)
-    scaler = load_state(out)["scaler"]
+    scaler = present(load_state(out))["scaler"]
     assert scaler["_growth_tracker"] > 0 or scaler["scale"] != 65536.0  # it has moved, so a fresh one would differ
     train(place / "fused", model=str(place / "encoder"), out=out, **given)
     assert (out / "metrics.jsonl").read_bytes() == (straight / "metrics.jsonl").read_bytes()

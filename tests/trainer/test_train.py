@@ -14,11 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from fixtures.present import present
 from fixtures.simulated import simulated_corpus
 from fixtures.small_encoders import make_encoder_checkpoint
 from serann.annotator.cli import app
 from serann.annotator.fusion import fuse
-from serann.data.corpus import open_corpus
+from serann.data.corpus import Corpus, open_corpus
 from serann.data.errors import CorpusError, ModelError, OptionError, OutputError, SerannError
 from serann.data.fused import open_fused
 from serann.data.scores.proper_scores import log_score
@@ -90,7 +91,7 @@ def test_targets_come_from_the_train_split_and_ratings_from_seen_raters(place):
     examples = training_examples(fused, ["valence"])
     assert set(corpus.column("split")[examples.rows]) == {"train"}
     np.testing.assert_allclose(examples.targets, fused.distributions[examples.rows])
-    ratings = corpus.ratings.to_pylist()
+    ratings = present(corpus.ratings).to_pylist()
     for place_of, row in enumerate(examples.rows[:5]):
         seen = [r["value"] for r in ratings if r["utterance_id"] == corpus.ids[row] and r["part"] == "seen"]
         assert len(seen) == 2
@@ -282,7 +283,7 @@ def test_killed_it_goes_on_to_the_same_bits(place, tmp_path):
             time.sleep(0.005)
         run.send_signal(signal.SIGKILL)
     assert not read_model_info(out).finished
-    assert 2 <= len(load_state(out)["history"]) < 12
+    assert 2 <= len(present(load_state(out))["history"]) < 12
     with pytest.raises(ModelError, match="its training is not finished; run the same 'serann train' command again"):
         open_model(out)
     threads = torch.get_num_threads()
@@ -317,7 +318,7 @@ def test_stopped_within_an_epoch_it_goes_on_within_it(place, tmp_path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         train(place / "fused", out=tmp_path / "stopped", **options)
     monkeypatch.undo()
-    begun = load_state(tmp_path / "stopped")
+    begun = present(load_state(tmp_path / "stopped"))
     assert len(begun["begun"]) == 6
     assert not begun["history"]
     out = train(place / "fused", out=tmp_path / "stopped", **options)
@@ -400,7 +401,7 @@ def test_the_command_says_which_layer_was_chosen_and_by_what(place, tmp_path):
     done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
     assert done.exit_code == 0, done.stderr
     built = read_model_info(tmp_path / "m").architecture
-    scores = ", ".join(f"{layer}: {score:.3f}" for layer, score in enumerate(built.saliency))
+    scores = ", ".join(f"{layer}: {score:.3f}" for layer, score in enumerate(present(built.saliency)))
     assert (
         f"layer {built.layer}, chosen by saliency over {built.saliency_utterances} utterances ({scores};"
         in " ".join(done.stdout.split())
@@ -471,7 +472,7 @@ def test_a_corpus_without_development_or_with_a_speaker_on_both_sides_is_refused
     corpus = open_corpus(place / "corpus")
     splits, speakers = corpus.column("split"), corpus.column("speaker")
 
-    def changed(name: str, values: list) -> object:
+    def changed(name: str, values: list) -> Corpus:
         at = corpus.utterances.column_names.index(name)
         table = corpus.utterances.set_column(at, name, pa.array(values, pa.string()))
         return type(corpus)(corpus.path, corpus.info, corpus.labels, table, corpus.votes, corpus.ratings)
