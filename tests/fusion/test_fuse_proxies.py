@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from fixtures.evidence import rewritten, with_votes
+from fixtures.present import present
 from fixtures.simulated import RATERS, simulated_corpus, simulated_run
 from serann.annotator.cli.fuse import fuse as fuse_command
 from serann.annotator.fusion import fuse, gather
