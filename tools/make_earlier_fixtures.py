@@ -1,7 +1,7 @@
 """Make what a version of serann writes, small, for tests that later versions go on opening it.
 
-    git worktree add /tmp/old ec51bf9
-    python tools/make_earlier_fixtures.py --tree /tmp/old -o tests/fixtures/earlier/0.1.0
+    git worktree add CHECKOUT ec51bf9
+    python tools/make_earlier_fixtures.py --tree CHECKOUT -o tests/fixtures/earlier/0.1.0
 
 Every command of STEPS runs with the code of the checkout, in an environment that has what it needs, on one thread.
 Three runs and a training are killed (SIGKILL), each at a moment of its own: units answered and no tables yet, tables
