@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fixtures.present import present
 from fixtures.real_panels import GOOD, as_corpus, crema
-from fixtures.simulated import biased, shuffled, simulated_corpus, simulated_run, simulated_truth
+from fixtures.simulated import biased, shuffled, simulated_corpus, simulated_run
 from serann.annotator.audit import audit, baselines
 from serann.annotator.audit.noninferiority import non_inferiority, vote_scores
 from serann.annotator.audit.scorer import Scorer, build_reference
@@ -55,10 +55,12 @@ def test_the_figures_are_those_of_a_loop_over_single_votes(world):
     found = compared(world, "biased")
     synthetic, human, none = [], [], []
     size = len(scorer.reference.ids)
+    beliefs = {  # of each fold: log p after one vote, for each label that it may be for
+        fold: [np.log(fit.posterior_mean(vote[None])[0]) for vote in np.eye(6)] for fold, fit in people.fits.items()
+    }
     for d, draw in enumerate(scorer.draws):
         for u in range(size):
-            fit = people.fits[int(draw.folds[u])]
-            after = [np.log(fit.posterior_mean(np.eye(6)[v : v + 1])[0]) for v in range(6)]
+            after = beliefs[int(draw.folds[u])]
             remaining = np.repeat(np.arange(6), draw.scored[u].astype(int))
             others = np.repeat(np.arange(6), draw.other[u].astype(int))
             human.append(np.mean([[after[v][w] for w in remaining] for v in others]))
@@ -107,9 +109,9 @@ def test_the_margin_decides(world):
     assert strict.margin_share == 1e-6
 
 
-def test_an_audit_takes_the_margin_it_is_given_and_states_it(world, tmp_path):
-    corpus = world[0]
-    run = open_run(simulated_run(tmp_path / "r", corpus, biased(simulated_truth(1200, 24, 6, 0)), listeners=1, votes=1))
+def test_an_audit_takes_the_margin_it_is_given_and_states_it(tmp_path):
+    corpus, truth = simulated_corpus(tmp_path / "c", utterances=240)
+    run = open_run(simulated_run(tmp_path / "r", corpus, biased(truth), listeners=1, votes=1))
     found = {share: audit(corpus, [run], draws=1, margin=share) for share in (0.1, 0.99)}
     for share, result in found.items():
         row = result.panels[0].non_inferiority

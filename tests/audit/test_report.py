@@ -142,7 +142,7 @@ def test_the_size_without_sounds_stays_small(made):
 
 def test_what_corpora_write_is_escaped(tmp_path):
     corpus, truth = simulated_corpus(tmp_path / "c", utterances=40, speakers=4, name="<b>odd & 'corpus'")
-    result = audit(corpus, [open_run(simulated_run(tmp_path / "a<i>b", corpus, truth))])
+    result = audit(corpus, [open_run(simulated_run(tmp_path / "a<i>b", corpus, truth))], draws=2)
     page = write_report(result, tmp_path / "r.html", corpus).read_text()
     assert "<b>odd" not in page
     assert "a<i>b" not in page
@@ -151,7 +151,7 @@ def test_what_corpora_write_is_escaped(tmp_path):
 
 def test_a_corpus_with_little_still_gives_a_report(tmp_path):
     corpus, truth = simulated_corpus(tmp_path / "c", utterances=12, speakers=1, votes=3, seen=1)
-    result = audit(corpus, [open_run(simulated_run(tmp_path / "r", corpus, truth))])
+    result = audit(corpus, [open_run(simulated_run(tmp_path / "r", corpus, truth))], draws=2)
     page = write_report(result, tmp_path / "r.html", corpus).read_text()
     assert "one speaker" in page
     assert not re.search(r"\bnan\b", re.sub(r"base64,[^\"]+", "", page), flags=re.I)
