@@ -41,18 +41,25 @@ class Logging:
         self._engine, self._log, self._calls = engine, log, calls
 
     def __getattr__(self, name):
-        return getattr(self._engine, name)
+        found = getattr(self._engine, name)
+        return self._logged(found) if name == "score_at_once" else found
 
     def score(self, sounds, questions):
-        self._calls[0] += 1  # first, or a kill behind the log would leave a batch uncounted
-        with open(self._log, "a") as log:
-            for sound, asked in zip(sounds, questions, strict=True):
-                samples = getattr(sound, "mel", sound)
-                for question in asked:
-                    if question is not None:
-                        log.write(json.dumps([samples.size, float(np.abs(samples).sum()), question.text]) + "\n")
-        time.sleep(0.004)
-        return self._engine.score(sounds, questions)
+        return self._logged(self._engine.score)(sounds, questions)
+
+    def _logged(self, score):
+        def logged(sounds, questions):
+            self._calls[0] += 1  # first, or a kill behind the log would leave a batch uncounted
+            with open(self._log, "a") as log:
+                for sound, asked in zip(sounds, questions, strict=True):
+                    samples = getattr(sound, "mel", sound)
+                    for question in asked:
+                        if question is not None:
+                            log.write(json.dumps([samples.size, float(np.abs(samples).sum()), question.text]) + "\n")
+            time.sleep(0.004)
+            return score(sounds, questions)
+
+        return logged
 
 
 def nurse(corpus, spec):
