@@ -20,13 +20,13 @@ from scipy import stats
 
 from ...data.arrow import pc
 from ...data.corpus import Corpus
-from ...data.scores.intervals import Interval, jackknife_of
+from ...data.scores.intervals import Interval, holm, jackknife_of
 from ...data.scores.metrics import plurality
 from ...data.scores.proper_scores import log_score, sq_unbiased
 from ...data.scores.scoring import THIRDS
 from ...data.votes import frequencies
 from ..proxies import Panel
-from .scorer import Reference, Scorer, Speakers, holm, speakers_of
+from .scorer import Reference, Scorer
 
 # --------------------
 # Columns of a corpus as factors: which part of the utterances each belongs to, known without any scored vote.
@@ -264,7 +264,6 @@ def section(
     `constant` [R * U, K] and `thirds` [R * U] are the audit's; `calibrated` [U, K] is the panel's cross-fitted
     prediction without any human vote of the utterance (`calibration.calibrations`): without it no surprises are listed.
     """
-    speakers = speakers_of(scorer)
     errors = [sq_unbiased(q, scorer.scored) for q in (scorer.repeat(panel.q), constant)]
     cut, left_out = factors_of(scorer, corpus)
     cut = {"label": _labels(scorer), "ambiguity": Factor(thirds, list(THIRDS)), **cut}
@@ -272,7 +271,7 @@ def section(
         left_out["label"] = "no utterance has votes beside the scored ones with a single most frequent label"
     if not (thirds >= 0).any():
         left_out["ambiguity"] = "too few votes beside the scored ones to cut thirds"
-    rows = [row for name, factor in cut.items() for row in _parts(name, factor, errors, scorer, speakers)]
+    rows = [row for name, factor in cut.items() for row in _parts(name, factor, errors, scorer)]
     parts = _corrected(rows)
     every = _corrected(_speakers(scorer, errors, corpus))
     told = [row for row in every if row.p_adjusted < 1 - scorer.level]
@@ -298,13 +297,11 @@ def _labels(scorer: Scorer) -> Factor:
     return Factor(np.where((share == 1).any(axis=1), share.argmax(axis=1), -1), list(scorer.reference.labels))
 
 
-def _parts(
-    name: str, factor: Factor, errors: list[np.ndarray], scorer: Scorer, speakers: Speakers
-) -> Iterator[PartRow]:
+def _parts(name: str, factor: Factor, errors: list[np.ndarray], scorer: Scorer) -> Iterator[PartRow]:
     """Every part with utterances in and outside it; of two parts, which are each other's rest, the worse one."""
     known = factor.codes >= 0
     there = [code for code in range(len(factor.parts)) if (factor.codes == code).any()]
-    rows = [_part(name, factor, code, known, errors, scorer, speakers) for code in there] if len(there) > 1 else []
+    rows = [_part(name, factor, code, known, errors, scorer) for code in there] if len(there) > 1 else []
     yield from sorted(rows, key=lambda row: -row.difference.value)[:1] if len(rows) == 2 else rows
 
 
@@ -315,10 +312,9 @@ def _part(
     known: np.ndarray,
     errors: list[np.ndarray],
     scorer: Scorer,
-    speakers: Speakers,
 ) -> PartRow:
     inside = factor.codes == code
-    error, constant = (_in_and_out(x, inside, known, speakers) for x in errors)
+    error, constant = (_in_and_out(x, inside, known, scorer) for x in errors)
     rows = round(inside.sum() / len(scorer.draws))
     strata = (error[:, 1] > 0) + 2 * (error[:, 3] > 0)
     found, p = jackknife_of(error, _difference, scorer.level, strata=strata)
@@ -335,13 +331,13 @@ def _part(
     )
 
 
-def _in_and_out(x: np.ndarray, inside: np.ndarray, known: np.ndarray, speakers: Speakers) -> np.ndarray:
+def _in_and_out(x: np.ndarray, inside: np.ndarray, known: np.ndarray, scorer: Scorer) -> np.ndarray:
     """Sums by speaker [G, 4]: errors and rows in the part, then in the rest of what is known."""
     defined = known & ~np.isnan(x)
     sums = []
     for rows in (inside & defined, ~inside & defined):
-        codes = speakers.codes[rows]
-        sums += [np.bincount(codes, weights=w, minlength=speakers.size) for w in (x[rows], None)]
+        codes = scorer.codes[rows]
+        sums += [np.bincount(codes, weights=w, minlength=scorer.groups) for w in (x[rows], None)]
     return np.column_stack(sums)
 
 
@@ -360,7 +356,7 @@ def _speakers(scorer: Scorer, errors: list[np.ndarray], corpus: Corpus) -> list[
     size, each = len(scorer.reference.ids), len(scorer.draws)
     panel, plain = (x.reshape(each, size).mean(axis=0) for x in errors)
     kept = np.flatnonzero(~(np.isnan(panel) | np.isnan(plain)))
-    _, first, codes = np.unique(speakers_of(scorer).codes[kept], return_index=True, return_inverse=True)
+    _, first, codes = np.unique(scorer.codes[kept], return_index=True, return_inverse=True)
     names = names_of(corpus, scorer.reference, "speaker", kept[first])
     n = np.bincount(codes)
     own, constant = (against_the_rest(x[kept], codes, len(n)) for x in (panel, plain))

@@ -47,7 +47,7 @@ from ...data.tables import distribution_array
 from ...data.votes import count_votes, frequencies
 from ..run.run import Run
 from .baselines import fitted_part
-from .scorer import Reference, Scorer, interval_of, speakers_of
+from .scorer import Reference, Scorer
 
 COEFFICIENTS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
     "krippendorff_alpha": ("Krippendorff's alpha", alpha_rows, alpha_of),
@@ -93,8 +93,8 @@ def section(scorer: Scorer, source: Run | Corpus, name: str) -> PanelAgreement:
     one = Scorer(scorer.draws[:1], level=scorer.level)
     people, own = _pool("humans", human, one), _pool(name, panel, one)
     common = int(((human.sum(axis=1) > 0) & (panel.sum(axis=1) > 0)).sum())
-    between = _interval(cross_rows(human, panel), kappa_x_of, one, common)
-    normalised = _interval(normalised_rows(human, panel), normalised_of, one, common)
+    between = one.columns(cross_rows(human, panel), kappa_x_of)._replace(rows=common)
+    normalised = one.columns(normalised_rows(human, panel), normalised_of)._replace(rows=common)
     reason = None
     if not common:
         reason = "no audited utterance has votes of both"
@@ -107,7 +107,8 @@ def _pool(of: str, counts: np.ndarray, scorer: Scorer) -> PoolAgreement:
     n = counts.sum(axis=1)
     pairs = int((n > 1).sum())
     found = {
-        name: _interval(rows(counts), statistic, scorer, pairs) for name, (_, rows, statistic) in COEFFICIENTS.items()
+        name: scorer.columns(rows(counts), statistic)._replace(rows=pairs)
+        for name, (_, rows, statistic) in COEFFICIENTS.items()
     }
     reason = None
     if not pairs:
@@ -115,12 +116,6 @@ def _pool(of: str, counts: np.ndarray, scorer: Scorer) -> PoolAgreement:
     elif math.isnan(found["krippendorff_alpha"].value):
         reason = f"all votes are one label ({of}), so nobody could disagree"
     return PoolAgreement(of, float(n[n > 0].mean()) if (n > 0).any() else 0.0, pairs, found, reason)
-
-
-def _interval(
-    rows: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], scorer: Scorer, utterances: int
-) -> Interval:
-    return interval_of(speakers_of(scorer).sums(rows), statistic, scorer, rows=utterances)
 
 
 def one_vote_a_rater(source: Run | Corpus, reference: Reference) -> tuple[np.ndarray, str]:

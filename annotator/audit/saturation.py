@@ -22,13 +22,13 @@ import numpy as np
 
 from ...data.scores.divergences import as_distribution, jsd_bits
 from ...data.scores.groups import group_codes
-from ...data.scores.intervals import Interval
+from ...data.scores.intervals import Interval, group_sums, mean_of
 from ...data.scores.proper_scores import agreement_of_pairs
 from ...data.seeds import rng_from, uniforms
 from ..proxies import Panel
 from .baselines import fitted_part
 from .result import CurvePoint
-from .scorer import Scorer, Speakers, interval_of
+from .scorer import Scorer
 
 # --------------------
 # Synthetic votes drawn one after another from a panel, and what n of them score in expectation.
@@ -50,9 +50,9 @@ class DrawnVotes:
         self.answers = answers
         self.groups, self.size = group_codes(ref.groups)
 
-    def speakers(self, rows: np.ndarray) -> Speakers:
-        """The speakers of these utterances, in every draw."""
-        return Speakers(np.tile(self.groups[rows], len(self.scorer.draws)), self.size)
+    def speakers(self, rows: np.ndarray) -> np.ndarray:
+        """The speakers of these utterances, int below `size`, in every draw: [R * U]."""
+        return np.tile(self.groups[rows], len(self.scorer.draws))
 
     def scored(self, rows: np.ndarray) -> np.ndarray:
         """The scored votes of these utterances, the draws one after another."""
@@ -282,10 +282,10 @@ def _exact(draw: DrawnVotes, curve: Sequence[CurvePoint]) -> SaturationCurve:
     speakers, scored = draw.speakers(rows), draw.scored(rows)
     own = expected_sq(np.concatenate([draw.answers[rows]] * len(draw.scorer.draws)), scored, exact=draw.exact)
     moved = expected_sq(draw.answers[draw.dealt(rows)], scored, exact=draw.exact)
-    sums = [speakers.sums(np.column_stack(pair)) for pair in (own, moved)]
+    sums = [group_sums(np.column_stack(pair), speakers, draw.size) for pair in (own, moved)]
     values, shuffled = (pair[:, :1] + pair[:, 1:] / x for pair in sums)
-    counts = np.bincount(speakers.codes, minlength=speakers.size)
-    limit = interval_of(np.column_stack([sums[0][:, 0], counts]), _mean, draw.scorer, rows=len(scored))
+    counts = np.bincount(speakers, minlength=draw.size)
+    limit = draw.scorer.of_sums(np.column_stack([sums[0][:, 0], counts]), mean_of, rows=len(scored))
     return _curve("sq_unbiased", "exact expectation", draw, values, shuffled, counts, limit, curve)
 
 
@@ -300,22 +300,18 @@ def _sampled(
     moved = np.split(place[draw.dealt(rows)], len(votes))
     curves = []
     for drawn in (np.concatenate(votes), np.concatenate([v[at] for v, at in zip(votes, moved, strict=True)])):
-        sums, counts = np.empty((speakers.size, draw.most)), np.zeros((len(drawn), labels))
+        sums, counts = np.empty((draw.size, draw.most)), np.zeros((len(drawn), labels))
         for n in range(draw.most):
             counts[np.arange(len(drawn)), drawn[:, n]] += 1
-            sums[:, n] = np.bincount(speakers.codes, weights=score(counts, scored), minlength=speakers.size)
+            sums[:, n] = np.bincount(speakers, weights=score(counts, scored), minlength=draw.size)
         curves.append(sums)
     values, shuffled = curves
-    counts, limit = np.bincount(speakers.codes, minlength=speakers.size), None
+    counts, limit = np.bincount(speakers, minlength=draw.size), None
     if draw.exact:
         p = np.concatenate([draw.answers[rows]] * len(votes))
-        total = np.bincount(speakers.codes, weights=score(p, scored), minlength=speakers.size)
-        limit = interval_of(np.column_stack([total, counts]), _mean, draw.scorer, rows=len(scored))
+        total = np.bincount(speakers, weights=score(p, scored), minlength=draw.size)
+        limit = draw.scorer.of_sums(np.column_stack([total, counts]), mean_of, rows=len(scored))
     return _curve(name, "sampled", draw, values, shuffled, counts, limit, curve)
-
-
-def _mean(totals: np.ndarray) -> np.ndarray:
-    return totals[..., 0] / totals[..., 1]
 
 
 def _curve(
@@ -332,9 +328,9 @@ def _curve(
     x, rows = np.arange(1, draw.most + 1.0), int(counts.sum())
 
     def of(totals: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], **limits: Any) -> Interval:
-        return interval_of(totals, statistic, draw.scorer, rows=rows, **limits)
+        return draw.scorer.of_sums(totals, statistic, rows=rows, **limits)
 
-    points = [of(np.column_stack([column, counts]), _mean) for column in values.T]
+    points = [of(np.column_stack([column, counts]), mean_of) for column in values.T]
     ends = np.column_stack([shuffled[:, 0] - shuffled[:, -1], values[:, 0] - values[:, -1]])
     moved = shuffled.sum(axis=0) / rows
     return SaturationCurve(

@@ -16,7 +16,7 @@ from ...data.corpus import Corpus, require_division
 from ...data.errors import CorpusError, OptionError, RunError
 from ...data.labels import LabelSet
 from ...data.scores.groups import group_codes, group_folds
-from ...data.scores.intervals import NO_LIMITS, Interval, OfTotals, by_group, group_sums
+from ...data.scores.intervals import NO_LIMITS, Interval, OfTotals, by_sums, group_sums, mean_of
 from ...data.scores.metrics import group_confusion, reference_classes
 from ...data.scores.proper_scores import log_score
 from ...data.scores.scoring import ScoreRow, choose_votes_scored, confusion_statistics, limits_of, row_scores, score_row
@@ -219,10 +219,11 @@ class Scorer:
             scored, codes = scored[rows], codes[rows]
         scores = self._row_scores(q, scored, q_log)
         found = [score_row(name, self._interval(x, codes, "mean", limits_of(name))) for name, x in scores.items()]
-        totals = group_confusion(q, scored, codes, self.groups)
         kept = ~np.isnan(scores["accuracy"])
+        number, skipped = int(kept.sum()), int((~kept).sum())
+        totals = group_confusion(q, scored, codes, self.groups)
         for name, statistic in confusion_statistics(self._classes):
-            interval = self._of_totals(totals, kept, codes[kept], statistic, limits_of(name))
+            interval = self.of_sums(totals, statistic, rows=number, skipped=skipped, limits=limits_of(name))
             found.append(score_row(name, interval))
         return found
 
@@ -263,6 +264,28 @@ class Scorer:
                 MOST_GAP,
             )
 
+    def columns(self, columns: np.ndarray, statistic: OfTotals, *, limits: tuple[float, float] = NO_LIMITS) -> Interval:
+        """A function of the totals of columns [R * U, S], with its interval; rows with NaN are skipped and counted."""
+        return self._interval(columns, self.codes, statistic, limits)
+
+    def of_sums(
+        self,
+        sums: np.ndarray,
+        statistic: OfTotals,
+        *,
+        rows: int,
+        skipped: int = 0,
+        limits: tuple[float, float] = NO_LIMITS,
+    ) -> Interval:
+        """A statistic of sums by speaker [G, S], with its interval (`by_sums`).
+
+        `rows` and `skipped` count all draws' rows; the interval tells those of one draw.
+        """
+        names, seed = np.arange(self.groups), self.reference.seed
+        found = by_sums(sums, statistic, names=names, level=self.level, limits=limits, seed=seed)
+        each = len(self.draws)
+        return found._replace(rows=round(rows / each), skipped=round(skipped / each))
+
     def _interval(
         self,
         x: np.ndarray,
@@ -270,105 +293,12 @@ class Scorer:
         statistic: Literal["mean"] | OfTotals,
         limits: tuple[float, float] = NO_LIMITS,
     ) -> Interval:
-        """`by_group` of the speakers' totals, which is that of the rows; rows and skipped ones are counted a draw."""
+        """`by_group` of the speakers' totals, which is that of the rows."""
         kept = np.asarray(~np.isnan(x) if x.ndim == 1 else ~np.isnan(x).any(axis=1))
+        counts = {"rows": int(kept.sum()), "skipped": int((~kept).sum())}
         if not kept.all():
             x, codes = x[kept], codes[kept]
         if statistic == "mean":
-            sums = [np.bincount(codes, weights=w, minlength=self.groups) for w in (x, None)]
-            return self._of_totals(np.column_stack(sums), kept, codes, _mean_of_totals, limits)
-        return self._of_totals(group_sums(x, codes, self.groups), kept, codes, statistic, limits)
-
-    def _of_totals(
-        self,
-        totals: np.ndarray,
-        kept: np.ndarray,
-        codes: np.ndarray,
-        statistic: OfTotals,
-        limits: tuple[float, float] = NO_LIMITS,
-    ) -> Interval:
-        """The interval from speakers' totals [G, S] of the rows `kept` (a mask), whose speakers are `codes`."""
-        number, each = int(kept.sum()), len(self.draws)
-        skipped = round((len(kept) - number) / each)
-        if not number:
-            return Interval(np.nan, np.nan, np.nan, "none: no rows", 0, 0, skipped)
-        there = np.bincount(codes, minlength=self.groups) > 0
-        found = by_group(
-            totals[there],
-            np.flatnonzero(there),
-            statistic=statistic,
-            level=self.level,
-            limits=limits,
-            seed=self.reference.seed,
-        )
-        return found._replace(rows=round(number / each), skipped=skipped)
-
-
-def _mean_of_totals(totals: np.ndarray) -> np.ndarray:
-    return totals[..., 0] / totals[..., 1]
-
-
-# --------------------
-# Figures from sums by speaker: for columns too many to be kept for every utterance, and for tests.
-
-
-class Speakers(NamedTuple):
-    """The speaker of each of a scorer's rows, int [R * U], and the number of speakers."""
-
-    codes: np.ndarray
-    size: int
-
-    def sums(self, columns: np.ndarray, kept: np.ndarray | None = None) -> np.ndarray:
-        """Sums by speaker, [G, S], of columns [R * U, S], over the rows kept (bool [R * U])."""
-        if kept is None or kept.all():
-            return group_sums(columns, self.codes, self.size)
-        return group_sums(columns[kept], self.codes[kept], self.size)
-
-
-def speakers_of(scorer: Scorer) -> Speakers:
-    """The speakers of a scorer's rows, the draws one after another."""
-    return Speakers(scorer.codes, scorer.groups)
-
-
-def interval_of(
-    totals: np.ndarray,
-    statistic: OfTotals,
-    scorer: Scorer,
-    *,
-    rows: int,
-    skipped: int = 0,
-    limits: tuple[float, float] = NO_LIMITS,
-) -> Interval:
-    """A statistic of sums by speaker [G, S], with its interval; speakers whose sums are all 0 are no witnesses.
-
-    `rows` and `skipped` count all draws' rows; the interval tells those of one draw. `limits` are `by_group`'s.
-    """
-    there = totals.any(axis=1)
-    each = len(scorer.draws)
-    counts = {"rows": round(rows / each), "skipped": round(skipped / each)}
-    if not there.any():
-        return Interval(np.nan, np.nan, np.nan, "none: no rows", 0, **counts)
-    found = by_group(
-        totals[there],
-        np.flatnonzero(there),
-        statistic=statistic,
-        level=scorer.level,
-        limits=limits,
-        seed=scorer.reference.seed,
-    )
-    return found._replace(**counts)
-
-
-def holm(p: np.ndarray) -> np.ndarray:
-    """Holm's adjusted p [N] (1979): in ascending order, the running maximum of (N - i + 1) p_i, at most 1.
-
-    Valid however the tests depend on each other. NaN (no test) stays NaN and counts for nothing.
-
-    >>> holm(np.array([0.04, 0.01, np.nan, 0.03]))
-    array([0.06, 0.03,  nan, 0.06])
-    """
-    known = np.flatnonzero(~np.isnan(p))
-    order = known[np.argsort(p[known], kind="stable")]
-    found = np.full(len(p), np.nan)
-    found[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1.0)
-    return found
+            sums = np.column_stack([np.bincount(codes, weights=w, minlength=self.groups) for w in (x, None)])
+            return self.of_sums(sums, mean_of, limits=limits, **counts)
+        return self.of_sums(group_sums(x, codes, self.groups), statistic, limits=limits, **counts)

@@ -39,7 +39,7 @@ from ...data.corpus import Corpus
 from ...data.errors import RunError, SerannError
 from ...data.files import read_json
 from ...data.scores.groups import group_codes
-from ...data.scores.intervals import Interval, by_group, jackknife_of
+from ...data.scores.intervals import Interval, by_group, holm, jackknife_of
 from ..run.run import Run, panel_distribution, synthetic_counts
 from .information import (
     CUES,
@@ -54,7 +54,6 @@ from .information import (
     weights_alone,
     without_sampling_noise,
 )
-from .scorer import holm
 
 # --------------------
 # What differs between runs of one panel over one corpus, as factors.

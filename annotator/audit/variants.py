@@ -15,14 +15,14 @@ import numpy as np
 
 from ...data.scores.calibration import distribution_ece_of, distribution_ece_totals, ece_of, ece_totals
 from ...data.scores.divergences import bhattacharyya, hellinger, jsd_nats, total_variation
-from ...data.scores.intervals import NO_LIMITS, Interval, jackknife_of
+from ...data.scores.intervals import Interval, jackknife_of
 from ...data.scores.metrics import group_confusion, item_r2_rows, r2_of, r2_rows, reference_classes
 from ...data.scores.proper_scores import brier, squared_agreement, unbiased_ambiguity
 from ...data.scores.scoring import ScoreRow, confusion_statistics, limits_of, score_row
 from ...data.seeds import rng_from
 from ..proxies import Panel, panel_ambiguity
 from .baselines import People, fitted_part, shuffled
-from .scorer import Scorer, Speakers, interval_of, speakers_of
+from .scorer import Scorer
 
 BINS = (10, 5)
 
@@ -138,15 +138,15 @@ def variants(
     Each is a function of the draws' rows together (R² takes its label means over them). A row that a variant leaves
     undefined (a uniform q has no correlation across labels) is skipped and counted there.
     """
-    votes, m, speakers = scorer.scored if scored is None else scored, scorer.reference.m, speakers_of(scorer)
+    votes, m = scorer.scored if scored is None else scored, scorer.reference.m
     found = {f"{name}@{m}": scorer.mean(rows, limits=limits_of(name)) for name, rows in _divergences(q, votes)}
     found[f"item_r2@{m}"] = scorer.mean(item_r2_rows(q, votes), limits=limits_of("item_r2"))
     found["brier"] = scorer.mean(brier(q, votes))
-    found[f"r2_by_class@{m}"] = _of_rows(scorer, speakers, r2_rows(q, votes), r2_of, limits_of("r2_by_class"))
-    for name, interval in _calibration(scorer, speakers, q, votes):
+    found[f"r2_by_class@{m}"] = scorer.columns(r2_rows(q, votes), r2_of, limits=limits_of("r2_by_class"))
+    for name, interval in _calibration(scorer, q, votes):
         found[name] = interval
     own = own if own is None or len(own) == len(q) else scorer.repeat(own)
-    found |= _ambiguity(scorer, speakers, q, votes, own)
+    found |= _ambiguity(scorer, q, votes, own)
     order = list(ABOUT)
     return [score_row(name, found[name]) for name in sorted(found, key=lambda name: order.index(name.split("@")[0]))]
 
@@ -176,9 +176,7 @@ def pluralities(scorer: Scorer, q: np.ndarray, votes: np.ndarray) -> list[ScoreR
         return t[..., :: labels + 1].sum(axis=-1) / t.sum(axis=-1)
 
     statistics = [("accuracy", accuracy), *confusion_statistics(reference_classes(scorer.scored))]
-    return [
-        score_row(name, interval_of(totals, of, scorer, rows=len(q), limits=limits_of(name))) for name, of in statistics
-    ]
+    return [score_row(name, scorer.of_sums(totals, of, rows=len(q), limits=limits_of(name))) for name, of in statistics]
 
 
 def _divergences(q: np.ndarray, votes: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -191,19 +189,8 @@ def _divergences(q: np.ndarray, votes: np.ndarray) -> Iterator[tuple[str, np.nda
     yield "hellinger", hellinger(q, votes)
 
 
-def _of_rows(
-    scorer: Scorer, speakers: Speakers, columns: np.ndarray, statistic, limits: tuple[float, float] = NO_LIMITS
-) -> Interval:
-    kept = np.asarray(~np.isnan(columns).any(axis=1))
-    totals = speakers.sums(columns, kept)
-    counts = {"rows": int(kept.sum()), "skipped": int((~kept).sum())}
-    return interval_of(totals, statistic, scorer, limits=limits, **counts)
-
-
-def _calibration(
-    scorer: Scorer, speakers: Speakers, q: np.ndarray, votes: np.ndarray
-) -> Iterator[tuple[str, Interval]]:
-    groups = {"groups": speakers.codes, "size": speakers.size}
+def _calibration(scorer: Scorer, q: np.ndarray, votes: np.ndarray) -> Iterator[tuple[str, Interval]]:
+    groups = {"groups": scorer.codes, "size": scorer.groups}
     made = [(f"ece_{bins}", partial(ece_totals, bins=bins), ece_of) for bins in BINS]
     made.append((f"distribution_ece_{BINS[0]}", partial(distribution_ece_totals, bins=BINS[0]), distribution_ece_of))
     for name, totals_of, statistic in made:
@@ -213,9 +200,7 @@ def _calibration(
         yield name, found._replace(rows=round(rows / each), skipped=round((len(q) - rows) / each))
 
 
-def _ambiguity(
-    scorer: Scorer, speakers: Speakers, q: np.ndarray, votes: np.ndarray, own: np.ndarray | None
-) -> dict[str, Interval]:
+def _ambiguity(scorer: Scorer, q: np.ndarray, votes: np.ndarray, own: np.ndarray | None) -> dict[str, Interval]:
     """Bias and correlations of the chance that two disagree; `own` [R * U, K]: the votes of a panel made of votes."""
     human = unbiased_ambiguity(votes)
     panel = panel_ambiguity(q) if own is None else unbiased_ambiguity(own)
@@ -226,7 +211,7 @@ def _ambiguity(
     seen = [*moments, (1 - human) ** 2, (1 - panel) ** 2]
     true = [*moments, squared_agreement(votes), square]
     for name, columns in ((f"ambiguity_correlation@{scorer.reference.m}", seen), ("ambiguity_correlation_true", true)):
-        found[name] = _of_rows(scorer, speakers, np.column_stack(columns), correlation_of)
+        found[name] = scorer.columns(np.column_stack(columns), correlation_of)
     return found
 
 

@@ -35,7 +35,7 @@ from ...data.scores.intervals import Interval
 from ...data.seeds import rng_from
 from ...data.votes import frequencies
 from .auto import MARGIN, cut, plurality
-from .cross_fit import interval_of
+from .cross_fit import mean_over
 from .describe import Fusion, new_distributions
 from .dime.plan import NewUtterance, turn_seconds
 from .dime.sounds import flac, new_sound
@@ -150,7 +150,7 @@ def strata_of(evidence: Evidence, blend: Blend, q: np.ndarray) -> Iterator[tuple
 def movement(name: str, found: Distances, mask: np.ndarray, groups: np.ndarray) -> Movement:
     """One stratum's row; `groups` [U] are codes of the speakers."""
     ones = mask.astype(float)
-    jsd, l2 = (interval_of(np.nan_to_num(values), ones, groups, mask) for values in (found.jsd_bits, found.l2))
+    jsd, l2 = (mean_over(np.nan_to_num(values), ones, groups, mask) for values in (found.jsd_bits, found.l2))
     return Movement(
         name, int(mask.sum()), jsd, l2, int((found.changed & mask).sum()), int((found.settled & mask).sum())
     )

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...data.scores.intervals import Interval
-from .cross_fit import CrossFit, fit_prior, interval_of, require_pairs, untaught
+from .cross_fit import CrossFit, fit_prior, mean_over, require_pairs, untaught
 from .evidence import Blend, Evidence, require_votes, source_column
 from .human_mixture import human_mixture
 from .latent_class import best_power, final_fits, final_name, power_fits
@@ -128,7 +128,7 @@ def decide(cross: CrossFit, strata: Strata, rest: np.ndarray, fold: int) -> Deci
     def measure(name: str, keep: np.ndarray) -> Gain:
         held = votes_of(strata, name, of_row, rest)
         d_log, d_brier, votes = ((array * held).sum(axis=1) for array in (gain, loss, cross.sampled))
-        return Gain(*(interval_of(d, votes, groups, keep) for d in (d_log, d_brier)))
+        return Gain(*(mean_over(d, votes, groups, keep) for d in (d_log, d_brier)))
 
     grouped = [name for name in strata.names if name.startswith(GROUP)]
     found = {name: measure(name, keep) for name in grouped}

@@ -29,7 +29,7 @@ from ...data.corpus import Corpus
 from ...data.errors import CorpusError, OptionError, SerannError
 from ...data.labels import LabelSet
 from ...data.scores.divergences import jsd_bits
-from ...data.scores.intervals import by_group
+from ...data.scores.intervals import by_sums, mean_of
 from ...data.scores.proper_scores import log_score, sq_unbiased, unbiased_ambiguity
 from ...data.seeds import rng_from, uniforms
 from ..ballots import Ballots, read_ballots
@@ -171,9 +171,7 @@ class Sums:
             whole = totals.sum(axis=0)
             row |= {name: float(whole[1 + i] / whole[0]) for i, name in enumerate(SCORES)}
             for i, (name, prefix) in enumerate(zip(SCORES, ("", "log_", "jsd_"), strict=True)):
-                gain = by_group(
-                    totals[:, [4 + i, 0]], np.arange(len(totals)), statistic=lambda t: t[..., 0] / t[..., 1]
-                )
+                gain = by_sums(totals[:, [4 + i, 0]], mean_of)
                 row[f"{name}_difference"] = gain.value
                 row[f"{prefix}low"], row[f"{prefix}high"] = _number(gain.low), _number(gain.high)
             yield row | {"utterances": round(float(whole[0]) / seeds, 1), "speakers": len(totals)}

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ...data.errors import CorpusError, OptionError
-from ...data.scores.intervals import Interval, by_group
+from ...data.scores.intervals import Interval, by_sums, mean_of
 from ...data.seeds import rng_from, seed_from
 from ...data.vote_models.calibrated_prior import EmpiricalBayes, fit_empirical_bayes, posterior, unheard
 from ...data.vote_models.dirichlet_mixture import (
@@ -307,14 +307,12 @@ def untaught(evidence: Evidence, proxies: Proxies, audible: Sequence[np.ndarray]
     )
 
 
-def interval_of(gain: np.ndarray, votes: np.ndarray, groups: np.ndarray, keep: np.ndarray) -> Interval:
-    """Gain a vote over the kept rows, by_group over `groups` [U] (codes from 0): a group's rows are summed first."""
+def mean_over(values: np.ndarray, votes: np.ndarray, groups: np.ndarray, keep: np.ndarray) -> Interval:
+    """Sum of the values over that of the votes, [U] each, over the kept rows, with its interval over `groups` [U]
+    (codes from 0): the rows of a group are summed first."""
     code = groups[keep]
-    totals = np.stack([np.bincount(code, column[keep]) for column in (gain, votes)], axis=1)
-    totals = totals[totals[:, 1] > 0]
-    if not len(totals):
-        return Interval(np.nan, np.nan, np.nan, "none: no votes", 0)
-    return by_group(totals, np.arange(len(totals)), statistic=lambda t: t[..., 0] / t[..., 1])
+    sums = np.stack([np.bincount(code, column[keep]) for column in (values, votes)], axis=1)
+    return by_sums(sums, mean_of)
 
 
 def require_pairs(evidence: Evidence) -> None:

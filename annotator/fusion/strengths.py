@@ -23,9 +23,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
-from ...data.scores.intervals import Interval
+from ...data.scores.intervals import NO_LIMITS, POSITIVE, Interval, delete_a_group
 from ...data.seeds import rng_from
 from .cross_fit import CrossFit, FittedMixture, fit_prior
 from .evidence import Blend, Evidence
@@ -34,7 +33,6 @@ from .latent_class import final_fits, final_name, power_fits
 METHOD = "delete-a-group jackknife over {folds} folds of speakers, t({df}), from fits that exist already (Kott 2001)"
 # Utterances over which the votes that a model adds are averaged.
 MOST_ROWS = 20_000
-SCALES: dict[str, tuple[Callable, Callable]] = {"plain": (float, float), "log": (np.log, np.exp)}
 
 
 class Estimate(NamedTuple):
@@ -68,25 +66,6 @@ class Strengths(NamedTuple):
     kinds: dict[str, list[Kind]]
     method: str
     reason: str = ""
-
-
-def delete_a_group(whole: float, folds: Sequence[float], *, scale: str = "plain", level: float = 0.95) -> Interval:
-    """Interval of an estimate from those without each group; NaN bounds with fewer than two, or where one is undefined.
-
-    >>> delete_a_group(2.0, [1.0, 3.0], level=0.5).low  # 2 - t.ppf(.75, 1) * sqrt(1 / 2 * 2)
-    1.0
-    """
-    there, back = SCALES[scale]
-    size = len(folds)
-    if size < 2:
-        return Interval(whole, np.nan, np.nan, "none: fewer than two folds of speakers", size)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        theta, without = there(whole), np.array([there(value) for value in folds])
-    if not np.isfinite([theta, *without]).all():
-        return Interval(whole, np.nan, np.nan, "none: undefined without one of the folds", size)
-    error = np.sqrt((size - 1) / size * ((without - theta) ** 2).sum())
-    half = float(stats.t.ppf(0.5 + level / 2, size - 1)) * error
-    return Interval(whole, float(back(theta - half)), float(back(theta + half)), "delete-a-group jackknife", size)
 
 
 def strengths(evidence: Evidence, blend: Blend, strategy: str) -> Strengths:
@@ -129,7 +108,7 @@ def _of_mixtures(evidence: Evidence, blend: Blend, names: Sequence[str]) -> Stre
     for name in names:
         models = [cross.model(name, f) for f in (-1, *cross.folds)]
         votes = [added_votes(cross, model, f) for model, f in zip(models, (-1, *cross.folds), strict=True)]
-        estimates.append(_estimate(name, "votes added to an utterance's own", votes, "log"))
+        estimates.append(_estimate(name, "votes added to an utterance's own", votes, POSITIVE))
         kinds[name] = kinds_of(evidence.labels.labels, [m for m in models if isinstance(m, FittedMixture)])
     return Strengths(estimates, kinds, _method(cross.folds))
 
@@ -152,7 +131,7 @@ def kinds_of(labels: Sequence[str], fits: Sequence[FittedMixture]) -> list[Kind]
             labels[c],
             _clipped(delete_a_group(found[0, 0, c], found[1:, 0, c].tolist())),
             _clipped(delete_a_group(found[0, 1, c], found[1:, 1, c].tolist())),
-            delete_a_group(found[0, 2, c], found[1:, 2, c].tolist(), scale="log"),
+            delete_a_group(found[0, 2, c], found[1:, 2, c].tolist(), limits=POSITIVE),
         )
         for c in order
     ]
@@ -184,30 +163,32 @@ def _prior_estimates(whole: Any, folds: Any, evidence: Evidence, *, fixed: bool 
     found, several = [], len(whole["proxies"]) > 1
     if several:
         values = [fit["strength"] for fit in (whole, *folds)]
-        found.append(_estimate("all proxies", "strength, in votes", values, "log", fixed))
+        found.append(_estimate("all proxies", "strength, in votes", values, POSITIVE, fixed))
     for j, run in enumerate(evidence.runs):
         fits = [fit["proxies"][j] for fit in (whole, *folds)]
-        found.append(_estimate(run.name, "strength, in votes", [fit["strength"] for fit in fits], "log", fixed))
-        found.append(_estimate(run.name, "temperature", [fit["temperature"] for fit in fits], "log"))
+        found.append(_estimate(run.name, "strength, in votes", [fit["strength"] for fit in fits], POSITIVE, fixed))
+        found.append(_estimate(run.name, "temperature", [fit["temperature"] for fit in fits], POSITIVE))
         for c, label in enumerate(evidence.labels):
             biases = [fit["bias"][label] if isinstance(fit["bias"], dict) else fit["bias"][c] for fit in fits]
-            found.append(_estimate(run.name, f"bias for {label}", biases, "plain"))
+            found.append(_estimate(run.name, f"bias for {label}", biases, NO_LIMITS))
     return found
 
 
 def _of_opinion_pool(evidence: Evidence, blend: Blend) -> Strengths:
     values = [blend.parameters["weight"], *blend.parameters["weights_of_folds"]]
     fixed = blend.parameters["weight_fixed"]
-    weight = _estimate("the proxies together", "weight in the pool", values, "plain", fixed)
+    weight = _estimate("the proxies together", "weight in the pool", values, NO_LIMITS, fixed)
     weight = weight._replace(low=max(0.0, weight.low), high=min(1.0, weight.high))
     return Strengths([weight], {}, _method(values[1:]))
 
 
-def _estimate(of: str, name: str, values: Sequence[float], scale: str, fixed: bool = False) -> Estimate:
+def _estimate(
+    of: str, name: str, values: Sequence[float], limits: tuple[float, float], fixed: bool = False
+) -> Estimate:
     whole, *folds = (float(value) for value in values)
     if fixed:
         return Estimate(of, name, whole, np.nan, np.nan, [], "stated, not estimated")
-    found = delete_a_group(whole, folds, scale=scale)
+    found = delete_a_group(whole, folds, limits=limits)
     reason = found.method.removeprefix("none: ") if np.isnan(found.low) else ""
     return Estimate(of, name, whole, found.low, found.high, folds, reason)
 

@@ -18,7 +18,7 @@ from ..arrow import pc
 from ..errors import OptionError
 from ..tables import occurrence, row_keys
 from .groups import Groups, speaker_groups
-from .intervals import Interval, by_group
+from .intervals import by_sums
 
 if TYPE_CHECKING:
     from ..corpus import Corpus
@@ -52,7 +52,7 @@ def interval_alpha(values: ArrayLike, items: ArrayLike) -> float:
     same over all values of utterances with two or more (Krippendorff 2011, E). NaN ratings are skipped; NaN without
     pairs, or if all ratings are one value.
     """
-    return float(interval_of(interval_rows(values, items).sum(axis=0)))
+    return float(interval_alpha_of(interval_rows(values, items).sum(axis=0)))
 
 
 def ordinal_alpha(counts: ArrayLike) -> float:
@@ -89,8 +89,8 @@ def one_minus(observed: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 
 def interval_rows(values: ArrayLike, items: ArrayLike, *, size: int | None = None) -> np.ndarray:
-    """Columns [U, 4] whose totals `interval_of` takes: disagreement within, and n, sum and sum of squares of the values
-    that can be paired. Values are shifted by their mean first, which changes no alpha and keeps the sums accurate.
+    """Columns [U, 4] whose totals `interval_alpha_of` takes: disagreement within, and n, sum and sum of squares of the
+    values that can be paired. Values are shifted by their mean first: it changes no alpha and keeps the sums accurate.
     """
     rated, of = np.asarray(values, dtype=np.float64), np.asarray(items, dtype=np.int64)
     size = size if size is not None else int(of.max(initial=-1)) + 1
@@ -101,7 +101,7 @@ def interval_rows(values: ArrayLike, items: ArrayLike, *, size: int | None = Non
     return np.column_stack([within, *(np.where(n > 1, column, 0.0) for column in (n, total, squares))])
 
 
-def interval_of(totals: np.ndarray) -> np.ndarray:
+def interval_alpha_of(totals: np.ndarray) -> np.ndarray:
     """Interval alpha from summed `interval_rows` [..., 4]."""
     within, n, total, squares = np.moveaxis(np.asarray(totals, dtype=np.float64), -1, 0)
     spread = 2 * (n * squares - total**2) / np.where(n > 1, n - 1, np.nan)
@@ -300,7 +300,7 @@ def agreement(corpus: Corpus, *, level: float = 0.95, draws: int = 1000, seed: i
             ("gwet_ac1", share_rows, ac1_of),
             ("fleiss_kappa", share_rows, fleiss_of),
         ):
-            rows.append(about | {"coefficient": name} | _figures(columns(counts), groups, of, **how))
+            rows.append(about | {"coefficient": name} | _figures(_sums(columns(counts), groups), groups, of, **how))
     return rows + [row for dimension in _dimensions(corpus) for row in _of_ratings(corpus, dimension, groups, **how)]
 
 
@@ -324,22 +324,21 @@ def _of_ratings(corpus: Corpus, dimension: str, groups: Groups, **how: Any) -> l
     row = pc.index_in(chosen["utterance_id"], value_set=corpus.utterances["utterance_id"].combine_chunks())
     row, size = row.to_numpy(zero_copy_only=False).astype(np.int64), len(corpus.ids)
     about = {**_about(dimension, np.bincount(row, minlength=size)), "left_out": 0}
-    figures = _figures(interval_rows(values, row, size=size), groups, interval_of, **how)
+    figures = _figures(_sums(interval_rows(values, row, size=size), groups), groups, interval_alpha_of, **how)
     rows = [about | {"coefficient": "krippendorff_alpha_interval"} | figures]
     steps, step = np.unique(values, return_inverse=True)
     if 1 < len(steps) <= MOST_STEPS:
         flat = np.bincount(row * len(steps) + step.reshape(-1), minlength=size * len(steps))
         codes, units = _blocks(groups)
         totals = coincidences(flat.reshape(size, -1), codes, units)
-        figures = _interval(totals, groups.unit, ordinal_of, **how)
+        figures = _figures(totals, groups, ordinal_of, **how)
         rows.append(about | {"coefficient": "krippendorff_alpha_ordinal"} | figures)
     return rows
 
 
-def _figures(rows: np.ndarray, groups: Groups, of: Callable[[np.ndarray], np.ndarray], **how: Any) -> dict[str, Any]:
+def _sums(rows: np.ndarray, groups: Groups) -> np.ndarray:
     codes, size = _blocks(groups)
-    totals = np.column_stack([np.bincount(codes, weights=column, minlength=size) for column in rows.T])
-    return _interval(totals, groups.unit, of, **how)
+    return np.column_stack([np.bincount(codes, weights=column, minlength=size) for column in rows.T])
 
 
 def _blocks(groups: Groups) -> tuple[np.ndarray, int]:
@@ -348,16 +347,15 @@ def _blocks(groups: Groups) -> tuple[np.ndarray, int]:
     return (groups.codes, size) if size <= MOST_GROUPS else (groups.codes * MOST_GROUPS // size, MOST_GROUPS)
 
 
-def _interval(totals: np.ndarray, unit: str, of: Callable[[np.ndarray], np.ndarray], **how: Any) -> dict[str, Any]:
-    heard = totals[totals.any(axis=1)]  # a group without votes is no witness
-    found: Interval = by_group(heard, np.arange(len(heard)), statistic=of, **how)
+def _figures(totals: np.ndarray, groups: Groups, of: Callable[[np.ndarray], np.ndarray], **how: Any) -> dict[str, Any]:
+    found = by_sums(totals, of, **how)
     return {
         "value": found.value,
         "low": found.low,
         "high": min(found.high, 1.0),  # none of these coefficients is ever above 1; NaN stays
         "level": how["level"],
         "method": found.method,
-        "unit": unit,
+        "unit": groups.unit,
         "units": found.groups,
     }
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 from scipy import stats
 
 from .agreement import Answers, answer_counts, single_answers
+from .intervals import holm
 
 if TYPE_CHECKING:
     from ..corpus import Corpus
@@ -204,27 +205,16 @@ def _flags(sums: _Sums, used: np.ndarray, expected_top: np.ndarray, least: int) 
     enough = tested & (sums.paired >= least)
     short = np.where(enough, stats.t.cdf(t, np.maximum(sums.paired - 1, 1)), np.nan)
     criteria = {
-        "one label": holm(one_label, tested, ERROR_RATE),
-        "below chance": holm(stats.norm.cdf(z), tested, ERROR_RATE),
-        "no better than chance": holm(short, enough, ERROR_RATE) & (stats.norm.sf(z) > HEARD),
+        "one label": _fall(one_label, tested),
+        "below chance": _fall(stats.norm.cdf(z), tested),
+        "no better than chance": _fall(short, enough) & (stats.norm.sf(z) > HEARD),
     }
     return [next((name for name, holds in criteria.items() if holds[r]), None) for r in range(len(tested))]
 
 
-def holm(p: np.ndarray, tested: np.ndarray, rate: float) -> np.ndarray:
-    """Return which of the `tested` hypotheses (bool [R]) fall at a family-wise error rate (Holm 1979), bool [R].
-
-    The i-th smallest p (from 0) of n must be at most rate / (n - i), and so must all smaller ones. NaN never falls.
-
-    >>> holm(np.array([.001, .02, .04, .9]), np.ones(4, bool), .05)
-    array([ True, False, False, False])
-    """
-    out = np.zeros(len(p), dtype=bool)
-    among = np.flatnonzero(tested & ~np.isnan(p))
-    order = among[np.argsort(p[among], kind="stable")]
-    passed = p[order] <= rate / np.arange(len(order), 0, -1)
-    out[order[: len(passed) if passed.all() else int(np.argmin(passed))]] = True
-    return out
+def _fall(p: np.ndarray, tested: np.ndarray) -> np.ndarray:
+    """Which of the `tested` hypotheses, bool [R], fall at the family-wise error rate."""
+    return holm(np.where(tested, p, np.nan)) <= ERROR_RATE
 
 
 def _sentences(

@@ -9,11 +9,11 @@ from fixtures.simulated import sharpened, simulated_corpus
 from serann.annotator.audit import variants
 from serann.annotator.audit.baselines import fit_people, fitted_part, perfect
 from serann.annotator.audit.result import _plain
-from serann.annotator.audit.scorer import Scorer, build_reference, holm
+from serann.annotator.audit.scorer import Scorer, build_reference
 from serann.annotator.report.audit_sections import variants_section
 from serann.data.scores import divergences as d
 from serann.data.scores.calibration import distribution_ece, ece
-from serann.data.scores.intervals import by_group, jackknife_of
+from serann.data.scores.intervals import by_group, holm, jackknife_of
 from serann.data.scores.metrics import item_r2_rows, r2_by_class
 from serann.data.scores.proper_scores import log_score
 from serann.data.scores.scoring import ScoreRow

@@ -8,7 +8,8 @@ from fixtures.simulated import RATERS, simulated_corpus
 from serann.data.corpus import write_corpus
 from serann.data.labels import LABEL_SETS
 from serann.data.scores.agreement import single_answers
-from serann.data.scores.reliability import _sums, holm, rater_reliability, reliability_summary
+from serann.data.scores.intervals import holm
+from serann.data.scores.reliability import _sums, rater_reliability, reliability_summary
 from serann.data.tables import UTTERANCES, VOTES, from_rows
 
 FOUR = LABEL_SETS["iemocap4"]
@@ -151,9 +152,10 @@ def test_few_votes_are_described_and_never_flagged(tmp_path):
 def test_holm_steps_down():
     # .05/3 = .0167, .05/2 = .025, .05/1: .01 and .02 fall, .06 does not; NaN and untested are none of the three
     p = np.array([0.06, np.nan, 0.02, 0.0001, 0.01])
-    assert holm(p, np.array([1, 1, 1, 0, 1], bool), 0.05).tolist() == [False, False, True, False, True]
+    tested = np.array([1, 1, 1, 0, 1], bool)
+    assert (holm(np.where(tested, p, np.nan)) <= 0.05).tolist() == [False, False, True, False, True]
     # the smallest does not fall, so none does
-    assert not holm(np.array([0.03, 0.04]), np.ones(2, bool), 0.05).any()
+    assert not (holm(np.array([0.03, 0.04])) <= 0.05).any()
 
 
 def test_summary_of_raters_and_of_none(tmp_path):

@@ -22,10 +22,11 @@ from serann.annotator.fusion.accounts import distances, fallback, moved, reason
 from serann.annotator.fusion.auto import MARGIN
 from serann.annotator.fusion.cross_fit import CrossFit, FittedMixture
 from serann.annotator.fusion.latent_class import power_fits
-from serann.annotator.fusion.strengths import by_label, delete_a_group, kinds_of, strengths
+from serann.annotator.fusion.strengths import by_label, kinds_of, strengths
 from serann.annotator.report.fusion_page import render
 from serann.annotator.run.run import open_run
 from serann.data.errors import OptionError
+from serann.data.scores.intervals import POSITIVE, delete_a_group
 from serann.data.vote_models.dirichlet_mixture import DirichletMixture, LatentMixture
 from typer import Typer
 from typer.testing import CliRunner
@@ -53,7 +54,7 @@ def test_the_jackknife_by_hand_and_its_scales():
     half = 2.7764451051977987 * error  # t(4) at .975
     assert (found.low, found.high) == pytest.approx((2 - half, 2 + half))
     spread = math.sqrt(4 / 5 * sum(math.log(value / 2) ** 2 for value in folds))
-    found = delete_a_group(2.0, folds, scale="log")
+    found = delete_a_group(2.0, folds, limits=POSITIVE)
     assert math.log(found.high / 2) == pytest.approx(2.7764451051977987 * spread)
     assert found.low * found.high == pytest.approx(4)
 

@@ -35,7 +35,7 @@ import numpy as np
 from ...data.scores.calibration import distribution_ece_of, distribution_ece_totals, ece_of, ece_totals
 from ...data.scores.class_balance import class_balanced, estimated_prior, expected_shares, prior_corrected
 from ...data.scores.divergences import kl_nats
-from ...data.scores.intervals import Interval, OfTotals, by_group, group_sums, jackknife_of
+from ...data.scores.intervals import NO_LIMITS, Interval, OfTotals, by_group, by_sums, group_sums, jackknife_of
 from ...data.scores.metrics import accuracy_rows, ccc_of, ccc_rows, f1_by_class, group_confusion, n_best_rows
 from ...data.scores.proper_scores import brier, votes_at
 from ...data.scores.scoring import ScoreRow, confusion_statistics, limits_of, score_columns, score_row, score_table
@@ -150,9 +150,8 @@ def _interval(name: str, sums: np.ndarray, of: OfTotals, there: np.ndarray, ref:
         return found if paired else found._replace(low=max(found.low, lowest), high=min(found.high, highest))
     # names in the order of the codes, so that the resamples are those of `score_table`
     groups = [f"{code:09d}" for code in np.flatnonzero(there)]
-    if paired:
-        return by_group(sums, groups, statistic=of, level=LEVEL, seed=ref.seed)
-    return by_group(sums, groups, statistic=of, level=LEVEL, limits=limits_of(name), seed=ref.seed)
+    limits = NO_LIMITS if paired else limits_of(name)
+    return by_group(sums, groups, statistic=of, level=LEVEL, limits=limits, seed=ref.seed)
 
 
 def _row(measure: Measure, found: Interval) -> ScoreRow:
@@ -179,7 +178,6 @@ def by_class(q: np.ndarray, ref: HeldOut) -> dict[str, Any]:
     """
     size = len(ref.labels)
     sums = group_confusion(q, ref.counts, ref.codes, ref.groups)
-    there = sums.sum(axis=1) > 0
     total = sums.sum(axis=0).reshape(size, size)
     rows = [
         {
@@ -188,7 +186,7 @@ def by_class(q: np.ndarray, ref: HeldOut) -> dict[str, Any]:
             "answered": float(total[:, c].sum()),
             "recall": _share(total[c, c], total[c].sum()),
             "precision": _share(total[c, c], total[:, c].sum()),
-            "f1": _f1_interval(sums[there], c, size, ref)._asdict(),
+            "f1": _f1_interval(sums, c, size, ref)._asdict(),
         }
         for c, label in enumerate(ref.labels)
     ]
@@ -203,7 +201,7 @@ def _f1_interval(sums: np.ndarray, c: int, size: int, ref: HeldOut) -> Interval:
     def f1(totals: np.ndarray) -> np.ndarray:
         return f1_by_class(totals.reshape(*totals.shape[:-1], size, size))[..., c]
 
-    found = by_group(sums, np.arange(len(sums)), statistic=f1, seed=ref.seed)
+    found = by_sums(sums, f1, seed=ref.seed)
     if found.value == 0:
         # no resample of speakers who are never hit is: the interval would be a point
         return found._replace(low=np.nan, high=np.nan, method="none: never hit")
@@ -266,10 +264,7 @@ def _gap(measure: Measure, of: Any, both: np.ndarray, strata: np.ndarray, ref: H
     sides = []
     for side, name in enumerate(GENDERS):
         part = sums[strata == side]
-        there = part.any(axis=1)
-        interval = by_group(
-            part[there], np.arange(int(there.sum())), statistic=of, limits=limits_of(measure.name), seed=ref.seed
-        )
+        interval = by_sums(part, of, limits=limits_of(measure.name), seed=ref.seed)
         sides.append((name, interval._asdict()))
     width = sums.shape[1]
     apart = np.column_stack([np.where(strata[:, None] == side, sums, 0.0) for side in (0, 1)])
