@@ -19,6 +19,7 @@ from ...data.scores.groups import cross_fitted
 from ...data.scores.proper_scores import log_score
 from ...data.seeds import rng_from, uniforms
 from ...data.vote_models.dirichlet_mixture import DirichletMixture, fit_dirichlet_mixture
+from ...data.vote_models.dirichlet_multinomial import distinct_places
 from ...data.votes import frequencies, nested_draws
 from .scorer import Reference
 
@@ -146,7 +147,7 @@ class People:
         found = np.full(votes.shape, np.nan)
         for fold, fit in self.fits.items():
             here = np.flatnonzero((self.folds == fold) & ~np.isnan(votes).any(axis=1))
-            first, of = distinct_votes(votes[here])
+            first, of = distinct_places(votes[here])
             if len(here):
                 found[here] = fit.posterior_mean(votes[here[first]])[of]
         return found
@@ -162,7 +163,7 @@ class People:
         below, place = np.ones((len(votes), kinds)), np.empty(len(votes), dtype=int)
         for f, (fold, fit) in enumerate(self.fits.items()):
             here = np.flatnonzero(self.folds == fold)
-            first, of = distinct_votes(votes[here])
+            first, of = distinct_places(votes[here])
             log = fit.log_joint(votes[here[first]])
             chances = np.exp(log - logsumexp(log, axis=1, keepdims=True))
             # the last kind's bound stays 1, whatever the sum is rounded to
@@ -171,19 +172,8 @@ class People:
         return Posterior(below, alpha, place, votes)
 
 
-def distinct_votes(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows [D] that stand for all rows of whole votes [N, K], and for each row the place of its like among them."""
-    radix = int(votes.max(initial=0)) + 1
-    if radix ** votes.shape[1] >= 2**62:
-        _, first, of = np.unique(votes, axis=0, return_index=True, return_inverse=True)
-    else:
-        code = votes.astype(np.int64) @ (np.int64(radix) ** np.arange(votes.shape[1]))
-        _, first, of = np.unique(code, return_index=True, return_inverse=True)
-    return first, of.reshape(-1)
-
-
 def fit_people(reference: Reference) -> People:
-    """Fit `data.mixture` to the other folds' human votes, for every fold.
+    """Fit a mixture of Dirichlets to the other folds' human votes, for every fold.
 
     Of few utterances, the number of kinds is the one under which one of those other folds' votes are likeliest, given
     the rest of them.

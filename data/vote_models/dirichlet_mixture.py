@@ -1,15 +1,34 @@
-"""A mixture of Dirichlets over utterances' distributions, learnt from a few votes of each: no proxy, only people.
+"""A mixture of Dirichlets over utterances' distributions, learnt from a few votes of each, with proxies or without.
 
-    z_u ~ Categorical(pi),  p_u ~ Dirichlet(alpha_z),  votes of u ~ p_u
+    z_u ~ Categorical(pi),  p_u ~ Dirichlet(alpha_z),  votes x_u of people ~ p_u
 
 One Dirichlet shrinks every utterance towards the same marginal; a mixture knows the kinds of utterances there are
 (clear anger; neutral or sad; …), so two votes already tell much. Given votes x_u the expectation of p_u is
 
     sum_z r_uz (x_u + alpha_z) / (N_u + A_z),   r_uz proportional to pi_z DM(x_u | alpha_z),  A_z = sum_k alpha_zk
 
-with DM the Dirichlet-multinomial. It is the baseline that a synthetic listener has to beat: whatever it gains over the
-raw votes and not over this mixture was smoothing. Fitted by EM; the M-step is Minka's fixed point. Sources: Minka,
-"Estimating a Dirichlet distribution" (2000); Dirichlet-multinomial mixtures, Holmes, Harris and Quince (2012).
+with DM the Dirichlet-multinomial. The **human mixture** is that alone: the baseline that a synthetic listener has to
+beat, for whatever it gains over the raw votes and not over this mixture was smoothing. In the **latent mixture** each
+kind of utterance also has its own way of being answered by a proxy,
+
+    y_u | z ~ Dirichlet-multinomial(beta_z)   if it gave votes (counts)
+    q_u | z ~ Dirichlet(beta_z)               if it gave a distribution
+    r_uz proportional to pi_z DM(x_u | alpha_z) prod_j L(proxy_uj | beta_jz)^w
+
+The proxy informs which kind an utterance is of; what people make of that kind is learnt from people. The power w is how
+much its word counts: 0 is the human mixture, 1 takes the proxy's answers as independent given the kind, which listeners
+of one model are not. Several proxies j add their evidence, each with parameters of its own.
+
+Both are fitted by one EM on the joint, with the same w; the M-step is Minka's fixed point. They differ in:
+
+                        human mixture                      latent mixture
+    rows                distinct ones, weighted            all: a proxy's answers are seldom alike
+    one vote each       refused: says nothing of alpha     taken: the proxies may tell the kinds apart
+    start               at utterances' votes               at their votes and twice the proxies' shares
+    effort              `HUMAN`                            `LATENT`
+
+Sources: Minka, "Estimating a Dirichlet distribution" (2000); Dirichlet-multinomial mixtures, Holmes, Harris and Quince
+(2012). The latent mixture is ours.
 """
 
 from __future__ import annotations
@@ -17,6 +36,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import gammaln, logsumexp, psi, zeta
@@ -25,14 +45,31 @@ from ..errors import CorpusError
 from ..seeds import rng_from
 from .dirichlet_multinomial import PSEUDO_VOTES, STRENGTHS, CountTerms, distinct_rows
 
-COMPONENTS = 8
-STEPS = 300
-# Stops when a step gains less than this a vote (nats).
-TOLERANCE = 1e-7
-# Fixed-point iterations of an M-step.
-INNER = 2
+
+class Effort(NamedTuple):
+    """How many classes, steps of EM at most, the gain of a step in nats a vote below which it stops, and fixed-point
+    iterations of people's part of an M-step."""
+
+    components: int
+    steps: int
+    tolerance: float
+    inner: int
+
+
+HUMAN = Effort(components=8, steps=300, tolerance=1e-7, inner=2)
+# Thirty steps are within .0005 bits of a hundred and fifty (CREMA-D), at a fifth of the time.
+LATENT = Effort(components=12, steps=60, tolerance=1e-5, inner=4)
 # Each class begins with, and keeps, so many pseudo-utterances: an empty one stays defined.
 PSEUDO_UTTERANCES = 1.0
+# Classes of the latent mixture start at utterances far from each other, found among this many.
+MOST_STARTS = 10_000
+# A stated probability below this counts as this: log 0 would rule a kind out on a rounding.
+LEAST_SHARE = 1e-3
+
+Arrays = np.ndarray | Sequence[np.ndarray]
+
+# --------------------
+# The human mixture.
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +94,15 @@ class DirichletMixture:
         log_r = self.log_joint(counts) + extra
         r = np.exp(log_r - np.asarray(logsumexp(log_r, axis=1, keepdims=True)))
         weight = r / (counts.sum(axis=1, keepdims=True) + self.alpha.sum(axis=1))
-        return weight.sum(axis=1, keepdims=True) * counts + weight @ self.alpha
+        return _expected(weight, weight.sum(axis=1), counts, self.alpha)
 
 
 def fit_dirichlet_mixture(
     counts: np.ndarray,
     *,
-    components: int = COMPONENTS,
+    components: int = HUMAN.components,
     seed: int = 0,
-    steps: int = STEPS,
+    steps: int = HUMAN.steps,
     begin: DirichletMixture | None = None,
 ) -> DirichletMixture:
     """Fit a mixture to votes [U, K] by maximum likelihood (with the pseudo-counts above).
@@ -81,67 +118,15 @@ def fit_dirichlet_mixture(
             "how utterances differ cannot be learnt from one vote an utterance; expected utterances with two or more "
             "votes to fit on"
         )
-    marginal = (times @ rows + PSEUDO_VOTES) / (times @ rows + PSEUDO_VOTES).sum()
+    marginal = _marginal(times @ rows)
     pi, alpha = start(rows, times, marginal, components, seed) if begin is None else (begin.pi, begin.alpha)
-    total = float(times @ rows.sum(axis=1))
-    terms, former, value, taken = CountTerms.of(rows), -np.inf, -np.inf, 0
-    while taken < steps:
-        taken += 1
-        log_r = np.log(pi) + terms.log_likelihood(alpha)
-        top = log_r.max(axis=1)
-        r = np.exp(log_r - top[:, None])
-        mass = r.sum(axis=1)
-        r *= (times / mass)[:, None]
-        value = float(times @ (top + np.log(mass))) / total
-        pi = (r.sum(axis=0) + PSEUDO_UTTERANCES) / (times.sum() + PSEUDO_UTTERANCES * len(pi))
-        alpha = terms.improved(alpha, r, marginal, inner=INNER)
-        if value - former < TOLERANCE:
-            break
-        former = value
-    return DirichletMixture(pi, alpha, value, taken)
-
-
-def start(
-    rows: np.ndarray, times: np.ndarray, marginal: np.ndarray, components: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Equal weights, and classes at the votes of utterances far from each other (seeded, as k-means++)."""
-    rng = rng_from("dirichlet mixture", seed)
-    p = (rows + marginal) / (rows.sum(axis=1, keepdims=True) + 1)
-    chosen = [int(rng.choice(len(rows), p=times / times.sum()))]
-    while len(chosen) < components:
-        distance = np.min([((np.sqrt(p) - np.sqrt(p[i])) ** 2).sum(axis=1) for i in chosen], axis=0) * times
-        total = distance.sum()
-        chosen.append(int(rng.choice(len(rows), p=distance / total if total > 0 else times / times.sum())))
-    return np.full(components, 1 / components), 3 * (0.7 * p[chosen] + 0.3 * marginal)
+    effort = HUMAN._replace(steps=steps)
+    votes = float(times @ rows.sum(axis=1))
+    return _em(CountTerms.of(rows), pi, alpha, marginal, votes, effort, times=times)[0]
 
 
 # --------------------
-# Utterances of a few kinds, each with its own way of being voted on by people and answered by a proxy.
-#
-#     z_u ~ Categorical(pi)
-#     human votes    x_u | z ~ Dirichlet-multinomial(alpha_z)
-#     proxy          y_u | z ~ Dirichlet-multinomial(beta_z)   if it gave votes (counts)
-#                    q_u | z ~ Dirichlet(beta_z)               if it gave a distribution
-#
-#     r_uz proportional to pi_z DM(x_u | alpha_z) prod_j L(proxy_uj | beta_jz)^w
-#     p_u = sum_z r_uz (x_u + alpha_z) / (N_u + A_z)
-#
-# The proxy tells which kind an utterance is of; what people make of that kind, people told. The power w is how much its
-# word counts: 0 is the human mixture itself (`data.mixture`), 1 takes the proxy's answers as independent given the
-# kind, which listeners of one model are not. Several proxies j add their evidence, each with parameters of its own.
-# Fitted by EM on the joint, with the same w. The model is ours; the fixed points of its M-step are those of Minka,
-# "Estimating a Dirichlet distribution" (2000).
-
-CLASSES = 12
-# Thirty steps are within .0005 bits of a hundred and fifty (CREMA-D), at a fifth of the time.
-CLASS_STEPS = 60
-CLASS_TOLERANCE = 1e-5
-# Classes start at utterances far from each other, found among this many.
-MOST_STARTS = 10_000
-# A stated probability below this counts as this: log 0 would rule a kind out on a rounding.
-LEAST_SHARE = 1e-3
-
-Arrays = np.ndarray | Sequence[np.ndarray]
+# The latent mixture: people and proxies.
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +161,7 @@ class LatentMixture:
         weight = softmax(self._log_joint(heard))
         effective = heard.total + weight @ strength
         weight /= heard.total[:, None] + strength
-        share = weight @ np.ones(len(strength))
-        return share[:, None] * heard.counts + weight @ self.people.alpha, effective
+        return _expected(weight, weight @ np.ones(len(strength)), heard.counts, self.people.alpha), effective
 
     def left_out(self, counts: np.ndarray, proxy: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What an utterance's other votes and its proxies predict, for each label that has a vote: row [P], label [P]
@@ -194,7 +178,7 @@ class LatentMixture:
         total = rest.sum(axis=1)[:, None] + alpha.sum(axis=1)
         chance = (rest[np.arange(len(row)), label][:, None] + alpha[:, label].T) / total
         weight = softmax(self._log_joint(heard)[row] - np.log(chance)) / total
-        return row, label, weight.sum(axis=1, keepdims=True) * rest + weight @ alpha
+        return row, label, _expected(weight, weight.sum(axis=1), rest, alpha)
 
     def _log_joint(self, heard: Heard) -> np.ndarray:
         found = heard.people.log_likelihood(self.people.alpha)
@@ -208,6 +192,140 @@ class LatentMixture:
             return 0.0
         listed = [said.log_likelihood(beta) for said, beta in zip(answers, self.beta, strict=True)]
         return self.power * sum(listed)
+
+
+def fit_latent_mixture(
+    human: np.ndarray,
+    proxy: Arrays,
+    *,
+    counts: bool | Sequence[bool],
+    power: float = 1.0,
+    components: int = LATENT.components,
+    seed: int = 0,
+    steps: int = LATENT.steps,
+    tolerance: float = LATENT.tolerance,
+    begin: LatentMixture | None = None,
+) -> LatentMixture:
+    """Fit to human votes [U, K] and each proxy's votes (`counts`) or distributions [U, K] of the same utterances.
+
+    Rows where one of them is lacking still tell about the other. The start is the human mixture's, on the human votes
+    raised by a little of the proxies, or `begin`, a fit with another power.
+    """
+    human = np.nan_to_num(np.asarray(human, dtype=np.float64))
+    proxies = as_tuple(proxy)
+    forms = (counts,) * len(proxies) if isinstance(counts, bool) else tuple(counts)
+    answers = [Answers(array, form) for array, form in zip(proxies, forms, strict=True)]
+    marginal = _marginal(human.sum(axis=0))
+    if begin is None:
+        pi, alpha = _start_with_proxies(human, proxies, marginal, components, seed)
+        beta = [alpha.copy() for _ in answers]
+    else:
+        pi, alpha, beta = begin.people.pi, begin.people.alpha, list(begin.beta)
+    effort = LATENT._replace(steps=steps, tolerance=tolerance)
+    votes = max(1.0, human.sum())
+    people, beta = _em(
+        CountTerms.of(human), pi, alpha, marginal, votes, effort, answers=answers, beta=beta, power=power
+    )
+    return LatentMixture(people, tuple(beta), power, forms)
+
+
+# --------------------
+# The EM.
+
+
+def _em(
+    people: CountTerms,
+    pi: np.ndarray,
+    alpha: np.ndarray,
+    marginal: np.ndarray,
+    votes: float,
+    effort: Effort,
+    *,
+    times: np.ndarray | None = None,
+    answers: Sequence[Answers] = (),
+    beta: Sequence[np.ndarray] = (),
+    power: float = 0.0,
+) -> tuple[DirichletMixture, list[np.ndarray]]:
+    """EM from pi [Z], alpha [Z, K] and each proxy's beta [Z, K] until a step gains less than the tolerance a vote.
+
+    `people` are the rows' human votes, of which there are `votes`; a row counts `times` [R] (None: once). `answers` are
+    the proxies', whose evidence is raised to `power`.
+    """
+    beta, former, value, taken = list(beta), -np.inf, -np.inf, 0
+    while taken < effort.steps:
+        taken += 1
+        log_r = np.log(pi) + people.log_likelihood(alpha)
+        if power:
+            for said, b in zip(answers, beta, strict=True):
+                log_r += power * said.log_likelihood(b)
+        r, log_likelihood = _responsibilities(log_r, times)
+        rows = len(r) if times is None else times.sum()
+        pi = (r.sum(axis=0) + PSEUDO_UTTERANCES) / (rows + PSEUDO_UTTERANCES * len(pi))
+        alpha = people.improved(alpha, r, marginal, inner=effort.inner)
+        beta = [said.improved(b, r, marginal) for said, b in zip(answers, beta, strict=True)]
+        value = log_likelihood / votes
+        if value - former < effort.tolerance:
+            break
+        former = value
+    return DirichletMixture(pi, alpha, value, taken), beta
+
+
+def _responsibilities(log_r: np.ndarray, times: np.ndarray | None) -> tuple[np.ndarray, float]:
+    """The E-step: r [R, Z], a row's sum being how often it counts, and the log-likelihood of all rows."""
+    top = row_max(log_r)
+    r = np.exp(log_r - top[:, None])
+    if times is None:
+        mass = r @ np.ones(r.shape[1])
+        r /= mass[:, None]
+        return r, float((top + np.log(mass)).sum())
+    mass = r.sum(axis=1)
+    r *= (times / mass)[:, None]
+    return r, float(times @ (top + np.log(mass)))
+
+
+def _marginal(votes: np.ndarray) -> np.ndarray:
+    """Shares [K] of all votes, each label raised by its pseudo-votes."""
+    raised = votes + PSEUDO_VOTES
+    return raised / raised.sum()
+
+
+def start(
+    rows: np.ndarray, times: np.ndarray, marginal: np.ndarray, components: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Equal weights, and classes at the votes of utterances far from each other (seeded, as k-means++)."""
+    rng = rng_from("dirichlet mixture", seed)
+    p = (rows + marginal) / (rows.sum(axis=1, keepdims=True) + 1)
+    chosen = [int(rng.choice(len(rows), p=times / times.sum()))]
+    while len(chosen) < components:
+        distance = np.min([((np.sqrt(p) - np.sqrt(p[i])) ** 2).sum(axis=1) for i in chosen], axis=0) * times
+        total = distance.sum()
+        chosen.append(int(rng.choice(len(rows), p=distance / total if total > 0 else times / times.sum())))
+    return np.full(components, 1 / components), 3 * (0.7 * p[chosen] + 0.3 * marginal)
+
+
+def _start_with_proxies(
+    human: np.ndarray, proxies: tuple[np.ndarray, ...], marginal: np.ndarray, components: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """`start` on the human votes with twice the proxies' mean shares added, rounded so that alike rows are one."""
+    if len(human) > MOST_STARTS:
+        chosen = rng_from("latent mixture start", seed).choice(len(human), MOST_STARTS, replace=False)
+        human, proxies = human[chosen], tuple(proxy[chosen] for proxy in proxies)
+    shares = np.zeros(human.shape)
+    for proxy in proxies:
+        said = np.where(spoke(proxy)[:, None], np.nan_to_num(proxy), 0.0)
+        total = said.sum(axis=1, keepdims=True)
+        shares += np.divide(said, total, out=np.zeros_like(said), where=total > 0) / len(proxies)
+    rows, times = distinct_rows(np.round(human + 2 * shares, 1))
+    return start(rows, times, marginal, components, seed)
+
+
+def _expected(weight: np.ndarray, share: np.ndarray, counts: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """sum_z r_uz (x_u + alpha_z) / (N_u + A_z) [U, K], from `weight` r_uz / (N_u + A_z) and its row sums."""
+    return share[:, None] * counts + weight @ alpha
+
+
+# --------------------
+# What votes and proxies said, in the form that the models read.
 
 
 class Heard:
@@ -231,58 +349,6 @@ class Heard:
         return without_one(self.counts)
 
 
-def as_tuple(proxy: Arrays) -> tuple[np.ndarray, ...]:
-    """One proxy's answers, or several proxies', as a tuple of float arrays [U, K]."""
-    listed = (proxy,) if isinstance(proxy, np.ndarray) else tuple(proxy)
-    return tuple(np.asarray(answers, dtype=np.float64) for answers in listed)
-
-
-def without_one(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row [P] and label [P] of every count above 0, and the row's counts [P, K] with one vote for it taken away.
-
-    >>> without_one(np.array([[2.0, 1.0]]))[2]
-    array([[1., 1.],
-           [2., 0.]])
-    """
-    row, label = np.nonzero(counts)
-    rest = counts[row]
-    at = np.arange(len(row)), label
-    rest[at] = np.maximum(rest[at] - 1, 0)
-    return row, label, rest
-
-
-def softmax(log_r: np.ndarray) -> np.ndarray:
-    """exp(log_r) with rows that sum to one."""
-    r = log_r - row_max(log_r)[:, None]
-    np.exp(r, out=r)
-    r /= (r @ np.ones(r.shape[1]))[:, None]
-    return r
-
-
-def row_max(log_r: np.ndarray) -> np.ndarray:
-    """Largest entry of each row; numpy's own reduction over a short last axis takes several times as long."""
-    top = log_r[:, 0].copy()
-    for z in range(1, log_r.shape[1]):
-        np.maximum(top, log_r[:, z], out=top)
-    return top
-
-
-def spoke(proxy: np.ndarray) -> np.ndarray:
-    """Mask [U] of the rows in which a proxy said something: no NaN, not all zeros."""
-    return np.asarray(np.isfinite(proxy).all(axis=1) & (np.nan_to_num(proxy).sum(axis=1) > 0))
-
-
-def log_density(log_q: np.ndarray, beta: np.ndarray) -> np.ndarray:
-    """log Dirichlet(q_u | beta_z) [U, Z] from log q [U, K]."""
-    return gammaln(beta.sum(axis=1)) - gammaln(beta).sum(axis=1) + log_q @ (beta - 1).T
-
-
-def log_share(q: np.ndarray) -> np.ndarray:
-    """log q with a floor, rows summing to one again."""
-    q = np.maximum(q, LEAST_SHARE)
-    return np.log(q / q.sum(axis=1, keepdims=True))
-
-
 class Answers:
     """One proxy's answers in the form a model reads them; rows in which it said nothing neither judge nor teach."""
 
@@ -303,74 +369,67 @@ class Answers:
         return spread
 
     def improved(self, beta: np.ndarray, r: np.ndarray, marginal: np.ndarray) -> np.ndarray:
+        """The M-step of its beta [Z, K] for responsibilities r [U, Z]."""
         r = r if self.whole else r[self.said]
         if self.terms is None:
             return _dirichlet_step(beta, self.log_q, r)
         return self.terms.improved(beta, r, marginal)
 
 
-def fit_latent_mixture(
-    human: np.ndarray,
-    proxy: Arrays,
-    *,
-    counts: bool | Sequence[bool],
-    power: float = 1.0,
-    components: int = CLASSES,
-    seed: int = 0,
-    steps: int = CLASS_STEPS,
-    tolerance: float = CLASS_TOLERANCE,
-    begin: LatentMixture | None = None,
-) -> LatentMixture:
-    """Fit to human votes [U, K] and each proxy's votes (`counts`) or distributions [U, K] of the same utterances.
+def as_tuple(proxy: Arrays) -> tuple[np.ndarray, ...]:
+    """One proxy's answers, or several proxies', as a tuple of float arrays [U, K]."""
+    listed = (proxy,) if isinstance(proxy, np.ndarray) else tuple(proxy)
+    return tuple(np.asarray(answers, dtype=np.float64) for answers in listed)
 
-    Rows where one of them is lacking still tell about the other. The start is the human mixture's, on the human votes
-    raised by a little of the proxies, or `begin`, a fit with another power.
+
+def spoke(proxy: np.ndarray) -> np.ndarray:
+    """Mask [U] of the rows in which a proxy said something: no NaN, not all zeros."""
+    return np.asarray(np.isfinite(proxy).all(axis=1) & (np.nan_to_num(proxy).sum(axis=1) > 0))
+
+
+def without_one(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row [P] and label [P] of every count above 0, and the row's counts [P, K] with one vote for it taken away.
+
+    >>> without_one(np.array([[2.0, 1.0]]))[2]
+    array([[1., 1.],
+           [2., 0.]])
     """
-    human = np.nan_to_num(np.asarray(human, dtype=np.float64))
-    proxies = as_tuple(proxy)
-    forms = (counts,) * len(proxies) if isinstance(counts, bool) else tuple(counts)
-    people = CountTerms.of(human)
-    answers = [Answers(array, form) for array, form in zip(proxies, forms, strict=True)]
-    marginal = (human.sum(axis=0) + PSEUDO_VOTES) / (human.sum(axis=0) + PSEUDO_VOTES).sum()
-    if begin is None:
-        pi, alpha = _start(human, proxies, marginal, components, seed)
-        beta = [alpha.copy() for _ in answers]
-    else:
-        pi, alpha, beta = begin.people.pi, begin.people.alpha, list(begin.beta)
-    former, total, taken = -np.inf, max(1.0, human.sum()), 0
-    while taken < steps:
-        taken += 1
-        log_r = np.log(pi) + people.log_likelihood(alpha)
-        if power:
-            for said, b in zip(answers, beta, strict=True):
-                log_r += power * said.log_likelihood(b)
-        top = row_max(log_r)
-        r = np.exp(log_r - top[:, None])
-        mass = r @ np.ones(len(pi))
-        r /= mass[:, None]
-        pi = (r.sum(axis=0) + PSEUDO_UTTERANCES) / (len(human) + PSEUDO_UTTERANCES * len(pi))
-        alpha = people.improved(alpha, r, marginal)
-        beta = [said.improved(b, r, marginal) for said, b in zip(answers, beta, strict=True)]
-        value = float((top + np.log(mass)).sum()) / total
-        if value - former < tolerance:
-            break
-        former = value
-    return LatentMixture(DirichletMixture(pi, alpha, former, taken), tuple(beta), power, forms)
+    row, label = np.nonzero(counts)
+    rest = counts[row]
+    at = np.arange(len(row)), label
+    rest[at] = np.maximum(rest[at] - 1, 0)
+    return row, label, rest
 
 
-def _start(
-    human: np.ndarray, proxies: tuple[np.ndarray, ...], marginal: np.ndarray, components: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    if len(human) > MOST_STARTS:
-        chosen = rng_from("latent mixture start", seed).choice(len(human), MOST_STARTS, replace=False)
-        human, proxies = human[chosen], tuple(proxy[chosen] for proxy in proxies)
-    shares = np.zeros(human.shape)
-    for proxy in proxies:
-        said = np.where(spoke(proxy)[:, None], np.nan_to_num(proxy), 0.0)
-        total = said.sum(axis=1, keepdims=True)
-        shares += np.divide(said, total, out=np.zeros_like(said), where=total > 0) / len(proxies)
-    rows, times = distinct_rows(np.round(human + 2 * shares, 1))
-    return start(rows, times, marginal, components, seed)
+def log_share(q: np.ndarray) -> np.ndarray:
+    """log q with a floor, rows summing to one again."""
+    q = np.maximum(q, LEAST_SHARE)
+    return np.log(q / q.sum(axis=1, keepdims=True))
+
+
+# --------------------
+# Sums over classes, and Dirichlet densities.
+
+
+def softmax(log_r: np.ndarray) -> np.ndarray:
+    """exp(log_r) with rows that sum to one."""
+    r = log_r - row_max(log_r)[:, None]
+    np.exp(r, out=r)
+    r /= (r @ np.ones(r.shape[1]))[:, None]
+    return r
+
+
+def row_max(log_r: np.ndarray) -> np.ndarray:
+    """Largest entry of each row; numpy's own reduction over a short last axis takes several times as long."""
+    top = log_r[:, 0].copy()
+    for z in range(1, log_r.shape[1]):
+        np.maximum(top, log_r[:, z], out=top)
+    return top
+
+
+def log_density(log_q: np.ndarray, beta: np.ndarray) -> np.ndarray:
+    """log Dirichlet(q_u | beta_z) [U, Z] from log q [U, K]."""
+    return gammaln(beta.sum(axis=1)) - gammaln(beta).sum(axis=1) + log_q @ (beta - 1).T
 
 
 def _dirichlet_step(beta: np.ndarray, log_q: np.ndarray, r: np.ndarray, inner: int = 3) -> np.ndarray:

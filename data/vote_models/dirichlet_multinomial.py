@@ -1,7 +1,15 @@
 """The Dirichlet-multinomial: how distributions vary over utterances, learnt from a few votes of each.
 
 Votes of an utterance are drawn from its own p, and p from Dirichlet(alpha). Then n votes x move the expectation
-of p from alpha / A to (x + alpha) / (n + A), A = sum alpha: shrinkage whose strength the votes themselves tell.
+of p from alpha / A to (x + alpha) / (n + A), A = sum alpha: shrinkage whose strength the votes themselves tell. The
+votes, in any one order, have the log-probability
+
+    log DM(x | alpha) = lnG(A) - lnG(A + n) + sum_k lnG(alpha_k + x_k) - lnG(alpha_k),   lnG the log gamma function
+
+(`log_likelihood`). A row's terms depend on its values x_k > 0 and on n alone, and votes take few values: so log-gammas
+are taken once a distinct (label, value) pair in `CountTerms`. With a sparse 0/1 matrix of which row has which pair, the
+likelihood of every row under every class of a mixture is one matrix product, and so is the M-step: a million rows of
+ten votes cost ten additions a class each, no log-gamma. Source: Minka, "Estimating a Dirichlet distribution" (2000).
 """
 
 from __future__ import annotations
@@ -19,15 +27,21 @@ from ..errors import CorpusError
 # e^12 = 160,000 votes' worth of prior: votes that vary between utterances no more than chance would have it
 _LARGEST = 12.0
 _SMALLEST = -12.0
+# Each label of a class keeps so many pseudo-votes, spread as all votes are: one that nobody chose keeps a chance.
+PSEUDO_VOTES = 0.5
+# No class is sharper than so many votes (a class without any spread would run off), none vaguer than the lower end.
+STRENGTHS = (0.05, 1e4)
+# Whole values up to this many above the number of values are looked up in a table.
+SMALL = 1000
 
 
 def fit_dirichlet_multinomial(counts: ArrayLike, *, pseudo: float = 0.5) -> np.ndarray:
-    """Maximum-likelihood alpha [K] of a Dirichlet-multinomial over rows of counts [U, K] (Minka 2000; L-BFGS).
+    """Maximum-likelihood alpha [K] of a Dirichlet-multinomial over rows of counts [U, K] (L-BFGS).
 
-    log L = sum_u [ln G(A) - ln G(A + n_u) + sum_c ln G(alpha_c + x_uc) - ln G(alpha_c)], plus `pseudo` times the
-    log-likelihood of one more utterance with a single vote, for each label: half a vote a label by default (add-half
-    smoothing of the marginal), so that a label nobody happened to choose keeps a chance; 0 is plain maximum
-    likelihood. Shares of votes are allowed. Rows without votes or with NaN say nothing and are left out.
+    To sum_u log DM(x_u | alpha), `pseudo` times the log-likelihood of one more utterance with a single vote is added
+    for each label: half a vote a label by default (add-half smoothing of the marginal), so that a label nobody happened
+    to choose keeps a chance; 0 is plain maximum likelihood. Shares of votes are allowed. Rows without votes or with NaN
+    say nothing and are left out.
 
     Raises CorpusError if no row has two votes: one vote an utterance tells the marginal and nothing about A (the
     likelihood is flat in it).
@@ -53,27 +67,6 @@ def fit_dirichlet_multinomial(counts: ArrayLike, *, pseudo: float = 0.5) -> np.n
     return np.exp(found.x)
 
 
-def distinct_rows(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct rows and how often each occurs: few votes have few outcomes, so a million rows cost little."""
-    said = counts[~np.isnan(counts).any(axis=1) & (np.nansum(counts, axis=1) > 0)]
-    radix = int(said.max(initial=0)) + 1
-    if radix ** said.shape[1] >= 2**62 or (said != np.floor(said)).any():
-        rows, times = np.unique(said, axis=0, return_counts=True)
-        return rows, times.astype(np.float64)
-    # whole votes are one number, sorted in a tenth of the time, into the same order
-    code = said.astype(np.int64) @ (np.int64(radix) ** np.arange(said.shape[1] - 1, -1, -1))
-    _, first, times = np.unique(code, return_index=True, return_counts=True)
-    return said[first], times.astype(np.float64)
-
-
-def _log_likelihood(alpha: np.ndarray, rows: np.ndarray, times: np.ndarray) -> tuple[float, np.ndarray]:
-    """Log-likelihood without the multinomial coefficients, and its gradient in alpha."""
-    total, votes = alpha.sum(), rows.sum(axis=1)
-    by_row = gammaln(total) - gammaln(total + votes) + (gammaln(alpha + rows) - gammaln(alpha)).sum(axis=1)
-    shared = times @ (psi(total) - psi(total + votes))
-    return float(times @ by_row), shared + times @ (psi(alpha + rows) - psi(alpha))
-
-
 def posterior_mean(counts: ArrayLike, alpha: ArrayLike) -> np.ndarray:
     """Expected distribution given votes, (x + alpha) / (n + A), [U, K]; `alpha` [K] or a row each [U, K].
 
@@ -87,21 +80,47 @@ def posterior_mean(counts: ArrayLike, alpha: ArrayLike) -> np.ndarray:
     return raised / raised.sum(axis=-1, keepdims=True)
 
 
-# --------------------
-# Counts as a Dirichlet-multinomial reads them: few distinct (label, value) pairs, so log-gammas are taken once a pair.
-#
-#     log DM(x | alpha) = lnG(A) - lnG(A + N) + sum_k lnG(alpha_k + x_k) - lnG(alpha_k)
-#
-# A row's terms depend on its values x_k > 0 and on N alone, and votes take few values. With a sparse 0/1 matrix of
-# which row has which pair, the likelihood of every row under every class is one matrix product, and so is the M-step.
-# A million rows of ten votes cost ten additions a class each, no log-gamma.
+def log_likelihood(counts: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """log DM [U] of counts [U, K], votes in any one order, under one alpha [K] or a row each [U, K]."""
+    total, votes = alpha.sum(axis=-1), counts.sum(axis=1)
+    return gammaln(total) - gammaln(total + votes) + (gammaln(alpha + counts) - gammaln(alpha)).sum(axis=1)
 
-# Each label of a class keeps so many pseudo-votes, spread as all votes are: one that nobody chose keeps a chance.
-PSEUDO_VOTES = 0.5
-# No class is sharper than so many votes (a class without any spread would run off), none vaguer than the lower end.
-STRENGTHS = (0.05, 1e4)
-# Whole values up to this many above the number of values are looked up in a table.
-SMALL = 1000
+
+def _log_likelihood(alpha: np.ndarray, rows: np.ndarray, times: np.ndarray) -> tuple[float, np.ndarray]:
+    """The log-likelihood of rows that occur so many `times`, and its gradient in alpha."""
+    total, votes = alpha.sum(), rows.sum(axis=1)
+    shared = times @ (psi(total) - psi(total + votes))
+    return float(times @ log_likelihood(rows, alpha)), shared + times @ (psi(alpha + rows) - psi(alpha))
+
+
+# --------------------
+# Few votes have few outcomes: rows that are alike are one, so a million rows cost little.
+
+
+def distinct_rows(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct rows of counts [U, K], sorted, and how often each occurs; rows without votes or with NaN say nothing."""
+    said = counts[~np.isnan(counts).any(axis=1) & (np.nansum(counts, axis=1) > 0)]
+    first, of = distinct_places(said[:, ::-1])
+    return said[first], np.bincount(of, minlength=len(first)).astype(np.float64)
+
+
+def distinct_places(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places [D] of rows that stand for all of counts [U, K], and for each row the place of its like among them.
+
+    In the order of the last column, then of the one before it, and so on.
+    """
+    radix = int(counts.max(initial=0)) + 1
+    if radix ** counts.shape[1] >= 2**62 or (counts != np.floor(counts)).any():
+        _, first, of = np.unique(counts[:, ::-1], axis=0, return_index=True, return_inverse=True)
+    else:
+        # whole votes are one number, sorted in a tenth of the time, into the same order
+        code = counts.astype(np.int64) @ (np.int64(radix) ** np.arange(counts.shape[1]))
+        _, first, of = np.unique(code, return_index=True, return_inverse=True)
+    return first, of.reshape(-1)
+
+
+# --------------------
+# The likelihood of many rows under many classes.
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +139,9 @@ class CountTerms:
         """Index counts [R, K], shares of votes allowed; NaN rows are rows without votes."""
         counts = np.nan_to_num(np.asarray(counts, dtype=np.float64))
         row, label = np.nonzero(counts)
-        values, place = distinct(counts[row, label])
-        pairs, code = distinct(label * max(1, len(values)) + place)
-        sizes, size_code = distinct(counts.sum(axis=1))
+        values, place = distinct_values(counts[row, label])
+        pairs, code = distinct_values(label * max(1, len(values)) + place)
+        sizes, size_code = distinct_values(counts.sum(axis=1))
         rows = np.concatenate([row, np.arange(len(counts))])
         columns = np.concatenate([code, len(pairs) + size_code])
         shape = (len(counts), len(pairs) + len(sizes))
@@ -157,10 +176,10 @@ class CountTerms:
         return alpha
 
 
-def distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def distinct_values(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The distinct values (none below 0) in order, and which of them each is; small whole ones without sorting.
 
-    >>> distinct(np.array([3.0, 1.0, 3.0]))
+    >>> distinct_values(np.array([3.0, 1.0, 3.0]))
     (array([1., 3.]), array([1, 0, 1]))
     """
     whole = values.astype(np.int64)

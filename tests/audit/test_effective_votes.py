@@ -26,6 +26,7 @@ from serann.annotator.run.run import open_run
 from serann.data.holdout import hold_out, write_division
 from serann.data.scores.proper_scores import sq_unbiased
 from serann.data.vote_models.dirichlet_mixture import DirichletMixture
+from serann.data.vote_models.dirichlet_multinomial import distinct_places
 from serann.data.votes import count_votes, split_counts
 
 
@@ -240,7 +241,7 @@ def test_the_human_model_predicts_each_row_as_it_would_alone(world):
 @given(st.lists(st.lists(st.integers(0, 40), min_size=3, max_size=3), max_size=20))
 def test_distinct_votes_stand_for_all(rows):
     votes = np.array(rows, float).reshape(-1, 3)
-    first, of = baselines.distinct_votes(votes)
+    first, of = distinct_places(votes)
     np.testing.assert_array_equal(votes[first][of], votes)
     assert len(first) == len({tuple(row) for row in rows})
 
@@ -248,7 +249,7 @@ def test_distinct_votes_stand_for_all(rows):
 def test_many_labels_and_votes_do_not_overflow_the_code():
     votes = np.zeros((3, 40))
     votes[:, 0], votes[2, 39] = 9, 5
-    first, of = baselines.distinct_votes(votes)
+    first, of = distinct_places(votes)
     assert len(first) == 2
     np.testing.assert_array_equal(votes[first][of], votes)
 
