@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .annotator.run.annotate import annotate
     from .annotator.run.run import open_run
     from .data.corpus import open_corpus
+    from .data.frames import corpus_from_frames
     from .data.holdout import hold_out
     from .data.importing import import_corpus
     from .data.labels import LABEL_SETS, LabelSet
@@ -26,6 +27,7 @@ NAMES = {
     "annotate": "annotator.run.annotate",
     "audit": "annotator.audit",
     "compare": "trainer",
+    "corpus_from_frames": "data.frames",
     "evaluate": "trainer",
     "fuse": "annotator.fusion",
     "hold_out": "data.holdout",
@@ -43,6 +45,7 @@ __all__ = [
     "annotate",
     "audit",
     "compare",
+    "corpus_from_frames",
     "evaluate",
     "fuse",
     "hold_out",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,6 +65,15 @@ def open_panel(path: str | Path, use: Use) -> Source:
         if use == "audit" and (path / mark).exists():
             raise RunError(f"{path} is {what}, not a run or a corpus; {instead}")
     return open_run(path)
+
+
+def as_panels(given: Source | str | PathLike[str] | Sequence[Source | str | PathLike[str]], use: Use) -> list[Source]:
+    """Panels as they are, or those at paths, opened (`open_panel`); one alone is a list of one."""
+    one = isinstance(given, Run | Corpus | str | PathLike)
+    return [
+        panel if isinstance(panel, Run | Corpus) else open_panel(Path(panel), use)
+        for panel in ([given] if one else given)  # type: ignore[union-attr]
+    ]
 
 
 def folder_names(sources: Sequence[Source]) -> list[str]:

@@ -1,5 +1,7 @@
 """A corpus: a directory of `corpus.json`, the utterances, the votes, the ratings and, where copied, the sounds."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
@@ -7,18 +9,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .arrow import pc
+from .display import Displayed, columns_of, frame, listed, number
 from .errors import CorpusError, OutputError, TableError, list_problems
 from .files import new_directory, read_json, refuse_existing, write_json
 from .labels import LabelSet
 from .tables import RATINGS, UTTERANCES, VOTES, TableSpec, read_table, sorted_json, write_table
+from .votes import count_votes
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT = 1
 DEMO_CORPUS = Path(__file__).parent / "demo" / "corpus"
@@ -49,9 +57,14 @@ class CorpusInfo(BaseModel):
     division: Division | None = None
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """A corpus in memory: its tables, checked; the sounds stay on disk until they are asked for."""
+@dataclass(frozen=True, repr=False)
+class Corpus(Displayed):
+    """A corpus in memory: its tables, checked; the sounds stay on disk until they are asked for.
+
+    >>> open_corpus("demo")
+    Corpus demo: 480 utterances of 32 speakers, 6 labels (neutral, happy, angry, sad, fear, surprise)
+    4,898 votes of 21 named raters; 2 per train utterance are seen; ...
+    """
 
     path: Path
     info: CorpusInfo
@@ -87,6 +100,28 @@ class Corpus:
             )
         return self.path / audio.removeprefix("file://")
 
+    def lines(self) -> tuple[str, str]:
+        """Name, utterances, speakers and labels; votes, their division, the folder."""
+        utterances, speakers = self.utterances.num_rows, pc.count_distinct(self.utterances["speaker"]).as_py()
+        raters = pc.count_distinct(self.votes["rater_id"]).as_py()
+        votes = number(self.votes.num_rows, "vote")
+        division = self.info.division
+        divided = "not divided" if division is None else f"{division.seen} per train utterance are seen"
+        return (
+            f"Corpus {self.name}: {number(utterances, 'utterance')} of {number(speakers, 'speaker')}, "
+            f"{number(len(self.labels), 'label')} ({listed(self.labels.labels)})",
+            f"{votes} of {number(raters, 'named rater')}; {divided}; {self.path}",
+        )
+
+    def to_pandas(self, limit: int | None = None) -> pd.DataFrame:
+        """A row per utterance: its columns, the sound's path as an absolute one, and how many human votes each label
+        got, in a column of its name.
+        """
+        utterances = absolute_audio(self).slice(0, limit)
+        counts = count_votes(self.votes, utterances["utterance_id"].to_pylist(), self.labels)
+        own = {name: utterances[name].to_pandas() for name in utterances.column_names}
+        return frame({**own, **columns_of(self.labels.labels, counts, tuple(own))})
+
     def in_split(self, split: str) -> np.ndarray:
         """Return a mask [U] of the utterances in a split; `test` means every split whose name starts with it."""
         splits = self.column("split")
@@ -95,7 +130,12 @@ class Corpus:
         return splits == split
 
 
-def open_corpus(path: str | Path) -> Corpus:
+def as_corpus(corpus: Corpus | str | PathLike[str]) -> Corpus:
+    """A corpus as it is, or the one at a path, opened (`open_corpus`)."""
+    return corpus if isinstance(corpus, Corpus) else open_corpus(corpus)
+
+
+def open_corpus(path: str | PathLike[str]) -> Corpus:
     """Open and check a corpus directory; `demo` names the embedded one.
 
     Raises CorpusError or TableError for a corpus that is absent, of a newer format, or whose tables are invalid or
@@ -112,7 +152,7 @@ def open_corpus(path: str | Path) -> Corpus:
     return corpus
 
 
-def corpus_directory(path: str | Path) -> Path:
+def corpus_directory(path: str | PathLike[str]) -> Path:
     """Return the directory that `path` names: `demo` is the embedded corpus (a folder of that name is `./demo`)."""
     return DEMO_CORPUS if str(path) == "demo" else Path(path)
 

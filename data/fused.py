@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .corpus import Corpus, corpus_fingerprint, open_corpus
+from .display import Displayed, columns_of, frame, listed, number
 from .errors import CorpusError, list_problems
 from .files import fingerprint, read_json
 from .tables import DISTRIBUTIONS, distribution_array, read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT = 1
 FUSION_FILE = "fusion.json"
@@ -42,8 +47,8 @@ class FusionInfo(BaseModel):
     software: dict[str, str] = Field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Fused:
+@dataclass(frozen=True, slots=True, repr=False)
+class Fused(Displayed):
     """A corpus with one fused distribution for every utterance that has one.
 
     `distributions` [U, K] and `effective_votes` [U] follow `corpus.ids`; an utterance without a distribution
@@ -59,6 +64,31 @@ class Fused:
     @property
     def path(self) -> Path:
         return self.corpus.path
+
+    def lines(self) -> tuple[str, str]:
+        """Corpus, strategy and labels; utterances with a distribution, the folder."""
+        labels, given = self.corpus.labels, self.info.blend or self.info.strategy
+        how = self.info.strategy + ("" if given == self.info.strategy else f" ({given})")
+        return (
+            f"Fused corpus {self.corpus.name} by {how}, {number(len(labels), 'label')} ({listed(labels.labels)})",
+            f"{self.defined.sum():,} of {number(len(self.corpus.ids), 'utterance')} have a distribution; "
+            f"{number(len(self.info.warnings), 'warning')}; {self.path}",
+        )
+
+    def to_pandas(self, limit: int | None = None) -> pd.DataFrame:
+        """A row per utterance: split, the distribution, a column a label by its name, what it is worth in votes and
+        what it was made of.
+        """
+        corpus, part = self.corpus, slice(limit)
+        return frame(
+            {
+                "utterance_id": corpus.ids[part],
+                "split": corpus.utterances["split"].slice(0, limit).to_pandas(),
+                **columns_of(corpus.labels.labels, self.distributions[part]),
+                "effective_votes": self.effective_votes[part],
+                "source": self.source[part],
+            }
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -94,7 +124,12 @@ def is_fused(path: str | Path) -> bool:
     return (Path(path) / FUSION_FILE).is_file()
 
 
-def open_fused(path: str | Path) -> Fused:
+def as_fused(fused: Fused | str | PathLike[str]) -> Fused:
+    """A fused corpus as it is, or the one at a path, opened (`open_fused`)."""
+    return fused if isinstance(fused, Fused) else open_fused(fused)
+
+
+def open_fused(path: str | PathLike[str]) -> Fused:
     """Read a fused corpus. Raises CorpusError where it is absent, of a newer format, or does not fit its corpus."""
     path = Path(path)
     if path.is_dir() and not is_fused(path):

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from .arrow import pc
-from .corpus import Corpus, Division, absolute_audio, open_corpus, write_corpus
+from .corpus import Corpus, Division, absolute_audio, as_corpus, open_corpus, write_corpus
 from .errors import CorpusError, OptionError, OutputError
 from .files import write_json
 from .seeds import uniforms
@@ -28,7 +30,35 @@ class Divided(NamedTuple):
     division: Division
 
 
-def hold_out(corpus: Corpus, *, seen: int, seed: int = 0) -> Divided:
+def hold_out(
+    corpus: Corpus | str | PathLike[str],
+    *,
+    seen: int,
+    seed: int = 0,
+    out: str | PathLike[str] | None = None,
+    overwrite: bool = False,
+) -> Corpus:
+    """The corpus with its human votes divided into seen and held-out ones (`divide_votes`), in memory or written.
+
+    Without `out` nothing on disk changes; with it a divided corpus is written there, which reads the sounds where they
+    lie. (`serann corpus holdout` divides a corpus in its place.)
+
+    Raises OptionError for `seen` below 1; CorpusError for a corpus without splits, train utterances or human votes;
+    OutputError for an existing `out` without `overwrite`.
+
+    >>> hold_out("demo", seen=1)
+    Corpus demo: 480 utterances of 32 speakers, 6 labels (neutral, happy, angry, sad, fear, surprise)
+    4,898 votes of 21 named raters; 1 per train utterance are seen; ...
+    """
+    corpus = as_corpus(corpus)
+    divided = divide_votes(corpus, seen=seen, seed=seed)
+    if out is not None:
+        return write_division(corpus, divided, Path(out), overwrite=overwrite)
+    info = corpus.info.model_copy(update={"division": divided.division})
+    return replace(corpus, info=info, votes=divided.votes, ratings=divided.ratings)
+
+
+def divide_votes(corpus: Corpus, *, seen: int, seed: int = 0) -> Divided:
     """Divide the human votes: of each train utterance `seen` raters' votes are seen, all others held out for reference.
 
     Outside the train split every human vote is reference. A rater's primary and secondary votes and ratings of an

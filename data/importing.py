@@ -172,15 +172,10 @@ def import_corpus(
     options = options or Options()
     if labels is not None and "labels" in load_reader(reader).options:
         options = replace(options, labels=labels)  # it names labels freely, so these are its labels
-    if split not in SPLITS:
-        raise OptionError(f"unknown split {split!r}; expected one of {', '.join(SPLITS)}")
+    check_split(split)
     found = read_release(reader, Path(source), options)
-    notes = [*found.notes, *arousal_doubts(found.votes, found.ratings, found.labels)]
-    found, report, remark = relabelled(found, labels)
-    notes += remark
-    utterances = with_durations(found.utterances, progress)
-    utterances, splits, remark = with_splits(replace_tables(found, utterances, found.votes, found.labels), split, seed)
-    notes += remark
+    found, splits, report, notes = prepare_release(found, labels, split=split, seed=seed, progress=progress)
+    utterances = found.utterances
     utterances, copy = copies(utterances) if copy_audio else (utterances, None)
     result = Report(
         reader,
@@ -191,7 +186,7 @@ def import_corpus(
         found.problems.num_rows,
         splits,
         report,
-        tuple(notes),
+        notes,
     )
 
     def extra(new: Path) -> None:
@@ -223,6 +218,33 @@ def import_corpus(
     return corpus, result
 
 
+def check_split(split: str) -> None:
+    """OptionError for a way of splitting that is none."""
+    if split not in SPLITS:
+        raise OptionError(f"unknown split {split!r}; expected one of {', '.join(SPLITS)}")
+
+
+class Prepared(NamedTuple):
+    """A release in the wanted labels, with durations and splits: of what kind these are, each label's row, notes."""
+
+    imported: Imported
+    splits: str
+    label_map: list[dict[str, Any]]
+    notes: tuple[str, ...]
+
+
+def prepare_release(
+    found: Imported, labels: LabelSet | None, *, split: str, seed: int, progress: Progress | None = None
+) -> Prepared:
+    """What `import_corpus` makes of what a reader read, before anything is written."""
+    notes = [*found.notes, *arousal_doubts(found.votes, found.ratings, found.labels)]
+    found, report, remark = relabelled(found, labels)
+    notes += remark
+    found = replace(found, utterances=with_durations(found.utterances, progress))
+    utterances, splits, remark = with_splits(found, split, seed)
+    return Prepared(replace(found, utterances=utterances), splits, report, (*notes, *remark))
+
+
 def read_release(reader: str, source: Path, options: Options) -> Imported:
     """What the reader makes of a release; options that it does not take are refused by name."""
     chosen = load_reader(reader)
@@ -247,10 +269,6 @@ def flag(option: str) -> str:
     return "--alias" if option == "aliases" else f"--{option}"
 
 
-def replace_tables(found: Imported, utterances: pa.Table, votes: pa.Table, labels: LabelSet) -> Imported:
-    return replace(found, utterances=utterances, votes=votes, labels=labels)
-
-
 def relabelled(found: Imported, labels: LabelSet | None) -> tuple[Imported, list[dict[str, Any]], list[str]]:
     """The release in another label set, with a row for each of its own labels, and remarks."""
     if labels is None or labels.labels == found.labels.labels:
@@ -259,7 +277,7 @@ def relabelled(found: Imported, labels: LabelSet | None) -> tuple[Imported, list
     mapped = map_votes(found.utterances, found.votes, to)
     unreached = [label for label in labels if label not in to.to.values()]
     remarks = [f"no label of the release becomes {', '.join(unreached)}: nobody could vote for it"] if unreached else []
-    return replace_tables(found, mapped.utterances, mapped.votes, labels), mapped.report, remarks
+    return replace(found, utterances=mapped.utterances, votes=mapped.votes, labels=labels), mapped.report, remarks
 
 
 def with_durations(utterances: pa.Table, progress: Progress | None = None) -> pa.Table:

@@ -2,7 +2,7 @@
 another.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -138,6 +138,21 @@ def label_set(name: str) -> LabelSet:
     if name not in LABEL_SETS:
         raise LabelError(f"unknown label set {name!r}; expected one of {', '.join(LABEL_SETS)}")
     return LABEL_SETS[name]
+
+
+def as_label_set(labels: LabelSet | str | Sequence[str]) -> LabelSet:
+    """A label set as it is, by name (`iemocap4`), or made of labels: a list, or one text with commas.
+
+    >>> as_label_set("calm, tense").labels
+    ('calm', 'tense')
+    """
+    if isinstance(labels, LabelSet):
+        return labels
+    if isinstance(labels, str):
+        if "," not in labels:
+            return label_set(labels)
+        labels = labels.split(",")
+    return LabelSet("own", tuple(label.strip() for label in labels))
 
 
 class LabelMap(NamedTuple):

@@ -40,7 +40,10 @@ def test_the_python_examples_run(tmp_path):
     for code in examples:
         done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-2000:]
-    assert "['neutral', 'happy'" in done.stdout
+    assert "Audit of python-run against frames" in done.stdout
+    assert re.search(r"model +all +log_score", done.stdout)
+    loop = next(block for block in examples if "corpus_from_frames" in block)
+    assert len([line for line in loop.splitlines() if line.strip()]) <= 15
     assert (tmp_path / "my-corpus" / "corpus.json").exists()
 
 

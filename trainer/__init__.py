@@ -1,6 +1,6 @@
 """Speech-emotion models trained on vote distributions: train, predict, evaluate."""
 
-from .checkpoint import ModelInfo, Trained, open_model, read_model_info
+from .checkpoint import Model, ModelInfo, Trained, open_model, read_model_info
 from .loop import train
 from .predict import Prediction, predict, read_prediction
 from .scoring.compare import Comparison, compare
@@ -9,6 +9,7 @@ from .scoring.evaluate import Evaluation, evaluate
 __all__ = [
     "Comparison",
     "Evaluation",
+    "Model",
     "ModelInfo",
     "Prediction",
     "Trained",

@@ -2,18 +2,21 @@
 place.
 """
 
+from __future__ import annotations
+
 import json
 import platform
 import shutil
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..data.corpus import Division
+from ..data.display import Displayed, listed, number, records
 from ..data.errors import ModelError, OutputError, list_problems
 from ..data.files import atomic_file, finite, kind_of, read_json, take_place, write_json
 from ..data.labels import LabelSet
@@ -21,6 +24,9 @@ from .network.encoders import choose
 from .network.heads import EmotionModel
 from .network.loading import build_encoder
 from .options import TrainOptions
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT = 1
 CONSTANT = "constant"
@@ -91,7 +97,7 @@ class ModelInfo(BaseModel):
     software: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _consistent(self) -> "ModelInfo":
+    def _consistent(self) -> ModelInfo:
         if len(self.marginal) != len(self.labels["labels"]):
             raise ValueError(f"marginal has {len(self.marginal)} shares for {len(self.labels['labels'])} labels")
         if self.dimensions and self.scale is None:
@@ -101,6 +107,36 @@ class ModelInfo(BaseModel):
     @property
     def label_set(self) -> LabelSet:
         return LabelSet.from_json(self.labels)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Model(Displayed):
+    """A finished model directory: where it is, and its description; `open_model` loads its network."""
+
+    path: Path
+    info: ModelInfo
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """Each epoch's figures on the development split, in order."""
+        lines = (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+    def lines(self) -> tuple[str, str]:
+        """Name, encoder and what it learnt from; the epoch that was kept with its figures, the folder."""
+        info, fused = self.info, self.info.fused
+        shown = {name: info.best.get(name) for name in ("log_score", "uar", "accuracy")}
+        best = ", ".join(f"{name} {value:.3f}" for name, value in shown.items() if value is not None)
+        encoder = info.architecture.encoder.get("model_type", "encoder")
+        return (
+            f"Model {info.name} ({encoder}) trained on {fused.name} fused by {fused.strategy}, "
+            f"{number(len(info.label_set), 'label')} ({listed(info.label_set.labels)})",
+            f"epoch {info.best_epoch} was best on development: {best}; {self.path}",
+        )
+
+    def to_pandas(self, limit: int | None = None) -> pd.DataFrame:
+        """A row per epoch: losses, and scores on the development split's human votes."""
+        return records(self.history[:limit])
 
 
 @dataclass(frozen=True, slots=True)

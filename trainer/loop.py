@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from torch import Tensor
 
 from ..data.errors import AudioError, ModelError, OptionError, OutputError, SerannError
 from ..data.files import finite, refuse_inputs
+from ..data.fused import Fused
 from .checkpoint import (
+    Model,
     beside,
     complete,
     refuse_changes,
@@ -72,7 +75,7 @@ SAVE_MINUTES = 10.0
 
 
 def train(
-    fused_dir: str | Path,
+    fused: Fused | str | PathLike[str],
     *,
     model: str = "wavlm",
     out: str | Path,
@@ -85,19 +88,19 @@ def train(
     overwrite: bool = False,
     progress: Progress | None = None,
     **options: Any,
-) -> Path:
-    """Train a speech encoder with its heads on a fused corpus, and return the model directory `out`.
+) -> Model:
+    """Train a speech encoder with its heads on a fused corpus, and return the model in the directory `out`.
 
     Minimises a categorical loss, by default soft-label KL to the fused distributions of the train split, plus
-    `dimensional_weight` * a loss on the seen raters' mean ratings, by default 1 - CCC; keeps the epoch that is
-    best by `best_by` on the development split's human votes. `options` are fields of TrainOptions; those left
-    out take DEFAULTS, and a frozen encoder hears sounds unperturbed. Killed and called again the same way it goes
-    on after its last whole epoch, or what was saved every `save_minutes` since, and on a CPU ends in the same
-    weights: nothing is drawn from a state that lives longer than a batch. Finished and called again the same way,
-    it returns `out` and does nothing. `progress(done, total)` counts batches, first those that `auto` listens to, then
-    with those that a frozen encoder hears. What a frozen encoder heard lies in the folder `features`, for other
-    trainings too; by default inside `out`, until the training is finished. With `overwrite` the model in `out` stays
-    until the new one, made beside it, is finished; the same call goes on with that.
+    `dimensional_weight` * a loss on the seen raters' mean ratings, by default 1 - CCC; keeps the epoch that is best
+    by `best_by` on the development split's human votes. `options` are fields of TrainOptions; those left out take
+    DEFAULTS, and a frozen encoder hears sounds unperturbed. Killed and called again the same way it goes on after
+    its last whole epoch, or what was saved every `save_minutes` since, and on a CPU ends in the same weights:
+    nothing is drawn from a state that lives longer than a batch. Finished and called again the same way, it returns
+    what is in `out` and does nothing. `progress(done, total)` counts batches, first those that `auto` listens to,
+    then with those that a frozen encoder hears. What a frozen encoder heard lies in the folder `features`, for
+    other trainings too; by default inside `out`, until the training is finished. With `overwrite` the model in
+    `out` stays until the new one, made beside it, is finished; the same call goes on with that.
 
     An utterance that cannot be heard is left out and listed in `failures` of model.json; `warnings` there says
     what makes its scores on other splits too good. Raises SerannError for a broken input, an output of another
@@ -110,7 +113,7 @@ def train(
         raise OptionError("--features keeps what a frozen encoder hears, and this one learns: add --frozen")
     if tensorboard:
         require_tensorboard()
-    fused, out = open_existing(fused_dir), Path(out)
+    fused, out = fused if isinstance(fused, Fused) else open_existing(fused), Path(out)
     if overwrite:
         refuse_inputs(out, [fused.path, *(path for path in (model, features) if path and Path(path).exists())])
     else:
@@ -129,14 +132,14 @@ def train(
         else:
             refuse_changes(found, training.info, out)
             if found.finished:
-                return settle(training.out, out)
+                return Model(settle(training.out, out), found)
         begun = resume(training)
         training.board = Board(training.out) if tensorboard else None
         with _kept_or_cleared(training):
             progress = _hear_once(training, features, progress)
             _run_epochs(training, begun, progress, save_minutes=save_minutes)
     _finish(training)
-    return settle(training.out, out)
+    return Model(settle(training.out, out), training.info)
 
 
 @contextmanager

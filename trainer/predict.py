@@ -4,20 +4,24 @@ A sound longer than `WINDOW` seconds is heard in equal windows of at most that, 
 strengths are averaged: memory stays what a training's is, and no model is asked about lengths that it never met.
 """
 
+from __future__ import annotations
+
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..data.audio import SAMPLE_RATE, load_audio, utterance_audio, window_count
-from ..data.corpus import Corpus
-from ..data.errors import AudioError, ModelError, OptionError, list_problems
+from ..data.corpus import Corpus, corpus_directory, open_corpus
+from ..data.display import Displayed, columns_of, frame, number
+from ..data.errors import AudioError, CorpusError, ModelError, OptionError, list_problems
 from ..data.files import new_directory, read_json, refuse_existing, write_json
 from ..data.tables import DISTRIBUTIONS, FAILURES, RATINGS, distribution_array, from_rows, read_table, write_table
 from .checkpoint import ModelInfo, Trained, open_model, software
@@ -27,14 +31,17 @@ from .network.losses import LOG_EVIDENCE
 from .preparing import pick_device
 from .targets import from_unit
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 # --------------------
 # A prediction and its directory: distributions.parquet, ratings.parquet, failures.parquet and prediction.json.
 
 FORMAT = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+@dataclass(frozen=True, slots=True, repr=False)
+class Prediction(Displayed):
     """What a model hears: distributions [U, K] and mean ratings [U, D] on the corpus's scale, in the order of
     `ids`.
 
@@ -51,6 +58,30 @@ class Prediction:
     path: Path | None = None
     effective_votes: np.ndarray | None = None
     source: dict[str, Any] | None = None
+
+    def lines(self) -> tuple[str, str]:
+        """Model and what it heard; utterances, failures, the folder."""
+        heard = len(self.ids) - len(self.failures)
+        place = "not written" if self.path is None else str(self.path)
+        return (
+            f"Prediction of {self.model.name} for {self.source_words}",
+            f"{number(heard, 'utterance')} heard, {number(len(self.failures), 'failure')}; {place}",
+        )
+
+    def to_pandas(self, limit: int | None = None) -> pd.DataFrame:
+        """A row per utterance: the distribution, a column a label by its name, mean ratings, and why it failed."""
+        part, info = slice(limit), self.model
+        labels = info.label_set.labels
+        strength = {} if self.effective_votes is None else {"effective_votes": self.effective_votes[part]}
+        return frame(
+            {
+                "utterance_id": self.ids[part],
+                **columns_of(labels, self.distributions[part]),
+                **strength,
+                **columns_of(info.dimensions, self.ratings[part], labels),
+                "failure": [self.failures.get(name) for name in self.ids[part]],
+            }
+        )
 
     @property
     def source_words(self) -> str:
@@ -111,12 +142,19 @@ def write_prediction(path: Path, found: Prediction, described: dict[str, Any]) -
     write_json(path / "prediction.json", written.model_dump(mode="json"))
 
 
-def is_prediction(path: str | Path) -> bool:
+def is_prediction(path: str | PathLike[str]) -> bool:
     """Whether a directory holds a prediction (it may still be a broken one)."""
     return (Path(path) / "prediction.json").is_file()
 
 
-def read_prediction(path: str | Path) -> Prediction:
+def as_prediction(system: Prediction | str | PathLike[str]) -> Prediction | None:
+    """A prediction as it is, or the one at a path, read; None where the path holds no prediction."""
+    if isinstance(system, Prediction):
+        return system
+    return read_prediction(system) if is_prediction(system) else None
+
+
+def read_prediction(path: str | PathLike[str]) -> Prediction:
     """Read a prediction directory; ModelError or TableError where it is absent, broken, or of a newer format."""
     path = Path(path)
     if not is_prediction(path):
@@ -178,8 +216,8 @@ Change = Callable[[int, np.ndarray], np.ndarray]
 
 
 def predict(
-    model: str | Path,
-    source: Corpus | Sequence[str | Path],
+    model: str | PathLike[str],
+    source: Corpus | str | PathLike[str] | Sequence[str | PathLike[str]],
     *,
     out: str | Path,
     device: str = "auto",
@@ -187,7 +225,7 @@ def predict(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Prediction:
-    """Let a trained model listen to a corpus, or to sound files, and write a prediction directory.
+    """Let a trained model listen to a corpus (or its folder, or `demo`), or to sound files, and write a prediction.
 
     It holds distributions.parquet (`source` is the model's name; `effective_votes` for a model of loss
     dirichlet-multinomial), ratings.parquet for a model with a dimensional head, failures.parquet with the utterances
@@ -196,9 +234,10 @@ def predict(
     Raises ModelError for a model that is absent or unfinished, OutputError for an existing output without `overwrite`
     (which replaces a former prediction alone), AudioError where nothing of it all can be heard.
     """
-    inputs = [model, *([source.path] if isinstance(source, Corpus) else source)]
+    source = _heard_of(source)
+    inputs = [Path(model), *([source.path] if isinstance(source, Corpus) else source)]
     refuse_existing(Path(out), what="prediction", overwrite=overwrite, inputs=inputs)
-    trained = open_model(model)
+    trained = open_model(Path(model))
     with new_directory(out, what="prediction", overwrite=overwrite, inputs=inputs) as partial:
         if isinstance(source, Corpus):
             found = predict_corpus(trained, source, device=device, batch_seconds=batch_seconds, progress=progress)
@@ -209,6 +248,20 @@ def predict(
         _refuse_silence(found)
         write_prediction(partial, found, described)
     return replace(found, path=Path(out), source=described)
+
+
+def _heard_of(source: Corpus | str | PathLike[str] | Sequence[str | PathLike[str]]) -> Corpus | list[str]:
+    """A corpus, opened where its folder is named, or sound files."""
+    if isinstance(source, Corpus):
+        return source
+    given = [source] if isinstance(source, str | PathLike) else list(source)
+    if len(given) == 1:
+        place = corpus_directory(given[0])
+        if not place.exists():
+            raise CorpusError(f"nothing is at {given[0]}: expected a corpus directory, 'demo', or sound files")
+        if place.is_dir():
+            return open_corpus(given[0])
+    return [fspath(file) for file in given]
 
 
 def _refuse_silence(found: Prediction) -> None:

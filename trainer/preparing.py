@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -130,7 +131,7 @@ class Training:
         return sum(-(-len(self.batches(epoch)) // each) for epoch in range(epochs))
 
 
-def open_existing(fused_dir: str | Path) -> Fused:
+def open_existing(fused_dir: str | PathLike[str]) -> Fused:
     """Open a fused corpus; CorpusError that says how to make one where nothing lies, or a corpus, or a run."""
     there, kind = Path(fused_dir).exists(), kind_of(Path(fused_dir))
     if kind == "corpus" or (str(fused_dir) == "demo" and not there):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from ...data.scores.groups import group_codes
 from ...data.scores.proper_scores import unbiased_ambiguity
 from ...data.votes import count_votes
 from ..models.families import known_exposure
-from ..proxies import Panel, Source, line_up, panel_ambiguity, refuse_copied_votes
+from ..proxies import Panel, Source, as_panels, line_up, panel_ambiguity, refuse_copied_votes
 from ..run.place import is_run
 from ..run.run import Run
 from . import failures, noninferiority, panel_agreement, panel_result, saturation, sensitivity, variants
@@ -30,7 +31,7 @@ from .scorer import Note, Reference, build_reference
 WARNED_BELOW = 10
 
 
-def open_audited(path: str | Path) -> Corpus:
+def open_audited(path: str | PathLike[str]) -> Corpus:
     """Open the corpus that panels are audited against; CorpusError for a run in its place."""
     if is_run(Path(path)) and not (Path(path) / "corpus.json").exists():
         raise CorpusError(f"{path} is a run, not a corpus; give the corpus first: serann audit CORPUS {path}")
@@ -38,8 +39,8 @@ def open_audited(path: str | Path) -> Corpus:
 
 
 def audit(
-    corpus: Corpus,
-    runs: Sequence[Source],
+    corpus: Corpus | str | PathLike[str],
+    runs: Source | str | PathLike[str] | Sequence[Source | str | PathLike[str]],
     *,
     m: int | None = None,
     draws: int | None = None,
@@ -64,7 +65,8 @@ def audit(
     Raises CorpusError (not divided, fewer than two held-out votes), LabelError (other labels), RunError (fewer than
     two common utterances), OptionError (no panel; m, draws, level, margin or epsilon out of range).
     """
-    given = _sort_out(corpus, runs)
+    corpus = corpus if isinstance(corpus, Corpus) else open_audited(corpus)
+    given = _sort_out(corpus, as_panels(runs, "audit"))
     _check_options(draws=draws, level=level, margin=margin, epsilon=epsilon)
     common = _common(corpus, given.panels, m=m, seed=seed)
     step = _counter(progress, len(given.panels) + 2)

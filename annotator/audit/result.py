@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...data.display import Displayed, listed, number, records
 from ...data.scores.intervals import Interval
 from ...data.scores.scoring import ScoreRow
 from .effective_votes import CurveValue, EffectiveVotes
@@ -15,6 +17,8 @@ from .noninferiority import NonInferiority
 from .panel_agreement import Independence
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from .alt_test import AltTestSection
     from .controls import Controls
     from .failures import Failures
@@ -197,8 +201,8 @@ class Check:
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class AuditResult:
+@dataclass(frozen=True, slots=True, repr=False)
+class AuditResult(Displayed):
     """The audit of one or several panels against one reference.
 
     `human_curve` is what panels are matched against for their worth in votes; `checks` are those of a gate, if any;
@@ -220,7 +224,31 @@ class AuditResult:
     differences: list[Difference] = field(default_factory=list)
     listening: Listening | None = None
     format: int = FORMAT
-    rows: Rows | None = field(default=None, repr=False, compare=False)
+    rows: Rows | None = field(default=None, compare=False)
+
+    @property
+    def path(self) -> Path | None:
+        """None: an audit is written where `report.files.write_report` is told to."""
+        return None
+
+    def lines(self) -> tuple[str, str]:
+        """What was audited; what each panel is worth in human votes, by log score."""
+        panels = [f"{p.name} {_worth(p)}" for p in self.panels]
+        return (
+            f"Audit of {listed([p.name for p in self.panels])} against {self.corpus['name']}: "
+            f"{number(self.reference['votes_scored'], 'held-out vote')} of "
+            f"{number(self.reference['utterances'], 'utterance')} by {number(self.reference['speakers'], 'speaker')}",
+            f"worth in human votes, by log score: {listed(panels)}",
+        )
+
+    def to_pandas(self, limit: int | None = None) -> pd.DataFrame:
+        """A row per score of every system (panels, the constant, perfection), with its interval."""
+        rows = [
+            {"system": system.name, "kind": system.kind, **score._asdict()}
+            for system in self.systems
+            for score in system.scores
+        ]
+        return records(rows[:limit])
 
     def system(self, kind: str, panel: str | None = None) -> System:
         """The system of a kind (and panel); KeyError if there is none."""
@@ -232,6 +260,14 @@ class AuditResult:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values without the per-utterance arrays; NaN and infinities become null (`method` says which)."""
         return {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "rows"}
+
+
+def _worth(panel: PanelResult) -> str:
+    worth = panel.effective_votes.overall()
+    if math.isnan(worth.value):
+        return f"undefined ({worth.reason})"
+    value = f"{worth.value:.2f}{' or more' if worth.at_least else ''}"
+    return f"{value} [{worth.low:.2f}, {'open' if worth.open_above else f'{worth.high:.2f}'}]"
 
 
 def _plain(value: Any) -> Any:

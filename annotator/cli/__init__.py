@@ -5,28 +5,14 @@ table.
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-
-app = typer.Typer(
-    name="serann",
-    help="Synthetic perceptual votes for speech-emotion corpora: draw them from audio-language models, audit them "
-    "against human votes, fuse both, train on the result.\n\nTry it: serann demo --fast",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-corpus_app = typer.Typer(
-    help="Bring corpora, look at them, divide their votes, and give them out again.", no_args_is_help=True
-)
-app.add_typer(corpus_app, name="corpus")
-benchmark_app = typer.Typer(help="Measure how fast exact scoring is, and which fusion helps.", no_args_is_help=True)
-app.add_typer(benchmark_app, name="benchmark")
+import typer.main
+from typer.core import TyperGroup
 
 # Name of the command, and its file; its function is of the command's name (a hyphen is an underscore, `import` has one
 # at its end). The files import little until a command runs.
@@ -48,17 +34,56 @@ CORPUS_COMMANDS = ("import", "readers", "info", "check", "split", "holdout", "di
 BENCHMARK_COMMANDS = ("annotate", "fusion")
 
 
-def _register() -> None:
-    for name, file in COMMANDS.items():
-        app.command(name)(_function(file, name.replace("-", "_")))
-    for name in CORPUS_COMMANDS:
-        corpus_app.command(name)(_function("corpus", f"{name}_" if name == "import" else name))
-    for name in BENCHMARK_COMMANDS:
-        benchmark_app.command(name)(_function("benchmark", name))
+class _Lazily(TyperGroup):
+    """A group whose commands are imported when they are used: a command costs its own imports alone."""
+
+    functions: Mapping[str, tuple[str, str]]
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*self.functions, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.functions:
+            return super().get_command(ctx, cmd_name)
+        file, function = self.functions[cmd_name]
+        alone = typer.Typer(**SETTINGS)
+        alone.command(cmd_name)(getattr(import_module(f".{file}", __name__), function))
+        return typer.main.get_command(alone)
 
 
-def _function(file: str, name: str) -> Callable[..., None]:
-    return getattr(import_module(f".{file}", __name__), name)
+def _lazily(functions: Mapping[str, tuple[str, str]]) -> type[TyperGroup]:
+    return type("Commands", (_Lazily,), {"functions": functions})
+
+
+SETTINGS: dict[str, Any] = {
+    "pretty_exceptions_enable": False,
+    "add_completion": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+app = typer.Typer(
+    name="serann",
+    help="Synthetic perceptual votes for speech-emotion corpora: draw them from audio-language models, audit them "
+    "against human votes, fuse both, train on the result.\n\nTry it: serann demo --fast",
+    no_args_is_help=True,
+    cls=_lazily({name: (file, name.replace("-", "_")) for name, file in COMMANDS.items()}),
+    **{**SETTINGS, "add_completion": True},
+)
+app.add_typer(
+    typer.Typer(
+        help="Bring corpora, look at them, divide their votes, and give them out again.",
+        no_args_is_help=True,
+        cls=_lazily({name: ("corpus", f"{name}_" if name == "import" else name) for name in CORPUS_COMMANDS}),
+    ),
+    name="corpus",
+)
+app.add_typer(
+    typer.Typer(
+        help="Measure how fast exact scoring is, and which fusion helps.",
+        no_args_is_help=True,
+        cls=_lazily({name: ("benchmark", name) for name in BENCHMARK_COMMANDS}),
+    ),
+    name="benchmark",
+)
 
 
 def _print_version(wanted: bool) -> None:
@@ -74,9 +99,6 @@ def _serann(
     ] = False,
 ) -> None:
     pass
-
-
-_register()
 
 
 def _interrupted(*_: object) -> None:

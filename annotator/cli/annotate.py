@@ -5,50 +5,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..run.options import AnnotateOptions, SessionOptions
+from .options import with_options
+
 if TYPE_CHECKING:
     from ..run.run import Run
 
 
+@with_options
 def annotate(
     corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="A corpus directory, or 'demo'.", show_default=False)],
     model: Annotated[str, typer.Option(help="demo, qwen2-audio, a checkpoint folder or a hub id.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="The run directory.", show_default=False)],
-    engine: Annotated[str, typer.Option(help="What runs the model.")] = "transformers",
-    panel: Annotated[str, typer.Option(help="A listener panel by name (serann panels), or a .toml file.")] = "crossed",
-    votes: Annotated[int, typer.Option(help="Votes an utterance, dealt over the listeners (0: scores alone).")] = 20,
-    mode: Annotated[str, typer.Option(help="How answers are read off: exact, sample or verbalized.")] = "exact",
-    reason: Annotated[bool, typer.Option("--reason", help="Mode sample: a short reasoning before the answer.")] = False,
-    attributes: Annotated[
-        str, typer.Option(help="Rate these as well: valence,arousal,dominance (or a part of it).")
-    ] = "",
-    limit: Annotated[int | None, typer.Option(help="Annotate the first N utterances only.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the votes.")] = 0,
-    revision: Annotated[str | None, typer.Option(help="Revision of a model from the hub.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto (bfloat16 on a GPU, float32 on a CPU) or its name.")] = "auto",
-    batch_size: Annotated[
-        int | None, typer.Option(help="Utterances a batch, at most (default: by a budget of sound).")
-    ] = None,
-    max_seconds: Annotated[
-        float | None, typer.Option(help="Most seconds of an utterance that are heard at once (default: the model's).")
-    ] = None,
-    too_long: Annotated[
-        str, typer.Option(help="What is done with longer ones: reject, truncate or windows (their answers averaged).")
-    ] = "reject",
-    control: Annotated[
-        str | None,
-        typer.Option(help="Hear something else instead: transcript-only, silence, noise or other-voice."),
-    ] = None,
-    workers: Annotated[int, typer.Option(help="Decoders that read sounds ahead.")] = 2,
-    max_hours: Annotated[float | None, typer.Option(help="Stop after so many hours; the same call goes on.")] = None,
+    asked: AnnotateOptions,
+    session: SessionOptions,
     plan: Annotated[
         bool, typer.Option("--plan", help="Measure a few utterances, say the cost, write nothing.")
     ] = False,
-    selfcheck: Annotated[
-        bool | None,
-        typer.Option("--selfcheck/--no-selfcheck", help="Check the answers (default: above 1,000 utterances)."),
-    ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace a run that is there.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document; progress as JSON lines on stderr.")
     ] = False,
@@ -79,45 +52,28 @@ def annotate(
     """
     from .console import stopped_in_a_sentence
 
-    asked: dict[str, Any] = {
-        "panel": panel,
-        "votes": votes,
-        "engine": engine,
-        "mode": mode,
-        "reason": reason,
-        "attributes": tuple(name.strip() for name in attributes.split(",") if name.strip()),
-        "limit": limit,
-        "seed": seed,
-        "revision": revision,
-        "device": device,
-        "dtype": dtype,
-        "batch_size": batch_size,
-        "max_seconds": max_seconds,
-        "too_long": too_long,
-        "control": control,
-    }
-    sitting = {"workers": workers, "max_hours": max_hours, "selfcheck": selfcheck, "overwrite": overwrite}
     with stopped_in_a_sentence():
         if plan:
-            _plan(corpus, model, output, {**asked, "max_hours": max_hours}, as_json)
+            _plan(corpus, model, output, asked, session, as_json)
         else:
-            _run(corpus, model, output, {**asked, **sitting}, as_json)
+            _run(corpus, model, output, asked, session, as_json)
 
 
-def _plan(corpus: str, model: str, output: Path, asked: dict[str, Any], as_json: bool) -> None:
+def _plan(
+    corpus: str, model: str, output: Path, asked: AnnotateOptions, session: SessionOptions, as_json: bool
+) -> None:
     from ..run.annotate import plan_annotation
 
-    _show_plan(plan_annotation(corpus, model, out=output, **asked)._asdict(), as_json)
+    estimate = plan_annotation(corpus, model, asked, out=output, max_hours=session.max_hours)
+    _show_plan(estimate._asdict(), as_json)
 
 
-def _run(corpus: str, model: str, output: Path, asked: dict[str, Any], as_json: bool) -> None:
+def _run(corpus: str, model: str, output: Path, asked: AnnotateOptions, session: SessionOptions, as_json: bool) -> None:
     from ..run.annotate import annotate as run_annotation
     from .console import print_json
 
-    pass
-
     with _watching(as_json) as watch:
-        run = run_annotation(corpus, model, out=output, watch=watch, **asked)
+        run = run_annotation(corpus, model, asked, out=output, watch=watch, **dict(session))
     summary = summarise(run)
     if as_json:
         print_json(summary)

@@ -28,11 +28,11 @@ def holdout(
     Example: serann corpus holdout demo --seen 2 --seed 0 -o divided
     """
     from ...data.corpus import open_corpus
-    from ...data.holdout import hold_out, remarks, write_division
+    from ...data.holdout import divide_votes, remarks, write_division
     from .console import note, print_json, print_table
 
     opened = open_corpus(corpus)
-    divided = write_division(opened, hold_out(opened, seen=seen, seed=seed), output, overwrite=overwrite)
+    divided = write_division(opened, divide_votes(opened, seen=seen, seed=seed), output, overwrite=overwrite)
     rows, warnings = part_counts(divided), remarks(divided)
     for warning in warnings:
         note(f"warning: {warning}")
@@ -103,6 +103,7 @@ def import_(
     Example: serann corpus import crema-d CREMA-D --modality voice -o crema-voice
     """
     from ...data.importing import import_corpus
+    from ...data.labels import as_label_set
     from ...data.readers import Options
     from .console import note, print_json, print_table, progress
 
@@ -121,7 +122,7 @@ def import_(
             source,
             output,
             options=options,
-            labels=_wanted(labels),
+            labels=None if labels is None else as_label_set(labels),
             name=name,
             split=split,
             seed=seed,
@@ -174,16 +175,6 @@ def pairs(given: list[str] | None, option: str) -> dict[str, str]:
             raise OptionError(f"{option} {text!r}: expected NAME=VALUE, say {option} anger=angry")
         found[key.strip()] = value.strip()
     return found
-
-
-def _wanted(labels: str | None):
-    from ...data.labels import LabelSet, label_set
-
-    if labels is None:
-        return None
-    if "," in labels:
-        return LabelSet("own", tuple(label.strip() for label in labels.split(",")))
-    return label_set(labels)
 
 
 def readers(

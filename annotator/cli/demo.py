@@ -97,14 +97,14 @@ def divided_corpus(out: Path, size: Size, seed: int) -> "Corpus":
     import numpy as np
 
     from ...data.corpus import open_corpus, take
-    from ...data.holdout import hold_out, write_division
+    from ...data.holdout import divide_votes, write_division
 
     corpus = open_corpus("demo")
     if size.utterances is not None:
         speakers = corpus.column("speaker")
         place = np.array([(speakers[:i] == speaker).sum() for i, speaker in enumerate(speakers)])
         corpus = take(corpus, place < size.utterances)
-    return write_division(corpus, hold_out(corpus, seen=SEEN, seed=seed), out)
+    return write_division(corpus, divide_votes(corpus, seen=SEEN, seed=seed), out)
 
 
 def fuse_all(corpus: "Corpus", run: "Run", out: Path, size: Size, seed: int) -> dict[str, Path]:
@@ -129,7 +129,7 @@ def train_all(fused: dict[str, Path], corpus: "Corpus", out: Path, size: Size, s
     for target, path in fused.items():
         with stage(f"train: WavLM from scratch, targets {target}") as step:
             options = {"from_scratch": True, "epochs": size.epochs, "seed": seed}
-            model = train(path, model="wavlm", out=out / "models" / target, progress=step, **options)
+            model = train(path, model="wavlm", out=out / "models" / target, progress=step, **options).path
         with stage(f"predict: the model of {target}") as step:
             predictions[target] = out / "predictions" / target
             predict(model, corpus, out=predictions[target], progress=step)

@@ -31,18 +31,13 @@ def predict(
 
     Example: serann predict model demo -o prediction
     """
-    from ...data.corpus import corpus_directory, open_corpus
-    from ...data.errors import CorpusError
     from ...trainer import predict as run_prediction
     from .console import NOTHING_WRITTEN, note, print_json, progress, stopped_in_a_sentence
 
-    single = len(source) == 1 and (source[0] == "demo" or corpus_directory(source[0]).is_dir())
-    if len(source) == 1 and not corpus_directory(source[0]).exists():
-        raise CorpusError(f"nothing is at {source[0]}: expected a corpus directory, 'demo', or sound files")
     with stopped_in_a_sentence(NOTHING_WRITTEN), progress("predict") as step:
         found = run_prediction(
             model,
-            open_corpus(source[0]) if single else source,
+            source,
             out=output,
             device=device,
             batch_seconds=batch_seconds,

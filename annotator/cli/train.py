@@ -285,7 +285,7 @@ def _train(
             overwrite=overwrite,
             progress=step,
             **asked,
-        )
+        ).path
     info = read_model_info(path)
     constant = constant_scores(open_fused(fused), info)
     if as_json:

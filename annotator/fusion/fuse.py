@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ...data.corpus import Corpus, absolute_audio, refuse_sounds, write_corpus
+from ...data.corpus import Corpus, absolute_audio, as_corpus, refuse_sounds, write_corpus
 from ...data.files import new_directory, refuse_existing, write_json
 from ...data.fused import DISTRIBUTIONS_FILE, FUSION_FILE, Fused, FusionInfo, open_fused
 from ...data.tables import DISTRIBUTIONS, write_table
-from ..proxies import Source
+from ..proxies import Source, as_panels
 from .accounts import FusionReport, figures, with_files
 from .describe import Fusion, describe, distributions_table
 from .dime import balance, paper
@@ -25,8 +26,8 @@ Page = Callable[[FusionReport, Corpus, Corpus | None], str]
 
 
 def fuse(
-    corpus: Corpus,
-    runs: Sequence[Source] = (),
+    corpus: Corpus | str | PathLike[str],
+    runs: Source | str | PathLike[str] | Sequence[Source | str | PathLike[str]] = (),
     *,
     out: str | Path,
     overwrite: bool = False,
@@ -42,7 +43,7 @@ def fuse(
     Raises OutputError for an existing `out` without `overwrite`; CorpusError for an undivided corpus, absent votes or a
     single train speaker; RunError, LabelError for runs that do not fit; OptionError for options out of range.
     """
-    out = Path(out)
+    out, corpus, runs = Path(out), as_corpus(corpus), as_panels(runs, "fuse")
     asked = FusionOptions(**options)
     asked.check()
     inputs = [corpus.path, *(run.path for run in runs)]

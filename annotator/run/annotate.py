@@ -1,16 +1,17 @@
 """Annotate a corpus: every utterance, every listener of a panel, exact answer distributions and seeded votes."""
 
-from dataclasses import replace
+from os import PathLike
 from pathlib import Path
-from typing import Unpack
+from typing import Any
 
 from ...data.corpus import Corpus
-from ...data.errors import OptionError
 from ...data.files import fingerprint, refuse_inputs
+from ...data.options import as_options, parted
 from ..engines.memory import memory_in_a_sentence
-from .asking import Asked, Asking, Ready, loaded
+from .asking import Ready, loaded
 from .identity import joined
 from .ledger import Ledger
+from .options import AnnotateOptions, SessionOptions
 from .place import check_free, check_place, engine_versions, is_run, record_session, remove_run
 from .planning import Estimate, estimate, read_only
 from .run import Run, open_run
@@ -29,19 +30,19 @@ from .tables import read_results, write_tables
 
 
 def annotate(
-    corpus: Corpus | str | Path,
+    corpus: Corpus | str | PathLike[str],
     model: str,
+    options: AnnotateOptions | None = None,
     *,
-    out: str | Path,
-    workers: int = 2,
-    max_hours: float | None = None,
-    selfcheck: bool | None = None,
-    overwrite: bool = False,
+    out: str | PathLike[str],
     progress: Progress | None = None,
     watch: Watch | None = None,
-    **asked: Unpack[Asked],
+    **keywords: Any,
 ) -> Run:
-    """Annotate a corpus into the run directory `out`; what is `asked`, and the defaults, are those of `Asking`.
+    """Annotate a corpus into the run directory `out`.
+
+    What is asked is told by `options`, or by `keywords` of its fields' names (or both: keywords win); those of
+    `SessionOptions` (`workers`, `max_hours`, `selfcheck`, `overwrite`) are keywords, too.
 
     A run that is already there is continued if it has the same identity (corpus, labels, engine, model, weights, dtype,
     mode, seed, what is done with long utterances, control, and a panel with all the run's listeners): what is answered
@@ -62,23 +63,23 @@ def annotate(
     Raises `OptionError`, `OutputError` (the place is taken, by what, and how it differs), `ModelError`, `PromptError`,
     `CorpusError`.
     """
-    asking, path = Asking(model, **asked), Path(out)
-    if workers < 1:
-        raise OptionError(f"{workers} workers to decode sounds; expected at least 1")
-    _check_hours(max_hours)
-    replaces = overwrite and is_run(path)
+    asked, how = parted(keywords, SessionOptions)
+    asking, path = as_options(AnnotateOptions, options, asked), Path(out)
+    session_options = SessionOptions(**how)
+    selfcheck = session_options.selfcheck
+    replaces = session_options.overwrite and is_run(path)
     check_free(path, replaces=replaces)
-    with memory_in_a_sentence(), loaded(corpus, asking) as ready:
+    with memory_in_a_sentence(), loaded(corpus, model, asking) as ready:
         if replaces:
             refuse_inputs(path, [ready.corpus.path])
             remove_run(path)
         with opened_ledger(path, ready) as ledger:
             # What the run holds already stays: fewer votes than it has are no reason to take any away.
-            ready = ready._replace(asking=replace(asking, votes=ledger.info["votes"]))
+            ready = ready._replace(asking=asking.model_copy(update={"votes": ledger.info["votes"]}))
             session = Session(
                 ready,
-                workers=workers,
-                max_hours=max_hours,
+                workers=session_options.workers,
+                max_hours=session_options.max_hours,
                 most_failures=MOST_FAILURES if selfcheck is False else WINDOW,
                 watch=watching(progress, watch),
             )
@@ -92,31 +93,27 @@ def annotate(
 
 
 def plan_annotation(
-    corpus: Corpus | str | Path,
+    corpus: Corpus | str | PathLike[str],
     model: str,
+    options: AnnotateOptions | None = None,
     *,
-    out: str | Path | None = None,
+    out: str | PathLike[str] | None = None,
     max_hours: float | None = None,
-    **asked: Unpack[Asked],
+    **asked: Any,
 ) -> Estimate:
     """What `annotate` with the same arguments would still have to do, and cost: measured on a few utterances.
 
     Writes nothing. If `out` is a run already, what it holds is not counted; it is refused if it is another run.
     """
-    asking = Asking(model, **asked)
-    _check_hours(max_hours)
+    asking = as_options(AnnotateOptions, options, asked)
+    max_hours = SessionOptions(max_hours=max_hours).max_hours
     if out is not None:
         check_place(Path(out))
-    with memory_in_a_sentence(), loaded(corpus, asking) as ready:
+    with memory_in_a_sentence(), loaded(corpus, model, asking) as ready:
         reading, session = read_only(None if out is None else Path(out), ready), Session(ready)
         session.forget_changed(reading)
         session.fit_batches(reading)
         return estimate(session, reading, max_hours=max_hours)
-
-
-def _check_hours(max_hours: float | None) -> None:
-    if max_hours is not None and not max_hours > 0:
-        raise OptionError(f"{max_hours:g} hours at most; expected more than 0")
 
 
 def opened_ledger(path: Path, ready: Ready) -> Ledger:

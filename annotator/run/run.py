@@ -1,15 +1,19 @@
 """A finished annotation run, read back: scores, listeners, votes, failures, and the distributions they make."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from ...data.arrow import pc
+from ...data.display import Displayed, columns_of, frame, number
 from ...data.errors import RunError
 from ...data.labels import LabelSet
 from ...data.tables import FAILURES, LISTENERS, SCORES, VOTES, distribution_array, read_table
@@ -17,12 +21,15 @@ from ...data.votes import count_votes
 from .ledger import is_promised
 from .place import RUN_FILE, is_run, read_run_file
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 # Rows of scores that are numbers in double precision at a time.
 PIECE = 2_000_000
 
 
-@dataclass(frozen=True)
-class Run:
+@dataclass(frozen=True, repr=False)
+class Run(Displayed):
     """One run directory in memory. `info` is run.json: the run's identity, its name, the votes asked for."""
 
     path: Path
@@ -44,8 +51,24 @@ class Run:
         voted = self.votes.filter(pc.is_valid(self.votes["label"]))["utterance_id"]
         return sorted({*pc.unique(self.scores["utterance_id"]).to_pylist(), *pc.unique(voted).to_pylist()})
 
+    def lines(self) -> tuple[str, str]:
+        """Name, corpus, model and mode; utterances, listeners, votes, failures, the folder."""
+        identity, failed = self.info["identity"], self.failures.num_rows
+        return (
+            f"Run {self.name} over {identity['corpus']}: model {identity['model']}, panel {identity['panel']}, "
+            f"mode {identity.get('mode', 'exact')}",
+            f"{number(len(self.ids), 'utterance')}, {number(self.listeners.num_rows, 'listener')}, "
+            f"{number(self.votes.num_rows, 'vote')}, {number(failed, 'failure')}; {self.path}",
+        )
 
-def open_run(path: str | Path) -> Run:
+    def to_pandas(self, limit: int | None = None) -> pd.DataFrame:
+        """A row per utterance: the panel's distribution, a column a label by its name, and the number of its votes."""
+        ids = self.ids[:limit]
+        p, votes = panel_distribution(self, ids), synthetic_counts(self, ids).sum(axis=1)
+        return frame({"utterance_id": ids, **columns_of(self.labels.labels, p), "votes": votes})
+
+
+def open_run(path: str | PathLike[str]) -> Run:
     """Open a run directory; `RunError` if it is not there, unfinished, or of a newer serann."""
     path = Path(path)
     if not is_run(path):

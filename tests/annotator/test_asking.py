@@ -1,43 +1,64 @@
 """The options of a run: one list of them, the same from Python, for the plan, and on the command line."""
 
-import dataclasses
 import inspect
+from typing import get_args
 
 import pytest
 from fixtures.scripted_runs import corpus_of
 from serann.annotator.cli.annotate import annotate as command
-from serann.annotator.engines.base import EngineSpec
+from serann.annotator.engines.base import ENGINES, EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine
+from serann.annotator.panel.controls import CONTROLS
 from serann.annotator.run.annotate import annotate, plan_annotation
-from serann.annotator.run.asking import Asked, Asking
+from serann.annotator.run.options import AnnotateOptions, SessionOptions
+from serann.data.errors import OptionError
+from serann.data.options import help_of
 
-# What else `annotate` takes; the rest of it is `Asked`.
-SITTING = {"workers": 2, "max_hours": None, "selfcheck": None, "overwrite": False}
-
-
-def test_what_may_be_asked_is_listed_once():
-    fields = {field.name: field for field in dataclasses.fields(Asking)}
-    assert fields.pop("model").default is dataclasses.MISSING
-    assert Asked.__annotations__ == {name: field.type for name, field in fields.items()}
-    assert Asked.__total__ is False  # everything has its default in `Asking`
+DECLARED = {**AnnotateOptions.model_fields, **SessionOptions.model_fields}
 
 
-def test_the_command_line_has_every_option_and_the_same_defaults():
+def test_the_command_line_has_every_option_with_its_default_and_its_help():
     shown = inspect.signature(command).parameters
-    fields = {field.name: field.default for field in dataclasses.fields(Asking) if field.name != "model"}
-    fields["attributes"] = ""  # a list of names there
-    expected = SITTING | fields
-    assert {name: shown[name].default for name in expected} == expected
-    own = inspect.signature(annotate).parameters
-    assert {name: own[name].default for name in SITTING} == SITTING
+    for name, field in DECLARED.items():
+        default = "" if name == "attributes" else field.default  # a list of names there
+        assert shown[name].default == default, name
+        (flag,) = get_args(shown[name].annotation)[1:]
+        assert flag.help == help_of(field)
+        assert flag.help
 
 
-def test_an_option_that_is_not_there_is_an_error_of_the_caller(tmp_path):
+def test_names_that_may_be_chosen_are_those_of_the_registries(tmp_path):
+    assert help_of(AnnotateOptions.model_fields["mode"]).endswith("exact, sample or verbalized.")
+    assert all(name in help_of(AnnotateOptions.model_fields["control"]) for name in CONTROLS)
+    assert all(name in help_of(AnnotateOptions.model_fields["engine"]) for name in ENGINES)
+    with pytest.raises(OptionError, match="unknown mode 'loud'; expected one of exact, sample, verbalized"):
+        AnnotateOptions(mode="loud")
+    with pytest.raises(OptionError, match="unknown control 'music'"):
+        AnnotateOptions(control="music")
+
+
+def test_options_are_a_model_or_keywords_or_both(tmp_path):
+    corpus = corpus_of(tmp_path / "corpus", 2)
+    runs = [
+        annotate(corpus, "scripted", AnnotateOptions(engine="scripted", votes=3), out=tmp_path / "model"),
+        annotate(corpus, "scripted", engine="scripted", votes=3, workers=1, out=tmp_path / "keywords"),
+        annotate(corpus, "scripted", AnnotateOptions(engine="scripted"), votes=3, out=tmp_path / "both"),
+    ]
+    for run in runs:
+        assert run.info["votes"] == 3
+        assert run.votes.drop_columns(["run"]).equals(runs[0].votes.drop_columns(["run"]))
+
+
+def test_an_option_that_is_not_there_or_does_not_fit_is_a_sentence(tmp_path):
     corpus = corpus_of(tmp_path / "corpus", 2)
     engine = ScriptedEngine(EngineSpec("scripted", "scripted"))
     for call in (annotate, plan_annotation):
-        with pytest.raises(TypeError, match="unexpected keyword argument 'vote'"):
-            call(corpus, "scripted", out=tmp_path / "run", engine=engine, vote=3)  # pyright: ignore[reportCallIssue]
+        with pytest.raises(OptionError, match=r"there is no option 'vote'; is votes meant\?"):
+            call(corpus, "scripted", out=tmp_path / "run", engine=engine, vote=3)
+        with pytest.raises(OptionError, match="votes is 'many': input should be a valid integer"):
+            call(corpus, "scripted", out=tmp_path / "run", engine=engine, votes="many")
+    with pytest.raises(OptionError, match=r"(?s)seed is None.*there is no option 'vote'"):
+        AnnotateOptions(**{"vote": 1, "seed": None})
     assert not (tmp_path / "run").exists()
 
 

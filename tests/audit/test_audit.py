@@ -22,7 +22,7 @@ from serann.annotator.report.page import fill
 from serann.annotator.run.run import open_run, panel_distribution
 from serann.data.corpus import write_corpus
 from serann.data.errors import CorpusError, LabelError, OptionError, RunError
-from serann.data.holdout import hold_out, write_division
+from serann.data.holdout import divide_votes, write_division
 from serann.data.labels import LABEL_SETS, LabelSet
 from serann.data.scores.divergences import jsd_bits
 from serann.data.scores.groups import cross_fitted
@@ -361,7 +361,7 @@ def unanimous(path, *, label="happy"):
         provenance={},
         simulated=True,
     )
-    return write_division(same, hold_out(same, seen=2), None)
+    return write_division(same, divide_votes(same, seen=2), None)
 
 
 def test_a_panel_worse_than_the_constant_matches_no_human_votes(tmp_path):
@@ -494,7 +494,7 @@ def test_a_report_of_another_kind_is_refused_before_anything_is_read(tmp_path):
 def test_real_panels_against_real_voice_votes(tmp_path):
     """Figures measured apart on the same votes: raw, class-marginal-prior and human-mixture votes at n = 2, 3, 5."""
     voice = crema(tmp_path, "1", "voice")
-    voice = write_division(voice, hold_out(voice, seen=3), None)
+    voice = write_division(voice, divide_votes(voice, seen=3), None)
     panels = [crema(tmp_path, "3", "both"), crema(tmp_path, "2", "face")]
     found = audit(voice, panels)
     assert found.reference["utterances"] == 5903

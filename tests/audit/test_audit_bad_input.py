@@ -18,7 +18,7 @@ from serann.annotator.panel.few_shot import choose_examples
 from serann.annotator.report.audit_words import notes_in_words
 from serann.data.corpus import write_corpus
 from serann.data.files import read_json, write_json
-from serann.data.holdout import hold_out, write_division
+from serann.data.holdout import divide_votes, write_division
 from serann.data.labels import LABEL_SETS, LabelSet
 from serann.data.tables import UTTERANCES, VOTES, from_rows
 
@@ -143,7 +143,7 @@ def test_raters_that_always_agree(cli, tmp_path):
     corpus, truth = simulated_corpus(tmp_path / "c", utterances=48, seen=None)
     votes = [{k: v for k, v in row.items() if k != "part"} | {"label": "happy"} for row in corpus.votes.to_pylist()]
     same = relabelled(corpus, tmp_path / "same", votes=votes)
-    write_division(same, hold_out(same, seen=2), None)
+    write_division(same, divide_votes(same, seen=2), None)
     run = simulated_run(tmp_path / "r", same, truth)
     code, said, _ = cli("audit", same.path, run, "--draws", 2, "-o", tmp_path / "r.html")
     assert code == 0
@@ -379,7 +379,7 @@ def test_labels_in_another_order_and_numbers_that_are_no_durations(world, cli, t
     rows = [{**row, "duration": float("nan") if i % 2 else None} for i, row in enumerate(corpus.utterances.to_pylist())]
     turned = LabelSet("turned", tuple(reversed(corpus.labels.labels)))
     other = relabelled(corpus, tmp_path / "turned", labels=turned, utterances=from_rows(rows, UTTERANCES))
-    other = write_division(other, hold_out(other, seen=2), None)
+    other = write_division(other, divide_votes(other, seen=2), None)
     code, said, out = cli("audit", other.path, run, "--draws", 1)
     assert code == 0, said
     assert "90 utterances" in out

@@ -9,7 +9,7 @@ from fixtures.present import present
 from serann.annotator.audit import baselines, failures, panel_agreement, saturation, variants
 from serann.annotator.audit.scorer import Scorer, build_reference
 from serann.annotator.proxies import line_up
-from serann.data.holdout import hold_out, write_division
+from serann.data.holdout import divide_votes, write_division
 from serann.data.importing import import_corpus
 from serann.data.readers import Options
 from serann.data.scores.scoring import strata_thirds
@@ -27,7 +27,7 @@ def world(tmp_path_factory):
         import_corpus("crema-d", source, place / modality, options=Options(modality=modality), split="speaker")[0]
         for modality in ("voice", "face", "av")
     )
-    voice = write_division(voice, hold_out(voice, seen=3), None)
+    voice = write_division(voice, divide_votes(voice, seen=3), None)
     whole = build_reference(voice)
     panels = line_up([both, face], voice, "audit", ids=whole.ids, m=whole.m)
     common = np.all([panel.covers for panel in panels], axis=0)

@@ -17,7 +17,7 @@ from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine
 from serann.annotator.report.audit_sections import cues_section, listening_section
 from serann.annotator.report.audit_words import cues_in_words
-from serann.data.holdout import hold_out, write_division
+from serann.data.holdout import divide_votes, write_division
 
 
 class Prejudiced(ScriptedEngine):
@@ -119,7 +119,7 @@ def test_one_speaker_tests_nothing(tmp_path):
 
 
 def test_the_reports_section_tests_every_run_that_states_cues(corpus, tmp_path):
-    divided = write_division(corpus, hold_out(corpus, seen=2), None, overwrite=True)
+    divided = write_division(corpus, divide_votes(corpus, seen=2), None, overwrite=True)
     plain = run_scripted(divided, tmp_path / "plain", panel="letters")
     cued = run_of(divided, tmp_path / "cued", Prejudiced(0.2))
     asked = {"m": 4, "draws": 1, "seed": 0, "level": 0.95}

@@ -23,7 +23,7 @@ from serann.annotator.audit.scorer import build_reference
 from serann.annotator.report.audit_words import answers as in_words
 from serann.annotator.report.figures import worth_figure
 from serann.annotator.run.run import open_run
-from serann.data.holdout import hold_out, write_division
+from serann.data.holdout import divide_votes, write_division
 from serann.data.scores.proper_scores import sq_unbiased
 from serann.data.vote_models.dirichlet_mixture import DirichletMixture
 from serann.data.vote_models.dirichlet_multinomial import distinct_places
@@ -369,7 +369,7 @@ def test_real_panels_are_worth_what_was_measured_apart(tmp_path):
     both = crema(tmp_path, "3", "both")
     dealt = count_votes(both.votes, voice.ids, voice.labels)[np.random.default_rng(0).permutation(len(voice.ids))]
     panels = [both, crema(tmp_path, "2", "face"), as_corpus(tmp_path, voice, dealt, "shuffled")]
-    found = audit(write_division(voice, hold_out(voice, seen=3), None), panels)
+    found = audit(write_division(voice, divide_votes(voice, seen=3), None), panels)
     values = [
         [p.effective_votes.overall(s).value for s in ("log_score", "jsd_bits", "sq_unbiased")] for p in found.panels
     ]
@@ -386,7 +386,7 @@ def test_real_panels_are_worth_what_was_measured_apart(tmp_path):
     one, rest = split_counts(counts, 1, voice.ids, "one more")
     fewer = as_corpus(tmp_path, voice, rest, "fewer")
     found = audit(
-        write_division(fewer, hold_out(fewer, seen=3), None), [as_corpus(tmp_path, voice, one, "one")], draws=8
+        write_division(fewer, divide_votes(fewer, seen=3), None), [as_corpus(tmp_path, voice, one, "one")], draws=8
     )
     for row in found.panels[0].effective_votes.rows:
         if row.where in ("overall", "ambiguity"):

@@ -20,7 +20,7 @@ from serann.annotator.report.audit_words import check_in_words
 from serann.annotator.report.figures import worth_figure
 from serann.annotator.run.run import open_run
 from serann.data.errors import OptionError
-from serann.data.holdout import hold_out, write_division
+from serann.data.holdout import divide_votes, write_division
 from typer.testing import CliRunner
 
 
@@ -167,7 +167,7 @@ def test_the_section_shows_curve_worth_votes_and_gate(world):
 
 def test_the_section_without_a_curve_says_why(tmp_path):
     corpus, truth = simulated_corpus(tmp_path / "c", utterances=60, votes=3, seen=None)
-    corpus = write_division(corpus, hold_out(corpus, seen=1), None)
+    corpus = write_division(corpus, divide_votes(corpus, seen=1), None)
     found = audit(corpus, [open_run(simulated_run(tmp_path / "r", corpus, truth))], m=3, draws=1)
     page = html(worth_section(found))
     assert "<svg" not in page

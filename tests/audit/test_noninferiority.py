@@ -16,7 +16,7 @@ from serann.annotator.report.audit_page import vote_table
 from serann.annotator.report.audit_words import answers
 from serann.annotator.run.run import open_run
 from serann.data.errors import OptionError
-from serann.data.holdout import hold_out, write_division
+from serann.data.holdout import divide_votes, write_division
 from serann.data.votes import count_votes, split_counts
 
 
@@ -164,7 +164,7 @@ def test_one_more_voice_vote_passes_and_face_shuffled_and_marginal_fail(tmp_path
         "marginal": as_corpus(tmp_path, voice, drawn, "marginal"),
     }
     fewer = as_corpus(tmp_path, voice, rest, "fewer")
-    found = audit(write_division(fewer, hold_out(fewer, seen=3), None), list(panels.values()), draws=8)
+    found = audit(write_division(fewer, divide_votes(fewer, seen=3), None), list(panels.values()), draws=8)
     verdicts = {panel.name: panel.non_inferiority.non_inferior for panel in found.panels}
     assert verdicts == {"one more": True, "face": False, "shuffled": False, "marginal": False}
     assert found.panels[0].non_inferiority.equivalent

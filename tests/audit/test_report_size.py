@@ -11,7 +11,7 @@ from serann.annotator.report.files import write_report
 from serann.annotator.run.run import open_run
 from serann.data.corpus import write_corpus
 from serann.data.files import write_json
-from serann.data.holdout import hold_out, write_division
+from serann.data.holdout import divide_votes, write_division
 from serann.data.labels import LabelSet
 from serann.data.tables import FAILURES, UTTERANCES, VOTES, from_rows, validate, write_table
 
@@ -55,7 +55,7 @@ def synthesise(path, utterances, *, speakers=500, votes=6, columns=8):
         provenance={},
         simulated=True,
     )
-    return write_division(corpus, hold_out(corpus, seen=1), None), truth
+    return write_division(corpus, divide_votes(corpus, seen=1), None), truth
 
 
 def large_run(path, corpus, truth, seed):

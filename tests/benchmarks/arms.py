@@ -48,7 +48,7 @@ from serann.annotator.fusion import fuse
 from serann.annotator.run.run import Run, open_run
 from serann.data.corpus import Corpus, open_corpus, take
 from serann.data.errors import OptionError
-from serann.data.holdout import hold_out, write_division
+from serann.data.holdout import divide_votes, write_division
 from serann.data.scores.scoring import VOTES_SCORED
 from serann.data.seeds import rng_from, uniforms
 from serann.data.tables import DISTRIBUTIONS, distribution_array, read_table
@@ -159,7 +159,7 @@ def answers_of(setting: Setting, seed: int, size: int | None, arms: Sequence[str
         shutil.rmtree(work, ignore_errors=True)
         mask = smaller(setting.corpus, size)
         part, truth = take(setting.corpus, mask), setting.truth[mask]
-        corpus = write_division(part, hold_out(part, seen=SEEN, seed=seed), work / "corpus")
+        corpus = write_division(part, divide_votes(part, seen=SEEN, seed=seed), work / "corpus")
         heard = panel_of(truth, corpus, seed)
         run = open_run(simulated_run(work / "panel", corpus, heard, listeners=LISTENERS, spread=OWN_ERROR, seed=seed))
         rows, _ = reference(corpus, "test")
@@ -196,7 +196,7 @@ def _train(setting: Setting, corpus: Corpus, run: Run, work: Path, arm: str, *, 
         epochs=epochs,
         seed=seed,
         **OPTIONS,
-    )
+    ).path
 
 
 def over_seeds(each: Sequence[Sequence[Measure]]) -> dict[str, Measure]:

@@ -35,7 +35,7 @@ from serann.annotator.proxies import line_up
 from serann.annotator.run.run import Run, open_run
 from serann.data.corpus import Corpus, open_corpus, write_corpus
 from serann.data.files import write_json
-from serann.data.holdout import hold_out, write_division
+from serann.data.holdout import divide_votes, write_division
 from serann.data.labels import LABEL_SETS
 from serann.data.tables import (
     FAILURES,
@@ -110,7 +110,7 @@ def _write_corpus(path: Path, ids: pa.Array, truth: np.ndarray, rng: np.random.G
         provenance={"made by": "tests/benchmarks/audit.py"},
         simulated=True,
     )
-    write_division(corpus, hold_out(corpus, seen=SEEN), None)
+    write_division(corpus, divide_votes(corpus, seen=SEEN), None)
 
 
 def _write_run(path: Path, ids: pa.Array, truth: np.ndarray, rng: np.random.Generator) -> None:

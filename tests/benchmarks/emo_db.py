@@ -35,7 +35,7 @@ import transformers
 from serann.annotator.fusion import fuse
 from serann.data.audio import SAMPLE_RATE, load_audio
 from serann.data.corpus import Corpus, write_corpus
-from serann.data.holdout import hold_out
+from serann.data.holdout import divide_votes
 from serann.data.importing import import_corpus
 from serann.data.scores.intervals import by_group
 from serann.data.scores.metrics import confusion_rows, macro_f1_of, uar_of
@@ -179,7 +179,7 @@ def split_for(corpus: Corpus, test: str, development: str, out: Path, *, copies:
     if copies:
         (out / "copies").mkdir()
         corpus = with_copies(corpus, copies, out / "copies", seed)
-    divided = hold_out(corpus, seen=1)
+    divided = divide_votes(corpus, seen=1)
     about = {"name": corpus.name, "labels": corpus.labels, "licence": corpus.info.licence}
     return write_corpus(
         out / "divided",
@@ -241,7 +241,7 @@ def trained(pair: tuple[str, str], *, corpus: Corpus, recipe: Recipe, epochs: in
             epochs=count,
             targets="hard",
             **recipe.options,
-        )
+        ).path
         opened = open_model(model)
         mine, other = (np.flatnonzero(divided.in_split(split)) for split in ("test", "development"))
         p = predict_corpus(opened, divided, rows=mine, device="cpu").distributions

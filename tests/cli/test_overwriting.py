@@ -17,7 +17,7 @@ from serann.data.corpus import open_corpus
 from serann.data.errors import AudioError, OutputError
 from serann.data.exports import export_corpus
 from serann.data.files import KINDS, kind_of
-from serann.data.holdout import hold_out, write_division
+from serann.data.holdout import divide_votes, write_division
 from serann.data.importing import import_corpus
 from serann.data.policies import write_distributions
 from serann.data.splits import split_corpus, write_split
@@ -64,8 +64,10 @@ def test_no_command_replaces_another_kind_of_thing(mine, name):
     commands = {
         "prediction": lambda: predict(mine / "model", corpus, out=out, overwrite=True, device="cpu"),
         "fused": lambda: fuse(corpus, [], strategy="human", out=out, overwrite=True),
-        "corpus": lambda: write_division(open_corpus(mine / "fused"), hold_out(corpus, seen=2), out, overwrite=True),
-        "model": lambda: train(mine / "fused", model=str(mine / "encoder"), out=out, overwrite=True, **QUICK),
+        "corpus": lambda: write_division(
+            open_corpus(mine / "fused"), divide_votes(corpus, seen=2), out, overwrite=True
+        ),
+        "model": lambda: train(mine / "fused", model=str(mine / "encoder"), out=out, overwrite=True, **QUICK).path,
         "export": lambda: export_corpus(corpus, "label-studio", out, overwrite=True),
         "run": lambda: annotate(corpus, "demo", out=out, overwrite=True),
     }
@@ -97,15 +99,15 @@ def test_a_corpus_is_neither_written_over_its_own_source_nor_over_its_sounds(min
     before = contents(mine)
     split = split_corpus(corpus)
     for write in (
-        lambda: write_division(corpus, hold_out(corpus, seen=2), corpus.path, overwrite=True),
+        lambda: write_division(corpus, divide_votes(corpus, seen=2), corpus.path, overwrite=True),
         lambda: write_split(corpus, split, corpus.path, overwrite=True),
         lambda: import_corpus("table", corpus.path / "votes.parquet", corpus.path, overwrite=True),
     ):
         with pytest.raises(OutputError, match="holds the input"):
             write()
-    other = write_division(corpus, hold_out(corpus, seen=1), mine / "other")  # it reads the sounds where they lie
+    other = write_division(corpus, divide_votes(corpus, seen=1), mine / "other")  # it reads the sounds where they lie
     with pytest.raises(OutputError, match=r"holds the sound .*\.wav, which would be lost"):
-        write_division(other, hold_out(corpus, seen=2), corpus.path, overwrite=True)
+        write_division(other, divide_votes(corpus, seen=2), corpus.path, overwrite=True)
     shutil.rmtree(other.path)
     assert contents(mine) == before
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from serann.data.corpus import corpus_fingerprint, open_corpus, take, write_corpus
 from serann.data.errors import CorpusError, LabelError, OutputError, SerannError, TableError
-from serann.data.holdout import hold_out, remarks, write_division
+from serann.data.holdout import divide_votes, remarks, write_division
 from serann.data.labels import LABEL_SETS, LabelSet, label_set, map_labels
 from serann.data.seeds import uniforms
 from serann.data.tables import (
@@ -242,15 +242,15 @@ def test_errors_name_the_place_that_the_corpus_was_to_have(tmp_path, monkeypatch
 
 def test_holdout_keeps_a_raters_votes_together_and_ignores_the_order_of_rows(tmp_path):
     corpus = small_corpus(tmp_path / "c")
-    divided = hold_out(corpus, seen=2, seed=7)
+    divided = divide_votes(corpus, seen=2, seed=7)
     seen = count_votes(divided.votes, corpus.ids, FOUR, part="seen").sum(axis=1)
     assert seen.tolist() == [2, 2, 2, 2, 0, 0]
     assert count_votes(divided.votes, corpus.ids, FOUR, part="heldout").sum(axis=1).tolist() == [3, 3, 3, 3, 5, 5]
     part = {(r["utterance_id"], r["rater_id"]): r["part"] for r in divided.votes.to_pylist()}
     assert all(part[r["utterance_id"], r["rater_id"]] == r["part"] for r in present(divided.ratings).to_pylist())
     shuffled = small_corpus(tmp_path / "d", votes=list(reversed(corpus.votes.to_pylist())))
-    assert hold_out(shuffled, seen=2, seed=7).division == divided.division
-    assert hold_out(corpus, seen=2, seed=8).division != divided.division
+    assert divide_votes(shuffled, seen=2, seed=7).division == divided.division
+    assert divide_votes(corpus, seen=2, seed=8).division != divided.division
 
 
 def test_a_part_of_a_corpus_keeps_its_votes(tmp_path):
@@ -263,12 +263,12 @@ def test_a_part_of_a_corpus_keeps_its_votes(tmp_path):
 
 def test_holdout_is_written_once(tmp_path):
     corpus = small_corpus(tmp_path / "c")
-    write_division(corpus, hold_out(corpus, seen=2, seed=0), None)
+    write_division(corpus, divide_votes(corpus, seen=2, seed=0), None)
     divided = open_corpus(tmp_path / "c")
     assert divided.info.division is not None
     with pytest.raises(OutputError, match="is divided already"):
-        write_division(divided, hold_out(divided, seen=3, seed=0), None)
-    other = write_division(divided, hold_out(divided, seen=3, seed=0), tmp_path / "other")
+        write_division(divided, divide_votes(divided, seen=3, seed=0), None)
+    other = write_division(divided, divide_votes(divided, seen=3, seed=0), tmp_path / "other")
     assert other.audio_path(0) == tmp_path / "c" / "audio" / "u0.wav"
 
 
@@ -277,18 +277,18 @@ def test_a_division_that_leaves_nothing_or_leaks_is_remarked(tmp_path):
     utterances = [{"utterance_id": u, "split": split, "speaker": speaker} for u, split, speaker in rows]
     votes = [vote(u, f"r{r}", "sad") for u, _, _ in rows for r in range(2)]
     corpus = small_corpus(tmp_path / "c", utterances=utterances, votes=votes)
-    spent, odd, shared = remarks(write_division(corpus, hold_out(corpus, seen=2), None))
+    spent, odd, shared = remarks(write_division(corpus, divide_votes(corpus, seen=2), None))
     assert spent.startswith("2 of 2 train utterances have no held-out vote left")
     assert odd.startswith("splits named valid are neither train, development nor test")
     assert shared.startswith("1 speakers are in several splits, first s1")
     good = small_corpus(tmp_path / "d")
-    assert not [r for r in remarks(write_division(good, hold_out(good, seen=2), None)) if "held-out" in r]
+    assert not [r for r in remarks(write_division(good, divide_votes(good, seen=2), None)) if "held-out" in r]
 
 
 def test_holdout_divides_anonymous_votes_too(tmp_path):
     votes = [vote("u0", None, label) for label in ("sad", "sad", "sad", "happy", "angry")]
     corpus = small_corpus(tmp_path / "c", votes=votes)
-    divided = hold_out(corpus, seen=2, seed=0)
+    divided = divide_votes(corpus, seen=2, seed=0)
     assert count_votes(divided.votes, ["u0"], FOUR, part="seen").sum() == 2
     assert count_votes(divided.votes, ["u0"], FOUR, part="heldout").sum() == 3
 

@@ -14,7 +14,7 @@ from make_demo.sentences import sentences
 from serann.data.corpus import DEMO_CORPUS, open_corpus
 from serann.data.errors import OptionError, SerannError
 from serann.data.files import hash_file
-from serann.data.holdout import hold_out
+from serann.data.holdout import divide_votes
 from serann.data.tables import DISTRIBUTIONS, distribution_array, read_table
 from serann.data.votes import count_votes
 
@@ -137,7 +137,7 @@ def test_its_ratings_are_on_the_stated_scale_and_follow_the_emotions(corpus):
 def test_its_votes_are_divided_as_hold_out_divides_them(corpus):
     assert corpus.info.division is not None
     assert corpus.info.division.seen == 2
-    assert hold_out(corpus, seen=2, seed=0).division == corpus.info.division
+    assert divide_votes(corpus, seen=2, seed=0).division == corpus.info.division
 
 
 def test_the_truth_lies_beside_it_and_not_in_its_utterances(corpus):

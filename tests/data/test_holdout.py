@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from serann.data.arrow import pc
 from serann.data.corpus import Corpus, CorpusInfo, open_corpus
 from serann.data.files import fingerprint
-from serann.data.holdout import hold_out
+from serann.data.holdout import divide_votes
 from serann.data.labels import LABEL_SETS
 from serann.data.seeds import uniforms
 from serann.data.tables import RATINGS, UTTERANCES, VOTES, from_rows
@@ -116,7 +116,7 @@ def corpora(draw):
 def test_hold_out_is_what_the_loops_give(tmp_path_factory, tables, seen, seed):
     corpus = as_corpus(tmp_path_factory.getbasetemp(), *tables)
     votes, ratings, mark = naive_division(corpus, seen, seed)
-    divided = hold_out(corpus, seen=seen, seed=seed)
+    divided = divide_votes(corpus, seen=seen, seed=seed)
     assert divided.votes["part"].to_pylist() == votes
     assert divided.division.fingerprint == mark
     if ratings is not None:
@@ -128,7 +128,7 @@ def test_the_embedded_corpus_keeps_its_division():
     corpus = open_corpus("demo")
     stored = corpus.info.division
     assert stored is not None
-    again = hold_out(corpus, seen=stored.seen, seed=stored.seed)
+    again = divide_votes(corpus, seen=stored.seen, seed=stored.seed)
     assert again.division == stored
     assert again.votes["part"].equals(corpus.votes["part"])
     assert again.division.fingerprint == naive_division(corpus, stored.seen, stored.seed)[2]
@@ -138,4 +138,5 @@ def test_chunks_of_a_table_change_nothing():
     corpus = open_corpus("demo")
     pieces = pa.concat_tables([corpus.votes.slice(0, 1000), corpus.votes.slice(1000)])
     chunked = Corpus(corpus.path, corpus.info, corpus.labels, corpus.utterances, pieces, corpus.ratings)
-    assert pc.all(pc.equal(hold_out(chunked, seen=2).votes["part"], hold_out(corpus, seen=2).votes["part"])).as_py()
+    one, other = (divide_votes(given, seen=2).votes["part"] for given in (chunked, corpus))
+    assert pc.all(pc.equal(one, other)).as_py()

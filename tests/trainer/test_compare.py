@@ -417,7 +417,7 @@ def test_the_prior_of_single_votes_is_that_of_the_votes(place, tmp_path):
     out = train(
         place / "fused", model=str(place / "encoder"), out=tmp_path / "m", **MODEL,
         epochs=1, loss="cb-ce", targets="disaggregated",
-    )  # fmt: skip
+    ).path  # fmt: skip
     info, corpus = read_model_info(out), open_corpus(place / "corpus")
     counts = count_votes(corpus.votes, corpus.ids, corpus.labels, part="seen")[corpus.in_split("train")]
     n = counts.sum(axis=0)

@@ -128,7 +128,7 @@ def test_a_sound_that_cannot_be_heard_is_its_reason(place, tmp_path):
     corpus, _ = simulated_corpus(tmp_path / "corpus", utterances=40, speakers=10, audio=True)
     (tmp_path / "corpus" / "audio" / "u0000.wav").write_bytes(b"")
     fuse(corpus, [], strategy="human", out=tmp_path / "fused")
-    out = train(tmp_path / "fused", model=str(place / "encoder"), out=tmp_path / "model", **QUICK)
+    out = train(tmp_path / "fused", model=str(place / "encoder"), out=tmp_path / "model", **QUICK).path
     assert [failure["utterance_id"] for failure in read_model_info(out).failures] == ["u0000"]
 
 
@@ -174,14 +174,14 @@ def test_training_from_features_equals_training_from_the_frozen_encoder_itself(p
     still = dict.fromkeys(("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout"), 0.0)
     model = str(make_encoder_checkpoint(tmp_path / "encoder", norm="layer", num_hidden_layers=2, **still))
     given = {**QUICK, "layer": "weighted", "head": "tc-gru"}
-    out = train(place / "fused", model=model, out=tmp_path / "m", features=tmp_path / "features", **given)
+    out = train(place / "fused", model=model, out=tmp_path / "m", features=tmp_path / "features", **given).path
     info = read_model_info(out)
     assert not (out / "checkpoint").exists()
     assert list((tmp_path / "features").rglob("*.safetensors"))
     from serann.trainer import loop
 
     monkeypatch.setattr(loop, "_hear_once", lambda training, folder, progress: progress)
-    direct = read_model_info(train(place / "fused", model=model, out=tmp_path / "direct", **given))
+    direct = read_model_info(train(place / "fused", model=model, out=tmp_path / "direct", **given).path)
     assert info.best["log_score"] == pytest.approx(direct.best["log_score"], abs=2e-3)
     encoder: SpeechEncoder = open_model(out).network.encoder
     before = choose(load_encoder(model), "weighted")
@@ -202,7 +202,7 @@ def test_the_development_split_is_heard_once_too(place, tmp_path):
     out = train(
         place / "fused", model=str(place / "encoder"), out=tmp_path / "m", features=tmp_path / "f",
         progress=lambda done, total: seen.append((done, total)), **QUICK,
-    )  # fmt: skip
+    ).path  # fmt: skip
     corpus = open_corpus(place / "corpus")
     found = make(place, tmp_path / "f", "last")
     assert not found.batches([validation_examples(corpus, [])])
@@ -218,7 +218,7 @@ TINY_SHARD = 3000
 
 @pytest.fixture(scope="module")
 def straight(place):
-    return train(place / "fused", model=str(place / "encoder"), out=place / "straight", **ENDLESS)
+    return train(place / "fused", model=str(place / "encoder"), out=place / "straight", **ENDLESS).path
 
 
 @pytest.mark.parametrize("until", ["*.safetensors", "metrics.jsonl"])

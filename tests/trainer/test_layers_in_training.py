@@ -63,7 +63,7 @@ def networks(monkeypatch):
 )
 def test_what_was_trained_is_what_opens(place, tmp_path, networks, options):
     quick = FROZEN if options.get("frozen") else QUICK
-    out = train(place / "fused", model=str(place / "encoder"), out=tmp_path / "m", **quick, **options)
+    out = train(place / "fused", model=str(place / "encoder"), out=tmp_path / "m", **quick, **options).path
     info = read_model_info(out)
     opened, kept = open_model(out).network.state_dict(), networks[(info.best_epoch or 0) - 1]
     assert list(opened) == list(kept)
@@ -85,7 +85,7 @@ def test_what_was_trained_is_what_opens(place, tmp_path, networks, options):
 
 def test_auto_is_chosen_once_also_when_the_training_is_taken_up(place, tmp_path, monkeypatch):
     given = {**FROZEN, "model": str(place / "encoder"), "layer": "auto", "frozen": True}
-    straight = train(place / "fused", out=tmp_path / "straight", **given)
+    straight = train(place / "fused", out=tmp_path / "straight", **given).path
 
     def stopped(*args, **given):
         raise KeyboardInterrupt
@@ -95,8 +95,8 @@ def test_auto_is_chosen_once_also_when_the_training_is_taken_up(place, tmp_path,
         train(place / "fused", out=tmp_path / "m", **given)
     monkeypatch.undo()
     monkeypatch.setattr(preparing, "choose_layer", stopped)
-    out = train(place / "fused", out=tmp_path / "m", **given)
-    assert train(place / "fused", out=out, **given) == out
+    out = train(place / "fused", out=tmp_path / "m", **given).path
+    assert train(place / "fused", out=out, **given).path == out
     assert (out / "weights.safetensors").read_bytes() == (straight / "weights.safetensors").read_bytes()
     with pytest.raises(OutputError, match=r"finished model of another training .*: seed was 0, now 1"):
         train(place / "fused", out=out, **given, seed=1)  # refused before anything is listened to
@@ -110,7 +110,7 @@ def test_auto_is_chosen_once_also_when_the_training_is_taken_up(place, tmp_path,
 
 def test_progressive_unfreezing_stopped_between_its_stages_goes_on_to_the_same_bits(place, tmp_path, monkeypatch):
     given = {**QUICK, "model": str(place / "encoder"), "unfreeze": "1:1,2:2,3:3", "epochs": 3, "layer_decay": 0.8}
-    straight = train(place / "fused", out=tmp_path / "straight", **given)
+    straight = train(place / "fused", out=tmp_path / "straight", **given).path
     train_epoch = loop._train_epoch
 
     def stopped(training, epoch, *rest, **more):
@@ -122,7 +122,7 @@ def test_progressive_unfreezing_stopped_between_its_stages_goes_on_to_the_same_b
     with pytest.raises(KeyboardInterrupt):
         train(place / "fused", out=tmp_path / "m", **given)
     monkeypatch.undo()
-    out = train(place / "fused", out=tmp_path / "m", **given)
+    out = train(place / "fused", out=tmp_path / "m", **given).path
     assert (out / "metrics.jsonl").read_bytes() == (straight / "metrics.jsonl").read_bytes()
     assert (out / "weights.safetensors").read_bytes() == (straight / "weights.safetensors").read_bytes()
 
@@ -139,7 +139,7 @@ def test_whisper_trains_and_opens(place, tmp_path):
     out = train(
         place / "fused", model=str(place / "whisper"), out=tmp_path / "m", from_scratch=True, layer="2",
         **{**QUICK, "epochs": 1},
-    )  # fmt: skip
+    ).path  # fmt: skip
     encoder = open_model(out).network.encoder
     assert encoder.depth == 2
     assert encoder.config.model_type == "whisper"
@@ -156,7 +156,7 @@ def test_a_layer_that_is_not_there_leaves_nothing_behind(place, tmp_path):
 def test_an_answer_is_the_same_of_sounds_and_of_stored_states(place, tmp_path):
     from serann.trainer.dataset import Batch
 
-    out = train(place / "fused", model=str(place / "encoder"), out=tmp_path / "m", **QUICK, layer="weighted")
+    out = train(place / "fused", model=str(place / "encoder"), out=tmp_path / "m", **QUICK, layer="weighted").path
     network, sounds = open_model(out).network, Sounds(open_corpus(place / "corpus"), shortest=720)
     waveforms, lengths = pad([samples(sounds, row) for row in range(4)])
     with torch.no_grad():

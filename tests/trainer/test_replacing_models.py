@@ -46,7 +46,7 @@ def weights(path: Path) -> bytes:
 def renew(place: Path, out: Path, **options):
     return train(
         place / "fused", model=str(place / "encoder"), out=out, overwrite=True, **{**QUICK, "seed": 1, **options}
-    )
+    ).path
 
 
 def test_the_new_model_takes_the_place_of_the_former_when_it_is_finished(place, out, monkeypatch):
@@ -177,7 +177,7 @@ def test_killed_at_any_moment_one_is_whole_and_the_same_command_gives_the_new_on
 def test_a_plain_call_after_a_kill_between_two_renamings_finds_the_new_model(place, tmp_path):
     out = tmp_path / "m"
     shutil.copytree(place / "new", beside(out))
-    assert train(place / "fused", model=str(place / "encoder"), out=out, **{**QUICK, "seed": 1}) == out
+    assert train(place / "fused", model=str(place / "encoder"), out=out, **{**QUICK, "seed": 1}).path == out
     assert weights(out) == weights(place / "new")
     assert not beside(out).exists()
 

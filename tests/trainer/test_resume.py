@@ -70,7 +70,7 @@ def test_another_networks_state_is_refused_by_what_differs(place, tmp_path, monk
     with pytest.raises(ModelError, match="this checkpoint lacks begun, failures, history, optimiser, scaler"):
         train(place / "fused", model=str(place / "encoder"), out=out, **given)
     state_file(out).unlink()
-    assert read_model_info(train(place / "fused", model=str(place / "encoder"), out=out, **given)).finished
+    assert read_model_info(train(place / "fused", model=str(place / "encoder"), out=out, **given).path).finished
 
 
 def test_a_frozen_encoder_whose_weights_were_replaced_is_refused(place, tmp_path, monkeypatch):
@@ -83,7 +83,7 @@ def test_a_frozen_encoder_whose_weights_were_replaced_is_refused(place, tmp_path
         train(place / "fused", out=out, **given)
     shutil.copytree(place / "encoder", tmp_path / "encoder", dirs_exist_ok=True)
     train(place / "fused", out=out, **given)
-    straight = train(place / "fused", out=tmp_path / "straight", **given)
+    straight = train(place / "fused", out=tmp_path / "straight", **given).path
     assert weights(out) == weights(straight)
     make_encoder_checkpoint(tmp_path / "encoder", norm="layer", num_hidden_layers=2, seed=1)
     with pytest.raises(OutputError, match="finished model of another training"):
@@ -94,7 +94,7 @@ def test_a_frozen_encoder_whose_weights_were_replaced_is_refused(place, tmp_path
 @pytest.mark.parametrize("harm", ["gone", "cut"])
 def test_frames_that_are_gone_are_a_sentence_and_are_made_anew(place, tmp_path, monkeypatch, harm, workers):
     given = {**FROZEN, "features": tmp_path / "frames", "workers": workers, "model": str(place / "encoder")}
-    straight = train(place / "fused", out=tmp_path / "straight", **given)
+    straight = train(place / "fused", out=tmp_path / "straight", **given).path
     record = loop._record
 
     def harmed(training, epoch, rows):
@@ -110,7 +110,7 @@ def test_frames_that_are_gone_are_a_sentence_and_are_made_anew(place, tmp_path, 
         train(place / "fused", out=tmp_path / "m", **given)
     monkeypatch.undo()
     assert len(present(load_state(tmp_path / "m"))["history"]) == 1
-    assert weights(train(place / "fused", out=tmp_path / "m", **given)) == weights(straight)
+    assert weights(train(place / "fused", out=tmp_path / "m", **given).path) == weights(straight)
 
 
 @pytest.mark.parametrize(
@@ -139,8 +139,8 @@ def test_a_full_disk_at_a_checkpoint_says_what_is_kept_and_how_to_go_on(place, t
         train(place / "fused", out=out, **given)
     monkeypatch.undo()
     assert out.exists() == (saves > 1)
-    straight = train(place / "fused", out=tmp_path / "straight", **given)
-    assert weights(train(place / "fused", out=out, **given)) == weights(straight)
+    straight = train(place / "fused", out=tmp_path / "straight", **given).path
+    assert weights(train(place / "fused", out=out, **given).path) == weights(straight)
 
 
 def _no_space(*_):
@@ -166,7 +166,7 @@ def test_the_scale_of_half_precisions_gradients_is_gone_on_with(place, tmp_path,
         lambda training, *a: (record(training, *a), scales.append(training.accelerator.scaler.get_scale())),
     )
     given = {"model": str(place / "encoder"), **QUICK}
-    straight = train(place / "fused", out=tmp_path / "straight", **given)
+    straight = train(place / "fused", out=tmp_path / "straight", **given).path
     assert scales == sorted(set(scales))
     assert scales[0] > 0.25
     out = stopped(place, tmp_path / "m", monkeypatch, **QUICK)
@@ -184,7 +184,7 @@ def test_the_scale_of_half_precisions_gradients_is_gone_on_with(place, tmp_path,
 @pytest.mark.parametrize("given", [FROZEN, QUICK])
 def test_half_precision_goes_on_with_its_scale_and_to_the_same_bits(place, tmp_path, monkeypatch, given):
     given = {**given, "precision": "fp16", "device": "cuda", "epochs": 6}
-    straight = train(place / "fused", model=str(place / "encoder"), out=tmp_path / "straight", **given)
+    straight = train(place / "fused", model=str(place / "encoder"), out=tmp_path / "straight", **given).path
     out = stopped(place, tmp_path / "m", monkeypatch, **given)
     scaler = present(load_state(out))["scaler"]
     assert scaler["_growth_tracker"] > 0 or scaler["scale"] != 65536.0  # it has moved, so a fresh one would differ

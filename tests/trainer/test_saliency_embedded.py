@@ -57,7 +57,7 @@ def trained(tmp_path_factory):
     model = train(
         path / "fused", model=str(path / "encoder"), out=path / "model", from_scratch=True, layer=str(TRAINED),
         epochs=30, device="cpu",
-    )  # fmt: skip
+    ).path  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(0)
         encoder = fresh_encoder(str(path / "encoder"))

@@ -61,7 +61,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(place):
-    return train(place / "fused", model=str(place / "encoder"), out=place / "model", **QUICK)
+    return train(place / "fused", model=str(place / "encoder"), out=place / "model", **QUICK).path
 
 
 def metrics(path: Path) -> list[dict]:
@@ -203,7 +203,9 @@ def test_what_cannot_be_together_is_all_named():
     + [{"head": "tc-gru", "skip": True, "dimensional_loss": "nll-ccc"}, {"pooling": "attentive", "batch_size": 4}],
 )  # fmt: skip
 def test_every_choice_trains_and_its_model_opens(place, tmp_path, options):
-    out = train(place / "fused", model=str(place / "encoder"), out=tmp_path / "m", **{**QUICK, "epochs": 1, **options})
+    out = train(
+        place / "fused", model=str(place / "encoder"), out=tmp_path / "m", **{**QUICK, "epochs": 1, **options}
+    ).path
     assert all(np.isfinite(value) for row in metrics(out) for value in row.values())
     assert open_model(out).info.options.model_dump().items() >= options.items()
 
@@ -221,8 +223,8 @@ def test_accumulated_batches_descend_as_one(place, tmp_path):
     options |= {"model": str(place / "small"), "warm_up": 0.0, "schedule": "constant"}
     still = dict.fromkeys(("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout"), 0.0)
     make_encoder_checkpoint(place / "small", norm="layer", **still)
-    one = train(place / "fused", out=tmp_path / "one", **options, batch_size=36)
-    two = train(place / "fused", out=tmp_path / "two", **options, batch_size=18, accumulate=2)
+    one = train(place / "fused", out=tmp_path / "one", **options, batch_size=36).path
+    two = train(place / "fused", out=tmp_path / "two", **options, batch_size=18, accumulate=2).path
     assert metrics(one)[0]["log_score"] == pytest.approx(metrics(two)[0]["log_score"], rel=1e-4)
 
 
@@ -239,7 +241,7 @@ def test_early_stopping_ends_a_training(place, tmp_path):
     out = train(
         place / "fused", model=str(place / "encoder"), out=tmp_path / "m",
         **{**QUICK, "epochs": 30}, learning_rate=1e-12, head_learning_rate=1e-12, best_by="accuracy", patience=2,
-    )  # fmt: skip
+    ).path  # fmt: skip
     assert len(metrics(out)) == 3
     assert read_model_info(out).best_epoch == 1
 
@@ -248,7 +250,7 @@ def test_training_twice_gives_the_same_weights_and_leaves_the_global_generator(p
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    again = train(place / "fused", model=str(place / "encoder"), out=tmp_path / "model", **QUICK)
+    again = train(place / "fused", model=str(place / "encoder"), out=tmp_path / "model", **QUICK).path
     assert torch.equal(torch.rand(3), expected)
     assert (again / "weights.safetensors").read_bytes() == (trained / "weights.safetensors").read_bytes()
     assert metrics(again) == metrics(trained)
@@ -258,7 +260,7 @@ def test_it_learns(place, tmp_path):
     out = train(
         place / "fused", model=str(place / "encoder"), out=tmp_path / "m",
         **{**QUICK, "epochs": 12}, perturb=False, learning_rate=1e-2, head_learning_rate=1e-2, dropout=0.0,
-    )  # fmt: skip
+    ).path  # fmt: skip
     history = metrics(out)
     assert history[-1]["categorical_loss"] < history[0]["categorical_loss"] - 0.05
     parts = [row["categorical_loss"] + 0.3 * row["dimensional_loss"] for row in history]
@@ -305,7 +307,7 @@ def test_killed_it_goes_on_to_the_same_bits(place, tmp_path):
 def test_stopped_within_an_epoch_it_goes_on_within_it(place, tmp_path, monkeypatch):
     options = {**QUICK, "epochs": 2, "model": str(place / "encoder"), "batch_size": 3, "accumulate": 2}
     options["save_minutes"] = 0.0
-    straight = train(place / "fused", out=tmp_path / "straight", **options)
+    straight = train(place / "fused", out=tmp_path / "straight", **options).path
     learn, calls = loop.learn, []
 
     def stopped(*args):
@@ -321,7 +323,7 @@ def test_stopped_within_an_epoch_it_goes_on_within_it(place, tmp_path, monkeypat
     begun = present(load_state(tmp_path / "stopped"))
     assert len(begun["begun"]) == 6
     assert not begun["history"]
-    out = train(place / "fused", out=tmp_path / "stopped", **options)
+    out = train(place / "fused", out=tmp_path / "stopped", **options).path
     assert metrics(out) == metrics(straight)
     assert (out / "weights.safetensors").read_bytes() == (straight / "weights.safetensors").read_bytes()
 
@@ -332,7 +334,7 @@ def test_an_output_that_is_no_unfinished_training_is_kept(place, trained, tmp_pa
     with pytest.raises(OutputError, match=r"finished model of another training \(choose .*\): 2 problems") as caught:
         train(place / "fused", out=trained, **{**options, "epochs": 3}, seed=1)
     assert "epochs was 2, now 3\n  - seed was 0, now 1" in str(caught.value)
-    assert train(place / "fused", out=trained, **options) == trained  # the same options: it is finished
+    assert train(place / "fused", out=trained, **options).path == trained  # the same options: it is finished
     assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in trained.iterdir()} == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
@@ -434,7 +436,7 @@ def test_a_sound_that_cannot_be_heard_is_listed_and_left_out(place, tmp_path):
     (tmp_path / "corpus" / "audio" / "u0000.wav").write_bytes(b"")
     (tmp_path / "corpus" / "audio" / "u0006.wav").unlink()  # speaker 6: development
     fuse(corpus, [], strategy="human", out=tmp_path / "fused")
-    out = train(tmp_path / "fused", model=str(place / "encoder"), out=tmp_path / "model", **QUICK)
+    out = train(tmp_path / "fused", model=str(place / "encoder"), out=tmp_path / "model", **QUICK).path
     failures = read_model_info(out).failures
     assert [f["utterance_id"] for f in failures] == ["u0000", "u0006"]
     assert "is empty (zero bytes)" in failures[0]["reason"]
@@ -534,7 +536,7 @@ def test_a_plan_measures_and_writes_nothing(place, tmp_path, monkeypatch):
     result = CliRunner().invoke(app, [*words, "--batch-seconds", "3", "--device", "cpu", "--plan", "--json"])
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    network = open_model(train(place / "fused", model=str(place / "encoder"), out=tmp_path / "m", **QUICK)).network
+    network = open_model(train(place / "fused", model=str(place / "encoder"), out=tmp_path / "m", **QUICK).path).network
     assert found["parameters"] == found["trained"] == sum(p.numel() for p in network.parameters())
     assert (found["utterances"], found["development"]) == (36, 12)
     assert found["steps"] == 3 * found["batches"]
@@ -557,7 +559,7 @@ def test_tensorboard_gets_the_figures_of_every_epoch(place, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    out = train(place / "fused", model=str(place / "encoder"), out=tmp_path / "m", tensorboard=True, **QUICK)
+    out = train(place / "fused", model=str(place / "encoder"), out=tmp_path / "m", tensorboard=True, **QUICK).path
     events = EventAccumulator(str(out / "tensorboard"))
     events.Reload()
     found = [event.value for event in events.Scalars("log_score")]
@@ -585,7 +587,7 @@ def test_a_sound_that_is_gone_at_a_later_epoch_is_listed_and_training_goes_on(pl
     monkeypatch.setattr("serann.trainer.dataset.Sounds._room", 0, raising=False)
     read = Sounds.read
     monkeypatch.setattr(Sounds, "read", lambda self, row: (self._kept.clear(), read(self, row))[1])
-    out = train(fused, model=str(place / "encoder"), out=tmp_path / "m", **QUICK)
+    out = train(fused, model=str(place / "encoder"), out=tmp_path / "m", **QUICK).path
     info = read_model_info(out)
     assert info.finished
     assert [failure["utterance_id"] for failure in info.failures] == [corpus.ids[0]]
@@ -599,7 +601,7 @@ def test_a_label_that_nothing_teaches_is_a_warning(place, tmp_path):
     table = pq.read_table(corpus.path / "votes.parquet")
     pq.write_table(pa.Table.from_pylist(kept, table.schema), corpus.path / "votes.parquet")
     fuse(open_corpus(corpus.path), [], strategy="human", out=fused)
-    out = train(fused, model=str(place / "encoder"), out=tmp_path / "m", **{**QUICK, "epochs": 1})
+    out = train(fused, model=str(place / "encoder"), out=tmp_path / "m", **{**QUICK, "epochs": 1}).path
     assert any(f"no training utterance has any of the label {rare}" in words for words in read_model_info(out).warnings)
 
 

@@ -138,7 +138,7 @@ def test_recipes_name_nothing_that_is_not_read_and_an_override_makes_the_rest_mo
 def test_a_model_of_options_that_are_refused_today_still_listens_and_no_training_goes_on_with_them(
     place, tmp_path, options, refused
 ):
-    out = train(place / "fused", model=str(place / "encoder"), out=tmp_path / "m", **QUICK)
+    out = train(place / "fused", model=str(place / "encoder"), out=tmp_path / "m", **QUICK).path
     told = json.loads((out / "model.json").read_text())
     told["options"] |= options
     (out / "model.json").write_text(json.dumps(told))
@@ -190,7 +190,7 @@ def test_what_the_machine_or_the_corpus_cannot_do_is_refused_before_anything_is_
 
 
 def test_half_precision_that_is_refused_leaves_the_model_that_was_there(place, tmp_path):
-    out = train(place / "fused", model=str(place / "encoder"), out=tmp_path / "m", **QUICK)
+    out = train(place / "fused", model=str(place / "encoder"), out=tmp_path / "m", **QUICK).path
     before = (out / "weights.safetensors").read_bytes()
     with pytest.raises(OptionError, match="fp16 needs a GPU"):
         train(place / "fused", model=str(place / "encoder"), out=out, **QUICK, precision="fp16", overwrite=True)
@@ -204,7 +204,7 @@ def test_weights_of_ratings_that_nobody_gave_are_a_warning(tmp_path, place):
     out = train(
         tmp_path / "fused", model=str(place / "encoder"), out=tmp_path / "m", **QUICK,
         dimension_weights={"valence": 1.4}, dimensional_loss="nll-ccc",
-    )  # fmt: skip
+    ).path  # fmt: skip
     warnings = read_model_info(out).warnings
     assert any("nobody rated the train split, so dimensional_loss, dimension_weights do nothing" in w for w in warnings)
 

@@ -108,7 +108,7 @@ def test_the_disk_is_what_a_training_then_takes(place, tmp_path, monkeypatch):
             sizes.append(sum(file.stat().st_size for file in files))
 
         monkeypatch.setattr(loop, "_record", recorded)
-        out = train(place / "fused", out=tmp_path / "m", overwrite=True, **given)
+        out = train(place / "fused", out=tmp_path / "m", overwrite=True, **given).path
         monkeypatch.undo()
         assert read_model_info(out).finished
         found = plan(place / "fused", **given)

@@ -26,7 +26,7 @@ import soundfile
 from serann.data.corpus import Corpus, CorpusInfo, write_corpus
 from serann.data.errors import OptionError, SerannError
 from serann.data.files import hash_file, refuse_existing
-from serann.data.holdout import hold_out
+from serann.data.holdout import divide_votes
 from serann.data.labels import LABEL_SETS
 from serann.data.tables import DISTRIBUTIONS, RATINGS, UTTERANCES, VOTES, from_rows, write_table
 
@@ -132,7 +132,7 @@ def make_corpus(
         recorded = record_all(plan, folder, seed=seed, workers=workers or os.cpu_count() or 1, progress=progress)
         rows = list(utterance_rows(plan, recorded, seed=seed))
         corpus = _in_memory(name, plan, rows, provenance, seed=seed)
-        divided = hold_out(corpus, seen=seen, seed=0)
+        divided = divide_votes(corpus, seen=seen, seed=0)
 
         def add_files(partial_corpus: Path) -> None:
             os.rename(folder, partial_corpus / "audio")

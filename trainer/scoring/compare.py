@@ -1,29 +1,36 @@
 """Comparison: systems side by side on the same utterances and the same held-out human votes, with paired intervals."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...data.corpus import Corpus
+from ...data.corpus import Corpus, as_corpus
+from ...data.display import Displayed, listed, number, records
 from ...data.errors import CorpusError, LabelError, OptionError, list_problems
 from ...data.scores.intervals import share, share_difference
 from ...data.scores.scoring import VOTES_SCORED, ScoreRow, choose_votes_scored, score_row
 from ..checkpoint import CONSTANT, ModelInfo, Trained, open_model
-from ..predict import Prediction, Progress, is_prediction, predict_corpus, read_prediction
+from ..predict import Prediction, Progress, as_prediction, predict_corpus
 from .evaluate import check_numbers
 from .held_out import HeldOut, aligned, check_fit, held_out, notes_of, reference, warnings_of
 from .measures import BINS, by_name, difference, measures, scored
 from .speakers import GUESSES, SUPPORT, THRESHOLDS, own_uar, pauar_name, recalls
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 # Distributions [U, K] and, of systems that rate, ratings [U, D] under each system's name.
 Answers = dict[str, tuple[np.ndarray, np.ndarray | None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+@dataclass(frozen=True, slots=True, repr=False)
+class Comparison(Displayed):
     """Scores of several systems on the utterances that all of them heard, and each system's less those of `against`.
 
     `scores` and `differences` are under each system's name, and under `constant` for the best answer without listening
@@ -46,6 +53,30 @@ class Comparison:
     warnings: list[str]
     notes: list[str]
 
+    @property
+    def path(self) -> Path | None:
+        """None: a comparison is written where `compare -o` is told to."""
+        return None
+
+    def lines(self) -> tuple[str, str]:
+        """What was compared on what; utterances that all heard."""
+        return (
+            f"Comparison of {listed(self.systems)} against {self.against} on {self.split} of {self.corpus}",
+            f"{number(self.utterances, 'utterance')} that all heard, of {number(self.speakers, 'speaker')}; "
+            f"{self.left_out:,} left out",
+        )
+
+    def to_pandas(self, limit: int | None = None) -> pd.DataFrame:
+        """A row per system and score: its value, and its difference to that of `against`, each with its interval."""
+        gaps = {(name, row.metric): row for name, found in self.differences.items() for row in found}
+        rows = []
+        for name, found in self.scores.items():
+            for row in found:
+                gap = gaps.get((name, row.metric))
+                less = {} if gap is None else {"value": gap.value, "low": gap.low, "high": gap.high}
+                rows.append({"system": name, **row._asdict(), **{f"difference_{k}": v for k, v in less.items()}})
+        return records(rows[:limit])
+
     def to_json(self) -> dict[str, Any]:
         """The comparison as a JSON object."""
         about = {name: getattr(self, name) for name in self.__slots__ if name not in ("scores", "differences")}
@@ -59,10 +90,10 @@ class Comparison:
 
 
 def compare(
-    systems: Sequence[str | Path],
-    corpus: Corpus,
+    systems: Sequence[str | PathLike[str]],
+    corpus: Corpus | str | PathLike[str],
     *,
-    against: str | Path | None = None,
+    against: str | PathLike[str] | None = None,
     split: str = "test",
     votes_scored: int | None = None,
     speaker_support: int = SUPPORT,
@@ -81,7 +112,8 @@ def compare(
     """
     check_numbers(votes_scored, speaker_support)
     names, base = _names(systems, against)
-    opened = [read_prediction(path) if is_prediction(path) else open_model(path) for path in systems]
+    corpus = as_corpus(corpus)
+    opened = [as_prediction(system) or open_model(Path(system)) for system in systems]
     infos = [_info(system) for system in opened]
     _check_all(names, infos, corpus)
     rows, counts = reference(corpus, split)
@@ -113,7 +145,7 @@ def compare(
     )
 
 
-def _names(systems: Sequence[str | Path], against: str | Path | None) -> tuple[list[str], str]:
+def _names(systems: Sequence[str | PathLike[str]], against: str | PathLike[str] | None) -> tuple[list[str], str]:
     """A name for each system, the directory's where that tells them apart, and the name of the one compared with."""
     paths = [Path(system) for system in systems]
     if len(paths) < 2:

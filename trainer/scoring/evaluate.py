@@ -1,24 +1,31 @@
 """Evaluation: a model's predictions against human votes that neither fusion nor training has seen."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ...data.corpus import Corpus
+from ...data.corpus import Corpus, as_corpus
+from ...data.display import Displayed, number, records
 from ...data.errors import OptionError
 from ...data.scores.calibration import reliability
 from ...data.scores.metrics import ccc_rows
 from ...data.scores.scoring import THIRDS, VOTES_SCORED, ScoreRow, choose_votes_scored, score_row
 from ..checkpoint import CONSTANT, ModelInfo, Trained, open_model
-from ..predict import Prediction, Progress, is_prediction, predict_corpus, read_prediction
+from ..predict import Prediction, Progress, as_prediction, predict_corpus
 from .ambiguity import REDRAWS, Draw, about_thirds, concordance_in_third, cuttable, redraw, score_thirds
 from .held_out import HeldOut, aligned, check_fit, held_out, notes_of, reference, warnings_of
 from .measures import BINS, balanced_scores, by_class, corrected_scores, gender_gap, measures, scored
 from .noise import KINDS, under_noise
 from .speakers import SUPPORT, by_speaker
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OVERALL = "all"
 
@@ -36,8 +43,8 @@ class EvaluationRow(NamedTuple):
         return {"system": self.system, "stratum": self.stratum, **self.score._asdict()}
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+@dataclass(frozen=True, slots=True, repr=False)
+class Evaluation(Displayed):
     """Every score of a model and of the constant baseline on one split, and what they rest on.
 
     `thirds` says what the scores by ambiguity are and why they do not add up to those of all; None without them.
@@ -64,6 +71,28 @@ class Evaluation:
     genders: dict[str, Any] = field(default_factory=dict)
     calibration: list[dict[str, float]] = field(default_factory=list)
     noise: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def path(self) -> Path | None:
+        """None: an evaluation is written where `evaluate -o` or `report.evaluation_page` is told to."""
+        return None
+
+    def lines(self) -> tuple[str, str]:
+        """What was scored against what; UAR, accuracy and log score beside the constant's."""
+        own, constant = self.model.name, CONSTANT
+        figures = [
+            f"{metric} {self.value(metric):.3f} (constant {self.value(metric, system=constant):.3f})"
+            for metric in ("uar", "accuracy", "log_score")
+        ]
+        return (
+            f"Evaluation of {own} on {self.split} of {self.corpus}: {number(self.utterances, 'utterance')} of "
+            f"{number(self.speakers, 'speaker')}",
+            ", ".join(figures),
+        )
+
+    def to_pandas(self, limit: int | None = None) -> pd.DataFrame:
+        """A row per score of the model and the constant, of all utterances and by ambiguity, with its interval."""
+        return records([row.to_json() for row in self.rows[:limit]])
 
     def value(self, metric: str, *, system: str | None = None, stratum: str = OVERALL) -> float:
         """One figure; `system` is the model's name by default. KeyError if there is none of that name."""
@@ -100,8 +129,8 @@ class Evaluation:
 
 
 def evaluate(
-    model: str | Path,
-    corpus: Corpus,
+    model: str | PathLike[str] | Prediction,
+    corpus: Corpus | str | PathLike[str],
     *,
     split: str = "test",
     votes_scored: int | None = None,
@@ -126,10 +155,11 @@ def evaluate(
     score, LabelError for another label set, OptionError for noise asked of a prediction.
     """
     check_numbers(votes_scored, speaker_support)
-    prediction = read_prediction(model) if is_prediction(model) else None
+    corpus = as_corpus(corpus)
+    prediction = as_prediction(model)
     if prediction is not None and snrs:
         raise OptionError(f"{model} is a prediction, which cannot listen again: give the model itself for --snr")
-    trained = _named_as_given(open_model(model)) if prediction is None else None
+    trained = _named_as_given(open_model(Path(model))) if prediction is None else None
     info = prediction.model if prediction is not None else trained.info  # type: ignore[union-attr]
     check_fit(info, corpus)
     rows, counts = reference(corpus, split)
