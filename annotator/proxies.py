@@ -1,7 +1,7 @@
 """What stands beside human votes: a run of synthetic listeners, or another human panel brought as a corpus.
 
 Both are opened here and lined up with a corpus: for an audit, which measures them against held-out human votes, and for
-a fusion, which uses them beside seen ones. Another panel must be other people; each of the two has its leak rule.
+a fusion, which uses them beside seen ones. Another panel must be other people's votes, by one leak rule for both.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ..data.fused import is_fused
 from ..data.scores.divergences import as_distribution
 from ..data.scores.groups import cross_fitted
 from ..data.scores.proper_scores import unbiased_ambiguity
+from ..data.seeds import rng_from
 from ..data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial, posterior_mean
 from ..data.votes import count_votes, frequencies
 from .ballots import Ballots, read_ballots, run_ballots
@@ -145,8 +146,8 @@ def line_up(
     An audit gives the `ids` that have `m` held-out votes. Without `names`, a run that is fused is called as in its own
     votes, and all else by its folder.
 
-    Raises LabelError for other labels; RunError for a run of another corpus and for a source that says nothing of these
-    utterances; where the panels are fused, RunError also for a control run, and what `refuse_shared_votes` raises.
+    Raises LabelError for other labels; RunError for a run of another corpus, a panel with the corpus's own votes, and a
+    source that says nothing of these utterances; where the panels are fused, RunError also for a control run.
     """
     ids = corpus.ids if ids is None else ids
     panels = []
@@ -253,8 +254,7 @@ def _about_run(run: Run) -> dict[str, Any]:
 def _human_panel(
     name: str, panel: Corpus, columns: list[int] | slice, corpus: Corpus, ids: Sequence[str], use: Use
 ) -> Panel:
-    if use == "fuse":
-        refuse_shared_votes(panel, corpus)
+    refuse_own_votes(panel, corpus, use)
     counts = count_votes(panel.votes, ids, panel.labels)[:, columns]
     voted = counts.sum(axis=1) > 0
     return Panel(
@@ -321,110 +321,96 @@ def smoothed(counts: np.ndarray, folds: np.ndarray) -> np.ndarray | None:
 
 
 # --------------------
-# Leak rule 1, of `serann audit`: a panel is no copy of the votes that it would be measured against.
+# The leak rule, one for `serann audit`, `serann fuse`, its --next and `serann benchmark fusion`: no panel holds votes
+# of the corpus. It would be measured against itself; fused, seen votes would count twice and held-out ones would leak.
+#
+# What tells is whether the votes are the same, not who cast them. The same raters who met another modality of the same
+# utterance (CREMA-D's face and audio-visual panels), or other people whose ids are the same numbers, do not always say
+# what the corpus says: they are taken. A copy does always: it is refused, whole or in part, with more votes beside it,
+# under other names or none. A few of the corpus's votes among many by raters of the same names cannot be told apart.
 
-# A panel is a copy if so large a share of so many of its votes or utterances have nothing but the corpus's own.
-COPIED, FEWEST = 0.99, 20
+# Votes are the corpus's own if so large a share of those that can be compared is the same.
+SAME = 0.99
+# Counts without names are compared only where other people's would agree as often with less than this chance.
+CHANCE = 1e-3
+# Draws of other people's votes for that chance, and utterances that it is computed for.
+DRAWS, MOST_COMPARED = 64, 2_000
+# What would come of such a panel.
+LEAK: dict[Use, str] = {
+    "audit": "so it would be measured against itself",
+    "fuse": "and fusing them would leak held-out votes, or count seen ones twice",
+}
+OTHERS = "give a run, or a corpus with other people's votes on the same utterances"
 
 
-def refuse_copied_votes(panel: Corpus, corpus: Corpus) -> None:
-    """Used by `serann audit`: RunError where all but all of a panel's votes are the corpus's own.
-
-    Votes are copies if the same raters gave the same labels, or utterances hold the same votes, all but always.
-    """
-    _refuse_itself(panel, corpus, "panel")
-    if set(panel.labels) != set(corpus.labels):
-        return
-    same, of, what = max(_of_raters(panel, corpus), _of_counts(panel, corpus), key=lambda found: found[0] / found[1])
-    if of >= FEWEST and same >= COPIED * of:
-        raise RunError(
-            f"{panel.path} holds votes of {corpus.path} ({same} of {of} {what}), so it would be measured against "
-            "itself; give a run, or a corpus with other people's votes on the same utterances"
-        )
-
-
-def _refuse_itself(panel: Corpus, corpus: Corpus, what: str) -> None:
+def refuse_own_votes(panel: Corpus, corpus: Corpus, use: Use) -> None:
+    """Raise RunError where a panel's votes are the corpus's, all of them or part: by rater, or by the utterances'
+    counts. Both have the same labels."""
     if corpus_fingerprint(panel) == corpus_fingerprint(corpus):
+        itself = "panel" if use == "audit" else "proxy"
         raise RunError(
-            f"{panel.path} holds the very votes of {corpus.path}: a corpus cannot be its own {what}; give a run, or a "
-            "corpus with other people's votes on the same utterances"
+            f"{panel.path} holds the very votes of {corpus.path}: a corpus cannot be its own {itself}; {OTHERS}"
         )
+    _refuse_ballots(panel, corpus, use)
+    _refuse_counts(panel, corpus, use)
 
 
-def _of_raters(panel: Corpus, corpus: Corpus) -> tuple[int, int, str]:
-    """How many votes of the same named raters on the same utterances have the same label."""
-    key = ["utterance_id", "rater_id"]
-    theirs, ours = (
-        corpus.votes.filter(
-            pc.and_(pc.is_valid(corpus.votes["rater_id"]), pc.equal(corpus.votes["rank"], "primary"))
-        ).select([*key, "label"])
-        for corpus in (panel, corpus)
-    )
-    met = theirs.join(ours, keys=key, join_type="inner", right_suffix=" ours")
-    same = pc.sum(pc.fill_null(pc.equal(met["label"], met["label ours"]), False)).as_py() or 0
-    return same, max(met.num_rows, 1), "by the same raters on the same utterances have the same label"
-
-
-def _of_counts(panel: Corpus, corpus: Corpus) -> tuple[int, int, str]:
-    """How many utterances have no votes but those of the corpus (or the reverse), of those people disagree about."""
-    ours = count_votes(corpus.votes, corpus.ids, corpus.labels)
-    theirs = count_votes(panel.votes, corpus.ids, corpus.labels)
-    disputed = ((theirs > 0).sum(axis=1) > 1) & ((ours > 0).sum(axis=1) > 1)
-    disputed &= np.minimum(theirs.sum(axis=1), ours.sum(axis=1)) >= 3
-    within = (theirs <= ours).all(axis=1) | (ours <= theirs).all(axis=1)
-    return int((within & disputed).sum()), max(int(disputed.sum()), 1), "disputed utterances have only votes of it"
-
-
-# --------------------
-# Leak rule 2, of `serann fuse`: no vote of a panel is the corpus's own, seen (it would count twice) or held out (it
-# would leak into what it is to measure).
-
-# Nameless votes of so many common utterances that equal each other, or hold each other, are the same votes.
-COMMON = 10
-
-
-def refuse_shared_votes(panel: Corpus, corpus: Corpus) -> None:
-    """Used by `serann fuse`, its --next and `serann benchmark fusion`: RunError where a panel has votes of the corpus.
-
-    These are the same corpus, ballots of the same raters on the same utterances, or nameless votes that equal (or hold,
-    or are part of) the corpus's on all common utterances.
-    """
-    _refuse_itself(panel, corpus, "proxy")
-    shared = _shared_ballots(panel.votes, corpus.votes)
-    if shared.num_rows:
-        first = shared.slice(0, 1).to_pylist()[0]
-        held = int(pc.sum(pc.fill_null(pc.equal(shared["part"], "heldout"), False)).as_py())
-        raise RunError(
-            f"{panel.path} holds {shared.num_rows} votes by raters who voted on the same utterances of {corpus.path} "
-            f"(first: rater '{first['rater_id']}' on '{first['utterance_id']}'), of which {held} are held out there: "
-            "fusing them would leak the reference, or count votes twice; give a panel of other people, and if these "
-            "are others of the same name, give them other rater ids"
-        )
-    if _same_nameless_votes(panel, corpus):
-        raise RunError(
-            f"{panel.path}: its nameless votes are those of {corpus.path} on every utterance that both have, or part "
-            "of them: fusing them would leak held-out votes; give a panel of other people"
-        )
-
-
-def _shared_ballots(theirs: pa.Table, ours: pa.Table) -> pa.Table:
-    """Distinct (utterance_id, rater_id, part) of our named human ballots that theirs has too, in order."""
+def _refuse_ballots(panel: Corpus, corpus: Corpus, use: Use) -> None:
+    """Raise RunError where raters who voted on the same utterances in both gave the same label all but always."""
     keys = ["utterance_id", "rater_id"]
+    theirs, ours = (_named(votes, [*keys, "label"]) for votes in (panel.votes, corpus.votes))
+    met = theirs.select(keys).group_by(keys).aggregate([]).join(ours, keys, join_type="inner")
+    pairs = met.select(keys).group_by(keys).aggregate([]).num_rows
+    same = theirs.join(_named(corpus.votes, [*keys, "label", "part"]), [*keys, "label"], join_type="inner")
+    found = same.select(keys).group_by(keys).aggregate([]).num_rows
+    if not pairs or found < SAME * pairs:
+        return
+    first = same.sort_by([(key, "ascending") for key in keys]).slice(0, 1).to_pylist()[0]
+    held = int(pc.sum(pc.fill_null(pc.equal(same["part"], "heldout"), False)).as_py() or 0)
+    raise RunError(
+        f"{panel.path} holds votes of {corpus.path}: {found} of {pairs} by the same raters on the same utterances have "
+        f"the same label (first: rater '{first['rater_id']}' on '{first['utterance_id']}'), {held} of them held out "
+        f"there, {LEAK[use]}; {OTHERS}, and if these are others of the same name, give them other rater ids"
+    )
 
-    def named(votes: pa.Table, columns: list[str]) -> pa.Table:
-        human = pc.and_(pc.equal(votes["source"], "human"), pc.is_valid(votes["label"]))
-        chosen = votes.filter(pc.and_(human, pc.is_valid(votes["rater_id"]))).select(columns)
-        return chosen.group_by(columns).aggregate([])
 
-    found = named(ours, [*keys, "part"]).join(named(theirs, keys), keys, join_type="inner")
-    return found.sort_by([(key, "ascending") for key in keys])
+def _named(votes: pa.Table, columns: list[str]) -> pa.Table:
+    """Distinct rows of the named human ballots, abstentions left out."""
+    human = pc.and_(pc.equal(votes["source"], "human"), pc.equal(votes["rank"], "primary"))
+    kept = pc.and_(human, pc.and_(pc.is_valid(votes["label"]), pc.is_valid(votes["rater_id"])))
+    return votes.filter(kept).select(columns).group_by(columns).aggregate([])
 
 
-def _same_nameless_votes(panel: Corpus, corpus: Corpus) -> bool:
-    nameless = [votes.filter(pc.is_null(votes["rater_id"])) for votes in (panel.votes, corpus.votes)]
-    if not all(votes.num_rows for votes in nameless):
-        return False
-    theirs, ours = (count_votes(votes, corpus.ids, corpus.labels) for votes in nameless)
+def _refuse_counts(panel: Corpus, corpus: Corpus, use: Use) -> None:
+    """Raise RunError where all but all utterances have no votes but the corpus's, or the corpus's and more, and other
+    people's would hardly come out so."""
+    theirs, ours = (count_votes(votes, corpus.ids, corpus.labels) for votes in (panel.votes, corpus.votes))
     common = (theirs.sum(axis=1) > 0) & (ours.sum(axis=1) > 0)
-    difference = (theirs - ours)[common]
-    return int(common.sum()) >= COMMON and bool((difference >= 0).all() or (difference <= 0).all())
+    theirs, ours = theirs[common], ours[common]
+    nested = np.asarray((theirs <= ours).all(axis=1) | (ours <= theirs).all(axis=1))
+    if not len(nested) or nested.mean() < SAME or log_chance_of_nesting(theirs, ours) > np.log(CHANCE):
+        return
+    raise RunError(
+        f"{panel.path} holds votes of {corpus.path}: on {int(nested.sum())} of {len(nested)} utterances that both have "
+        f"its votes are those of the corpus, or part of them, or those and more, {LEAK[use]}; {OTHERS}"
+    )
+
+
+def log_chance_of_nesting(theirs: np.ndarray, ours: np.ndarray) -> float:
+    """Log of the chance that other people's votes would be part of the larger panel's on all utterances [U, K].
+
+    Other people: as many draws as the smaller panel has votes, from (n + q) / (N + 1), n the larger one's counts and q
+    the shares of all votes. One vote for the shares is little, so the chance is rather over- than understated.
+    """
+    rng = rng_from("votes of the corpus")
+    if len(ours) > MOST_COMPARED:
+        chosen = np.sort(rng.choice(len(ours), MOST_COMPARED, replace=False))
+        theirs, ours = theirs[chosen], ours[chosen]
+    theirs_more = theirs.sum(axis=1) > ours.sum(axis=1)
+    more = np.where(theirs_more[:, None], theirs, ours)
+    votes = np.rint(np.minimum(theirs.sum(axis=1), ours.sum(axis=1))).astype(int)
+    shares = (theirs + ours).sum(axis=0) / (theirs + ours).sum()
+    p = (more + shares) / (more.sum(axis=1, keepdims=True) + 1)
+    drawn = rng.multinomial(votes, p, size=(DRAWS, len(votes)))
+    chance = ((drawn <= more).all(axis=2).sum(axis=0) + 1) / (DRAWS + 1)
+    return float(np.log(chance).sum())

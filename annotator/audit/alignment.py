@@ -16,7 +16,7 @@ from ...data.scores.groups import group_codes
 from ...data.scores.proper_scores import unbiased_ambiguity
 from ...data.votes import count_votes
 from ..models.families import known_exposure
-from ..proxies import Panel, Source, as_panels, line_up, panel_ambiguity, refuse_copied_votes
+from ..proxies import Panel, Source, as_panels, line_up, panel_ambiguity
 from ..run.place import is_run
 from ..run.run import Run
 from . import failures, noninferiority, panel_agreement, panel_result, saturation, sensitivity, variants
@@ -105,8 +105,7 @@ def _sort_out(corpus: Corpus, runs: Sequence[Source]) -> _Given:
 def _check_sources(corpus: Corpus, sources: Sequence[Source]) -> None:
     """Refuse what makes no audit, before anything is computed.
 
-    CorpusError for a fused corpus, whose votes are people's and models' alike. OptionError for a panel given twice,
-    RunError for one made of the corpus's own votes.
+    CorpusError for a fused corpus, whose votes are people's and models' alike. OptionError for a panel given twice.
     """
     if is_fused(corpus.path):
         raise CorpusError(
@@ -117,9 +116,6 @@ def _check_sources(corpus: Corpus, sources: Sequence[Source]) -> None:
     for i, place in enumerate(places):
         if place in places[:i]:
             raise OptionError(f"{sources[i].path} is given twice; give each run or panel once")
-    for source in sources:
-        if isinstance(source, Corpus):
-            refuse_copied_votes(source, corpus)
 
 
 def _check_options(*, draws: int | None, level: float, margin: float, epsilon: float) -> None:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from fixtures.present import present
 from fixtures.scripted_runs import run_scripted
-from fixtures.simulated import simulated_corpus, simulated_run, simulated_truth
+from fixtures.simulated import simulated_corpus, simulated_run
 from serann.annotator.audit import audit
 from serann.annotator.cli import main
 from serann.annotator.panel.few_shot import choose_examples
@@ -187,34 +187,6 @@ def test_a_fused_corpus_is_neither_panel_nor_reference(world, cli, tmp_path):
         f"{fused} is a fused corpus: what it was fused from is in it already, so nothing can be measured against it; "
         "audit against the corpus that was fused"
     )
-
-
-def test_a_panel_made_of_the_votes_it_is_measured_against(world, cli, tmp_path):
-    corpus = world[0]
-    assert refused(cli, corpus.path, copy(corpus.path, tmp_path / "copy")) == (
-        f"{tmp_path / 'copy'} holds the very votes of {corpus.path}: a corpus cannot be its own panel; give a run, or "
-        "a corpus with other people's votes on the same utterances"
-    )
-    rows = corpus.votes.drop_columns(["part"]).to_pylist()
-    some = [row for i, row in enumerate(rows) if i % 8 < 5]
-    named = relabelled(corpus, tmp_path / "named", votes=some)
-    assert refused(cli, corpus.path, named.path) == (
-        f"{named.path} holds votes of {corpus.path} ({len(some)} of {len(some)} by the same raters on the same "
-        "utterances have the same label), so it would be measured against itself; give a run, or a corpus with other "
-        "people's votes on the same utterances"
-    )
-    nameless = relabelled(
-        corpus, tmp_path / "nameless", votes=[{**row, "rater_id": f"n{row['rater_id']}"} for row in some]
-    )
-    said = refused(cli, corpus.path, nameless.path)
-    assert "disputed utterances have only votes of it), so it would be measured against itself" in said
-
-
-def test_other_people_are_no_copy_even_if_some_are_the_same(tmp_path, cli):
-    truth = simulated_truth(90, 9, 6, 5)
-    corpus, _ = simulated_corpus(tmp_path / "c", utterances=90, speakers=9, truth=truth)
-    panel, _ = simulated_corpus(tmp_path / "p", utterances=90, speakers=9, truth=truth, seed=8, seen=None)
-    assert cli("audit", corpus.path, panel.path, "--draws", 1)[0] == 0
 
 
 def test_no_run_a_half_finished_run_and_other_things_in_its_place(world, cli, tmp_path):
