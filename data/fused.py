@@ -24,10 +24,16 @@ if TYPE_CHECKING:
 FORMAT = 1
 FUSION_FILE = "fusion.json"
 DISTRIBUTIONS_FILE = "distributions.parquet"
+# The strategies that did not smooth when files did not yet say so; newer strategies are in no such file.
+UNSMOOTHED_ONCE = frozenset({"human", "synthetic", "pool", "dawid-skene", "mace", "glad"})
 
 
 class FusionInfo(BaseModel):
-    """What `fusion.json` holds: how the distributions came about, and from what."""
+    """What `fusion.json` holds: how the distributions came about, and from what.
+
+    `smooths`: effective votes hold a prior's votes; else they are votes that were cast. `state`: the fit of all train
+    speakers, from which the strategy can be used on another corpus. `parameters` are for people to read.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -35,7 +41,9 @@ class FusionInfo(BaseModel):
     strategy: str
     blend: str | None = None
     formula: str
+    smooths: bool | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
+    state: dict[str, Any] = Field(default_factory=dict)
     corpus: dict[str, Any]
     runs: list[dict[str, Any]] = Field(default_factory=list)
     division: dict[str, Any] | None = None
@@ -45,6 +53,21 @@ class FusionInfo(BaseModel):
     warnings: list[str] = Field(default_factory=list)
     failures: list[dict[str, Any]] = Field(default_factory=list)
     software: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def gives_p(self) -> str:
+        """The strategy that gave the distributions."""
+        return self.blend or self.strategy
+
+    @property
+    def parameters_of_p(self) -> dict[str, Any]:
+        """The parameters of that strategy."""
+        return self.parameters["blend"] if self.blend else self.parameters
+
+    @property
+    def holds_a_prior(self) -> bool:
+        """`smooths`; a file of an earlier version does not say, but those of which this is false are known."""
+        return self.gives_p not in UNSMOOTHED_ONCE if self.smooths is None else self.smooths
 
 
 @dataclass(frozen=True, slots=True, repr=False)

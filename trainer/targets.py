@@ -11,8 +11,8 @@ What a model is taught of each utterance, always computed from votes, never from
 
 Votes of the train split's seen raters alone. Utterances that are new (augmented) have no votes: only `fused` teaches
 them. The posterior, whose entropy a curriculum goes by, is Dirichlet(n + a), and for `fused` where its effective
-votes N are known Dirichlet(p N) of a strategy whose N holds a prior's votes, and Dirichlet(p N + a) of one in
-`UNSMOOTHED`.
+votes N are known Dirichlet(p N) of a strategy whose N holds a prior's votes, and Dirichlet(p N + a) of one whose N are
+votes that were cast (`FusionInfo.smooths`): two equal ones would leave no doubt at all.
 
 Curricula over ambiguity: which utterances teach the categorical loss, and how much, epoch by epoch.
 
@@ -65,9 +65,6 @@ if TYPE_CHECKING:
 TARGETS = ("fused", "hard", "primary", "merged", "smoothed", "disaggregated")
 # The prior's votes where single votes an utterance cannot tell how many: one a label.
 PLAIN = 1.0
-# Fusion strategies whose effective votes are votes that were cast, without a prior's among them: two equal ones would
-# leave no doubt at all.
-UNSMOOTHED = ("human", "pool", "dawid-skene", "mace", "glad")
 
 
 class VoteTargets(NamedTuple):
@@ -92,8 +89,8 @@ def vote_targets(fused: Fused, kind: str, *, part: str | None, merged_alpha: flo
     if kind == "fused":
         p = fused.distributions
         known = np.isfinite(fused.effective_votes)
-        cast = (fused.info.blend or fused.info.strategy) in UNSMOOTHED
-        posterior[known] = p[known] * fused.effective_votes[known, None] + (prior if cast else 0.0)
+        missing = 0.0 if fused.info.holds_a_prior else prior
+        posterior[known] = p[known] * fused.effective_votes[known, None] + missing
     elif kind == "smoothed":
         p = np.where(votes.sum(axis=1, keepdims=True) > 0, posterior_mean(votes, prior), np.nan)
     else:

@@ -30,6 +30,9 @@ COMMANDS = {
     "prompts": "panels",
     "panels": "panels",
 }
+# Commands whose options are not all in their function's signature.
+# Commands of a class of their own, which their file has.
+CLASSES = {"fuse": "FuseCommand"}
 CORPUS_COMMANDS = ("import", "readers", "info", "check", "split", "holdout", "distributions", "export")
 BENCHMARK_COMMANDS = ("annotate", "fusion")
 
@@ -46,8 +49,8 @@ class _Lazily(TyperGroup):
         if cmd_name not in self.functions:
             return super().get_command(ctx, cmd_name)
         file, function = self.functions[cmd_name]
-        alone = typer.Typer(**SETTINGS)
-        alone.command(cmd_name)(getattr(import_module(f".{file}", __name__), function))
+        module, alone = import_module(f".{file}", __name__), typer.Typer(**SETTINGS)
+        alone.command(cmd_name, cls=getattr(module, CLASSES.get(cmd_name, ""), None))(getattr(module, function))
         return typer.main.get_command(alone)
 
 

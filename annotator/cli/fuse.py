@@ -1,11 +1,12 @@
 """`serann fuse`: human and synthetic votes into one distribution an utterance."""
 
-from contextlib import nullcontext
+import inspect
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 # --------------------
 # What `serann fuse` prints of a fusion: the compact form of its report, from the figures that report.json holds.
@@ -75,10 +76,11 @@ def _ends(interval: dict[str, Any]) -> list[float | None]:
 
 def _plain_parameters(parameters: dict[str, Any]) -> list[tuple[str, Any]]:
     """Numbers among the parameters of the blend and of the augmentation, and the cross-fitted scores."""
-    inner = parameters.get("blend", parameters)
+    # of a strategy that goes on from another's blend: the other's, then its own
+    inner, *own = parameters.values() if isinstance(parameters.get("blend"), dict) else [parameters]
     numbers = {
         name.replace("_", " "): value
-        for part in (inner, parameters.get("dime-aug", {}))
+        for part in (inner, *own)
         for name, value in part.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
@@ -130,7 +132,57 @@ def _print_added(added: dict[str, Any], labels: list[str]) -> None:
     )
 
 
+OF_STRATEGIES = "Options of strategies"
+
+
+class FuseCommand(TyperCommand):
+    """`serann fuse`, whose `--strategy` lists the strategies and which has their options as flags: both are read when
+    the command is used, for the file is imported with every other command's."""
+
+    def get_params(self, ctx):
+        from ..fusion.strategies import STRATEGIES
+
+        told = "; ".join(f"{name}: {strategy.about}" for name, strategy in STRATEGIES.items())
+        for parameter in self.params:
+            if parameter.name == "strategy":
+                parameter.help = f"How to fuse. {told}."  # type: ignore[attr-defined]
+        *declared, help_option = super().get_params(ctx)
+        return [*declared, *flags(), help_option]
+
+    def invoke(self, ctx):
+        from ..fusion.strategies import owners
+
+        given = {name: ctx.params.pop(name) for name in owners() if name in ctx.params}
+        ctx.meta[OF_STRATEGIES] = {name: value for name, value in given.items() if value is not None}
+        return super().invoke(ctx)
+
+
+def flags() -> list[Any]:
+    """The strategies' options as parameters of a command; what is not given is None."""
+    from ..fusion.strategies import flags_of, owners
+
+    def options(**given: Any) -> None: ...
+
+    declared = []
+    for name, strategies in owners().items():
+        field = flags_of(strategies[0])[name]
+        # a field of bool is a flag that is given or not, and has no other side
+        names = (f"--{name.replace('_', '-')}",) if field.annotation is bool else ()
+        said = {
+            "help": f"{', '.join(strategy.name for strategy in strategies)}: {field.description}",
+            "rich_help_panel": OF_STRATEGIES,
+            "show_default": False if field.default in (None, False) else str(field.default),
+        }
+        kind = Annotated[field.annotation | None, typer.Option(*names, **said)]  # type: ignore[operator]
+        declared.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind))
+    options.__signature__ = inspect.Signature(declared)  # type: ignore[attr-defined]
+    app = typer.Typer(add_completion=False)
+    app.command()(options)
+    return typer.main.get_command(app).params
+
+
 def fuse(
+    context: typer.Context,
     corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="A divided corpus.", show_default=False)],
     runs: Annotated[
         list[Path] | None,
@@ -146,46 +198,12 @@ def fuse(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the report and write nothing; dime-aug is only planned.")
     ] = False,
-    strategy: Annotated[
-        str,
-        typer.Option(
-            help="auto, empirical-bayes, latent-class, human-mixture, human, synthetic, pool, opinion-pool, "
-            "dawid-skene, mace, glad, or dime-aug (blend, then add utterances)."
-        ),
-    ] = "auto",
-    blend: Annotated[str, typer.Option(help="dime-aug: the strategy that gives the distributions.")] = "auto",
-    dime: Annotated[
-        str, typer.Option(help="dime-aug: 'serann', perturbed takes that balance expected mass; 'paper', as published.")
-    ] = "serann",
-    rho: Annotated[float, typer.Option(help="dime-aug: grow labels to this share of the largest, above 0 to 1.")] = 0.3,
-    beta: Annotated[
-        float | None, typer.Option(help="dime-aug serann: grow by effective numbers, 0 to below 1, and not by --rho.")
-    ] = None,
-    concatenate: Annotated[
-        bool, typer.Option("--concatenate", help="dime-aug serann: join two turns of a speaker (an assumption).")
-    ] = False,
-    neighbours: Annotated[
-        int, typer.Option(help="dime-aug paper: k nearest neighbours, the utterance itself among them.")
-    ] = 3,
-    true_neighbours: Annotated[
-        bool, typer.Option("--true-neighbours", help="dime-aug paper: k neighbours besides the utterance itself.")
-    ] = False,
-    max_seconds: Annotated[
-        float, typer.Option(help="dime-aug: leave out parents that last longer; what training hears.")
-    ] = 30.0,
+    strategy: Annotated[str, typer.Option(help="How to fuse.")] = "auto",
     next_votes: Annotated[
         int | None,
         typer.Option(
             "--next", metavar="N", help="Fuse nothing: list the N utterances whose next human vote is worth most."
         ),
-    ] = None,
-    strength: Annotated[
-        float | None,
-        typer.Option(help="empirical-bayes: how many human votes the runs count for together; estimated otherwise."),
-    ] = None,
-    opinion: Annotated[str, typer.Option(help="opinion-pool: linear or logarithmic.")] = "linear",
-    weight: Annotated[
-        float | None, typer.Option(help="opinion-pool: the proxy's weight, 0 to 1; learnt where not given.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of folds and draws.")] = 0,
     sounds: Annotated[bool, typer.Option(help="Put sounds to listen to into the report.")] = True,
@@ -208,19 +226,15 @@ def fuse(
     from ...data.corpus import open_corpus
     from ..proxies import open_panel
 
-    of_blend = {"strength": strength, "opinion": opinion, "weight": weight, "seed": seed}
-    of_dime = {"blend": blend, "dime": dime, "rho": rho, "beta": beta, "concatenate": concatenate}
-    of_dime |= {"neighbours": neighbours, "true_neighbours": true_neighbours, "max_seconds": max_seconds}
+    options = {"strategy": strategy, "seed": seed, **context.meta[OF_STRATEGIES]}
     _check_output(output, dry_run, next_votes)
     opened, proxies = open_corpus(corpus), [open_panel(path, "fuse") for path in runs or []]
     if next_votes is not None:
-        written = {"out": output, "overwrite": overwrite}
-        _list_next(opened, proxies, next_votes, {"strategy": strategy, **of_blend, **written}, as_json)
+        _list_next(opened, proxies, next_votes, {**options, "out": output, "overwrite": overwrite}, as_json)
     elif dry_run:
-        _preview(opened, proxies, {"strategy": strategy, **of_blend, **of_dime}, as_json)
+        _preview(opened, proxies, options, as_json)
     else:
-        written = {"out": output, "overwrite": overwrite}
-        _fuse(opened, proxies, {"strategy": strategy, **of_blend, **of_dime, **written}, sounds, as_json)
+        _fuse(opened, proxies, {**options, "out": output, "overwrite": overwrite}, sounds, as_json)
 
 
 def _check_output(output: Path | None, dry_run: bool, next_votes: int | None) -> None:
@@ -234,9 +248,9 @@ def _check_output(output: Path | None, dry_run: bool, next_votes: int | None) ->
 
 def _preview(corpus, proxies, options: dict[str, Any], as_json: bool) -> None:
     from ..fusion import preview
-    from .console import note, print_json
+    from .console import note, print_json, progress
 
-    with _progress(options["strategy"]) as step:
+    with progress("fuse") as step:
         info, report = preview(corpus, proxies, progress=step, **options)
     if as_json:
         print_json({"fused": None, "dry_run": True, **info.model_dump(), "report": report.to_json()})
@@ -250,9 +264,9 @@ def _fuse(corpus, proxies, options: dict[str, Any], sounds: bool, as_json: bool)
     from ...data.files import read_json
     from ..fusion import fuse as run_fusion
     from ..report.fusion_page import render
-    from .console import note, print_json
+    from .console import note, print_json, progress
 
-    with _progress(options["strategy"]) as step:
+    with progress("fuse") as step:
         fused = run_fusion(corpus, proxies, page=partial(render, sounds=sounds), progress=step, **options)
     figures = read_json(fused.path / "report.json", what="a fusion's figures")
     if as_json:
@@ -263,12 +277,6 @@ def _fuse(corpus, proxies, options: dict[str, Any], sounds: bool, as_json: bool)
         print_report(fused.info, figures)
         print(f"report: {fused.path / 'report.html'}")
     _end(fused.info)
-
-
-def _progress(strategy: str):
-    from .console import progress
-
-    return progress("fuse") if strategy == "dime-aug" else nullcontext()
 
 
 def _how(info) -> str:

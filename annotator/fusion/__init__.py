@@ -1,18 +1,19 @@
 """Fusion of human and synthetic votes: one strategy a file, one function that runs them and writes a fused corpus."""
 
 from ...data.vote_models.calibrated_prior import EmpiricalBayes, Posterior, fit_empirical_bayes, posterior
-from .evidence import Blend, Evidence, gather
+from .base import Blend, Strategy
+from .evidence import Evidence, gather
 from .fuse import fuse, preview
-from .strategies import AUGMENTATIONS, STRATEGIES, blend
+from .strategies import STRATEGIES, blend_by
 
 __all__ = [
-    "AUGMENTATIONS",
     "STRATEGIES",
     "Blend",
     "EmpiricalBayes",
     "Evidence",
     "Posterior",
-    "blend",
+    "Strategy",
+    "blend_by",
     "fit_empirical_bayes",
     "fuse",
     "gather",

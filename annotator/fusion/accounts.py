@@ -35,12 +35,13 @@ from ...data.scores.intervals import Interval
 from ...data.seeds import rng_from
 from ...data.votes import frequencies
 from .auto import MARGIN, cut, plurality
+from .base import Blend, Strengths
 from .cross_fit import mean_over
 from .describe import Fusion, new_distributions
-from .dime.plan import NewUtterance, turn_seconds
+from .dime.plan import NewUtterance, Plan, turn_seconds
 from .dime.sounds import flac, new_sound
-from .evidence import Blend, Evidence
-from .strengths import Strengths, strengths
+from .evidence import Evidence
+from .strategies import STRATEGIES
 
 # --------------------
 # What a fusion moved.
@@ -209,16 +210,16 @@ class Added(NamedTuple):
 
 def added(fusion: Fusion, *, guess_bytes: bool) -> Added | None:
     """What a plan comes to; None where nothing is to be added."""
-    plan, labels = fusion.plan, fusion.evidence.labels
+    plan, labels = fusion.blend.new, fusion.evidence.labels
     if plan is None:
         return None
     p = new_distributions(fusion.blend, plan.items)
     dominant = np.bincount(p.argmax(axis=1), minlength=len(labels))
-    seconds = float(sum(take_seconds(fusion, item) for item in plan.items))
-    order = rng_from("fusion report", "takes", fusion.options.seed).permutation(len(plan.items))
-    a_second = bytes_a_second(fusion, [plan.items[i] for i in order[:MEASURED]]) if guess_bytes else np.nan
+    seconds = float(sum(take_seconds(fusion, plan, item) for item in plan.items))
+    order = rng_from("fusion report", "takes", fusion.evidence.seed).permutation(len(plan.items))
+    a_second = bytes_a_second(fusion, plan, [plan.items[i] for i in order[:MEASURED]]) if guess_bytes else np.nan
     return Added(
-        form=fusion.options.dime,
+        form=plan.form,
         new=len(plan.items),
         by_label=dict(zip(labels, dominant.tolist(), strict=True)),
         seconds=seconds,
@@ -229,16 +230,17 @@ def added(fusion: Fusion, *, guess_bytes: bool) -> Added | None:
     )
 
 
-def take_seconds(fusion: Fusion, item: NewUtterance) -> float:
+def take_seconds(fusion: Fusion, plan: Plan, item: NewUtterance) -> float:
     """How long a new utterance will be."""
-    longest = fusion.options.max_seconds
-    parents = [turn_seconds(fusion.corpus, i, longest=longest) for i in dict.fromkeys((item.first, item.second))]
+    parents = [
+        turn_seconds(fusion.corpus, i, longest=plan.max_seconds) for i in dict.fromkeys((item.first, item.second))
+    ]
     return min(parents) if item.perturbation is None else sum(parents) / item.perturbation.tempo
 
 
-def bytes_a_second(fusion: Fusion, items: Sequence[NewUtterance]) -> float:
+def bytes_a_second(fusion: Fusion, plan: Plan, items: Sequence[NewUtterance]) -> float:
     """Mean bytes of FLAC a second of some new utterances, made in memory; 0 for none."""
-    longest, size, seconds = fusion.options.max_seconds, 0, 0.0
+    longest, size, seconds = plan.max_seconds, 0, 0.0
     for item in items:
         sound = new_sound(item, lambda i: utterance_audio(fusion.corpus, i, max_seconds=longest))
         size += len(flac(sound))
@@ -277,18 +279,6 @@ def how_made(item: NewUtterance) -> str:
 # --------------------
 # Where it took the proxy and where it fell back, in figures and in words.
 
-# What a row's source means where it is not the strategy itself.
-SOURCES = {
-    "human-mixture": "their seen votes, smoothed without a proxy",
-    "class-marginal": "their seen votes, smoothed towards the class marginal, for no proxy covers them",
-    "human": "their seen votes alone",
-    "synthetic": "the proxies alone, for nobody's vote was seen",
-    "human+synthetic": "both kinds of votes in one bag",
-    "empirical-bayes": "the calibrated proxies and their seen votes",
-    "latent-class": "the proxies and their seen votes, by the joint mixture",
-    "opinion-pool": "the pool of both",
-}
-
 
 class StratumGain(NamedTuple):
     """One stratum of `auto`: the gain in log score a seen vote and the loss in squared error, with intervals by
@@ -317,6 +307,11 @@ class Fallback(NamedTuple):
     sentences: list[str]
 
 
+def source_words() -> dict[str, str]:
+    """What a row of each source was made of, as the strategies say it."""
+    return {source: words for strategy in STRATEGIES.values() for source, words in strategy.sources.items()}
+
+
 def fallback(evidence: Evidence, blend: Blend) -> Fallback:
     """Read it off a strategy's result."""
     sources = {
@@ -324,10 +319,11 @@ def fallback(evidence: Evidence, blend: Blend) -> Fallback:
         for name in sorted({str(s) for s in blend.source if s})
     }
     none = int((evidence.train & np.isnan(blend.p).any(axis=1)).sum())
-    gains = blend.parameters.get("gain_in_log_score_per_seen_vote", {})
+    gains = blend.parameters_of_p.get("gain_in_log_score_per_seen_vote", {})
     strata = [_stratum(name, gain) for name, gain in gains.items() if gain["utterances"]]
     sentences = [_verdict(strata)] if strata else []
-    sentences += [f"{n} train utterances: {SOURCES.get(name, name)} ({name})" for name, n in sources.items() if n]
+    words = source_words()
+    sentences += [f"{n} train utterances: {words.get(name, name)} ({name})" for name, n in sources.items() if n]
     if none:
         sentences.append(
             f"{none} train utterances: no distribution, for they have neither a seen vote nor a proxy taken"
@@ -398,11 +394,6 @@ class FusionReport:
     fallback: Fallback
     added: Added | None
 
-    @property
-    def gives_p(self) -> str:
-        """The strategy that gave the distributions."""
-        return self.info.blend or self.info.strategy
-
     def to_json(self) -> dict[str, Any]:
         """Plain values: named tuples are objects, what is not finite is null; of `fusion.json` only what they need."""
         about = {name: getattr(self.info, name) for name in ("strategy", "blend", "seed", "counts", "shares")}
@@ -416,7 +407,7 @@ def figures(fusion: Fusion, info: FusionInfo, *, guess_bytes: bool = False) -> F
         info=info,
         labels=tuple(fusion.evidence.labels),
         moved=moved(fusion.evidence, fusion.blend),
-        strengths=strengths(fusion.evidence, fusion.blend, fusion.options.gives_p),
+        strengths=fusion.fitted.figures(),
         fallback=fallback(fusion.evidence, fusion.blend),
         added=added(fusion, guess_bytes=guess_bytes),
     )

@@ -2,8 +2,9 @@
 
     score(model) = mean over seen votes v of log p_model(v | the utterance's other seen votes, its proxies)
 
-cross-fitted by speaker. The candidates are `empirical-bayes` and `latent-class` at each power (of several runs, with
-those that raise its score); the best of them is set against `human-mixture`, vote by vote, in
+cross-fitted by speaker. The candidates are the models of every strategy that offers some: `empirical-bayes`, and
+`latent-class` at each power (of several runs, with those that raise its score). The best is set against
+`human-mixture`, vote by vote, in
 
     everything;  each speaker group (gender);  each label of the seen votes;  each third of the proxy's ambiguity
 
@@ -23,36 +24,37 @@ vote has no label stratum; where the proxy is not taken it has no distribution.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...data.scores.intervals import Interval
-from .cross_fit import CrossFit, fit_prior, mean_over, require_pairs, untaught
-from .evidence import Blend, Evidence, require_votes, source_column
-from .human_mixture import human_mixture
-from .latent_class import best_power, final_fits, final_name, power_fits
+from .base import Blend, Fitted, Models, NoOptions, Strategy, Strengths, source_column
+from .cross_fit import CrossFit, mean_over, untaught
+from .evidence import Evidence
+from .human_mixture import HUMAN_MIXTURE
+from .human_mixture import NAME as BASE
+from .models import FittedMixture, Model, fit_human_mixture, read_model
+from .strengths import READ, mixture_strengths, prior_estimates
 
 FORMULA = (
     "the best of empirical-bayes and latent-class by cross-fitted log score of the seen votes where it beats "
     "human-mixture in the utterance's strata, else human-mixture"
 )
-BASE = "human-mixture"
-PRIOR = "empirical-bayes"
 GROUP = "gender:"
-FAMILY = re.compile("[a-z-]+")
 # What may be lost in squared error before a stratum falls back.
 MARGIN = 0.005
 THIRDS = ("low", "middle", "high")
 
 
 class Strata(NamedTuple):
-    """Which strata an utterance is in, `of_row` [U, S]; the last are the labels of its seen votes."""
+    """Which strata an utterance is in, `of_row` [U, S]; the last are the labels of its seen votes. `ends`: where the
+    thirds of the proxy's ambiguity end (None: no utterance has one)."""
 
     names: tuple[str, ...]
     of_row: np.ndarray
+    ends: tuple[float, float] | None = None
 
 
 class Gain(NamedTuple):
@@ -79,47 +81,142 @@ class Decision(NamedTuple):
         return frozenset(name for name, gain in self.gains.items() if gain.won)
 
 
-def auto(evidence: Evidence) -> Blend:
-    """Fuse where a proxy model is shown to help; without runs it is the human mixture."""
-    require_votes(evidence, "auto")
-    require_pairs(evidence)
-    if not evidence.runs:
-        blend = human_mixture(evidence)
+class Auto(NamedTuple):
+    """What was decided for all train speakers: the model, its strategy, the strata that it won and where the thirds of
+    ambiguity end; the models by name; and, on the corpus that it was fitted to, the cross-fit with each fold's
+    decision (None: it was read)."""
+
+    models: dict[str, Model]
+    model: str
+    family: str
+    won: frozenset[str]
+    ends: tuple[float, float] | None
+    cross: CrossFit | None = None
+    decisions: Mapping[int, Decision] | None = None
+    families: Mapping[str, str] | None = None
+
+    def blend(self, evidence: Evidence) -> Blend:
+        """Fuse where the proxy model is shown to help, else by the human mixture."""
+        if self.cross is None or self.decisions is None or evidence is not self.cross.evidence:
+            cross, decisions = CrossFit.reusing(evidence, self.models), None
+            strata = cut(evidence, evidence.proxy(), self.ends)
+            chosen = _choose(cross, strata, {-1: (self.model, self.won)})
+        else:
+            cross, decisions = self.cross, self.decisions
+            strata = cut(evidence, evidence.proxy())
+            chosen = _choose(cross, strata, {f: (d.model, d.won) for f, d in decisions.items()})
+        families = self.families or {self.model: self.family}
+        p, effective = cross.posterior(chosen)
+        taken = np.array([name not in (None, BASE) for name in chosen])
+        of = np.array([families.get(name, "") for name in chosen], dtype=object)
+        warnings = untaught(evidence, cross.given, cross.audible)
+        if decisions is not None:
+            warnings = (*_warnings(evidence, cross, strata, decisions[-1], taken), *warnings)
+        return Blend(
+            p=p,
+            effective_votes=effective,
+            source=source_column((BASE, chosen == BASE), *((name, of == name) for name in sorted({*of} - {""}))),
+            formula=FORMULA,
+            parameters=_parameters(cross, strata, decisions, taken) if decisions else {"model": self.model},
+            warnings=warnings,
+        )
+
+    def figures(self) -> Strengths:
+        if self.cross is None:
+            return READ
+        if isinstance(self.models[self.model], FittedMixture):
+            return mixture_strengths(self.cross, [self.model, BASE])
+        mixture = mixture_strengths(self.cross, [BASE])
+        whole, *folds = (self.cross.model(self.model, f).described() for f in (-1, *self.cross.folds))
+        if "proxies" not in whole:
+            return mixture
+        return mixture._replace(estimates=[*prior_estimates(whole, folds, self.cross.evidence), *mixture.estimates])
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "family": self.family,
+            "won": sorted(self.won),
+            "ends": self.ends,
+            "models": {name: model.state() for name, model in self.models.items()},
+        }
+
+
+class WithoutRuns(NamedTuple):
+    """No run was given: the human mixture, which says so."""
+
+    mixture: Fitted
+
+    def blend(self, evidence: Evidence) -> Blend:
+        blend = self.mixture.blend(evidence)
         return blend._replace(warnings=("no run was given: auto is human-mixture", *blend.warnings))
+
+    def figures(self) -> Strengths:
+        return self.mixture.figures()
+
+    def state(self) -> dict[str, Any]:
+        return self.mixture.state()
+
+
+def fit(evidence: Evidence, options: NoOptions, models: Models) -> Fitted:
+    """Decide where a proxy model is shown to help; without runs it is the human mixture."""
+    if not evidence.runs:
+        return WithoutRuns(HUMAN_MIXTURE.fit(evidence, options, models))
     runs = len(evidence.runs)
-    cross = CrossFit(evidence, power_fits(runs) | final_fits(runs) | {PRIOR: fit_prior})
+    offered = {s.name: s.candidates for s in models.strategies.values() if s.candidates is not None}
+    fits = {name: dict(candidates.fits(runs)) for name, candidates in offered.items()}
+    families = {model: name for name, some in fits.items() for model in some if model != BASE}
+    cross = CrossFit(evidence, _joined(fits), models)
     strata = cut(evidence, evidence.proxy())
-    chosen = np.full(len(evidence.ids), None, dtype=object)
-    chosen[evidence.voted] = BASE
     rest = np.ascontiguousarray(np.moveaxis(plurality_of_rest(cross.sampled), 2, 0))
-    decisions = {int(f): decide(cross, strata, rest, int(f)) for f in np.unique(cross.fold)}
-    if -1 not in decisions:
-        decisions[-1] = decide(cross, strata, rest, -1)
-    for f, decision in decisions.items():
-        chosen[(cross.fold == f) & accepted(decision, strata) & cross.covered] = decision.model
-    p, effective = cross.posterior(chosen)
-    taken = np.array([name not in (None, BASE) for name in chosen])
-    return Blend(
-        p=p,
-        effective_votes=effective,
-        source=source_column(
-            (BASE, chosen == BASE),
-            *((family, taken & (_families(chosen) == family)) for family in ("empirical-bayes", "latent-class")),
-        ),
-        formula=FORMULA,
-        parameters=_parameters(cross, strata, decisions, taken),
-        warnings=(
-            *_warnings(evidence, cross, strata, decisions[-1], taken),
-            *untaught(evidence, cross.given, cross.audible),
-        ),
+    decisions = {
+        int(f): decide(cross, strata, rest, int(f), [one.best(cross, int(f)) for one in offered.values()])
+        for f in sorted({*np.unique(cross.fold).tolist(), -1})
+    }
+    whole = decisions[-1]
+    return Auto(
+        models=cross.whole([whole.model, BASE]),
+        model=whole.model,
+        family=families[whole.model],
+        won=whole.won,
+        ends=strata.ends,
+        cross=cross,
+        decisions=decisions,
+        families=families,
     )
 
 
-def decide(cross: CrossFit, strata: Strata, rest: np.ndarray, fold: int) -> Decision:
-    """Choose the proxy model and measure its gain by stratum, on the speakers outside a fold (-1: on all); `rest`
-    [K, R, K] is `plurality_of_rest` of the sample's votes, label first."""
-    latent = final_name(best_power(cross, without=fold, base=False))
-    best = max((latent, PRIOR), key=lambda name: cross.mean_score(name, without=fold, where=cross.covered))
+def read(state: Mapping[str, Any], models: Models) -> Fitted:
+    """The decision of a state, or the human mixture's fit where there were no runs."""
+    if "mixture" in state:
+        return WithoutRuns(HUMAN_MIXTURE.read(state, models))
+    own = {name: read_model(model) for name, model in state["models"].items()}
+    ends = None if state["ends"] is None else tuple(state["ends"])
+    return Auto(own, state["model"], state["family"], frozenset(state["won"]), ends)
+
+
+def _joined(fits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """All models by name, the human mixture first and the last strategy's before the others': reports list them so."""
+    found: dict[str, Any] = {BASE: fit_human_mixture}
+    for some in reversed(list(fits.values())):
+        found |= some
+    return found
+
+
+def _choose(cross: CrossFit, strata: Strata, by_fold: Mapping[int, tuple[str, frozenset[str]]]) -> np.ndarray:
+    """The model's name of each utterance [U]; None: no distribution."""
+    chosen = np.full(len(cross.evidence.ids), None, dtype=object)
+    chosen[cross.evidence.voted] = BASE
+    for f, (model, won) in by_fold.items():
+        chosen[(cross.fold == f) & accepted(won, strata) & cross.covered] = model
+    return chosen
+
+
+def decide(cross: CrossFit, strata: Strata, rest: np.ndarray, fold: int, candidates: Sequence[str]) -> Decision:
+    """Choose the proxy model among the candidates and measure its gain by stratum, on the speakers outside a fold (-1:
+    on all); `rest` [K, R, K] is `plurality_of_rest` of the sample's votes, label first."""
+    # where nothing tells them apart the last stands
+    best = max(reversed(candidates), key=lambda name: cross.mean_score(name, without=fold, where=cross.covered))
     ours, base = cross.scores(best), cross.scores(BASE)
     gain, loss = (np.nan_to_num((a - b) * cross.sampled) for a, b in zip(ours, base, strict=True))
     groups, of_row = cross.groups[cross.rows], strata.of_row[cross.rows]
@@ -145,28 +242,34 @@ def votes_of(strata: Strata, name: str, of_row: np.ndarray, rest: np.ndarray) ->
     return of_row[:, i, None] if of_label < 0 else rest[of_label]
 
 
-def accepted(decision: Decision, strata: Strata) -> np.ndarray:
+def accepted(won: frozenset[str], strata: Strata) -> np.ndarray:
     """Mask [U]: every stratum of the utterance was won."""
-    lost = np.array([name not in decision.won for name in strata.names])
+    lost = np.array([name not in won for name in strata.names])
     return np.asarray(~(strata.of_row & lost).any(axis=1))
 
 
-def cut(evidence: Evidence, q: np.ndarray) -> Strata:
-    """Strata of utterances: all, speaker group, ambiguity of q, label of the seen votes."""
-    named = [*_of_rows(evidence, q)]
+def cut(evidence: Evidence, q: np.ndarray, ends: tuple[float, float] | None = None) -> Strata:
+    """Strata of utterances: all, speaker group, ambiguity of q (in thirds of the train utterances, or at `ends`), label
+    of the seen votes."""
+    ambiguity = 1 - (q**2).sum(axis=1)
+    known = evidence.train & np.isfinite(ambiguity)
+    if ends is None and known.any():
+        low, high = np.quantile(ambiguity[known], [1 / 3, 2 / 3]).tolist()
+        ends = low, high
+    named = [*_of_rows(evidence, ambiguity, ends)]
     names = [name for name, _ in named] + [f"seen:{label}" for label in evidence.labels]
-    return Strata(tuple(names), np.column_stack([*(mask for _, mask in named), plurality(evidence.seen)]))
+    return Strata(tuple(names), np.column_stack([*(mask for _, mask in named), plurality(evidence.seen)]), ends)
 
 
-def _of_rows(evidence: Evidence, q: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    yield "all", np.ones(len(q), bool)
+def _of_rows(
+    evidence: Evidence, ambiguity: np.ndarray, ends: tuple[float, float] | None
+) -> Iterator[tuple[str, np.ndarray]]:
+    yield "all", np.ones(len(ambiguity), bool)
     genders = np.array(["unknown" if g is None else str(g) for g in evidence.speaker_groups()], dtype=object)
     for gender in sorted(set(genders)):
         yield f"{GROUP}{gender}", genders == gender
-    ambiguity = 1 - (q**2).sum(axis=1)
-    known = evidence.train & np.isfinite(ambiguity)
-    if known.any():
-        third = np.searchsorted(np.quantile(ambiguity[known], [1 / 3, 2 / 3]), ambiguity)
+    if ends is not None:
+        third = np.searchsorted(ends, ambiguity)
         for i, name in enumerate(THIRDS):
             yield f"proxy ambiguity:{name}", np.isfinite(ambiguity) & (third == i)
 
@@ -186,11 +289,9 @@ def plurality_of_rest(counts: np.ndarray) -> np.ndarray:
     return found
 
 
-def _families(chosen: np.ndarray) -> np.ndarray:
-    return np.array(["" if name is None else FAMILY.match(name)[0] for name in chosen], dtype=object)  # type: ignore
-
-
-def _parameters(cross: CrossFit, strata: Strata, decisions: dict[int, Decision], taken: np.ndarray) -> dict[str, Any]:
+def _parameters(
+    cross: CrossFit, strata: Strata, decisions: Mapping[int, Decision], taken: np.ndarray
+) -> dict[str, Any]:
     whole = decisions[-1]
     rows = strata.of_row & cross.evidence.train[:, None]
     return cross.described() | {
@@ -240,3 +341,15 @@ def _warnings(
     if not cross.sample.all() and int(voted.sum()) > int(cross.sample.sum()):
         found.append(f"models were fitted to a seeded subsample of {int(cross.sample.sum())} utterances")
     return tuple(found)
+
+
+AUTO = Strategy(
+    name="auto",
+    about="the best model of people and proxies where it is shown to beat human-mixture, else that",
+    formula=FORMULA,
+    fit=fit,
+    read=read,
+    sources=HUMAN_MIXTURE.sources,
+    smooths=True,
+    needs=frozenset({"votes", "pairs"}),
+)

@@ -20,8 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,8 +34,10 @@ from ...data.seeds import rng_from, uniforms
 from ..ballots import Ballots, read_ballots
 from ..proxies import Panel, Source, folder_names, line_up
 from .auto import THIRDS, plurality
+from .base import Models
 from .evidence import Evidence
-from .strategies import STRATEGIES
+from .human_mixture import NAME as BASE
+from .strategies import STRATEGIES, ask, blends
 
 SCORES = ("sq_unbiased", "log_score", "jsd_bits")
 PLACE = ("proxy", "seen", "strategy", "stratum")
@@ -44,10 +45,6 @@ KEYS = (*PLACE, *SCORES, "low", "high")
 # A vote for a label that was given no chance costs ln of this, and not infinity: raw and pooled frequencies would have
 # no mean otherwise.
 LEAST_CHANCE = 1e-9
-BASE = "human-mixture"
-CROWD: tuple[str, ...] = ("dawid-skene", "mace", "glad")
-# Strategies that look at no proxy give the same whatever the proxy.
-PROXYLESS = ("human", BASE)
 NOTES = (
     "low and high bound the difference in sq_unbiased from human-mixture (strategy minus human-mixture, below 0 is "
     "better): 95 %, paired, over speakers; 'differences' holds it, and those in the other scores, row by row",
@@ -55,7 +52,6 @@ NOTES = (
     "frequencies give zeros",
     "ambiguity is 1 - sum h(h-1) / (m(m-1)) of the votes that are not scored; its thirds are of equal size",
 )
-NO_CROWD_KIT = "crowd-kit is not installed: pip install 'serann[crowd]'"
 
 Say = Callable[[str], None]
 
@@ -205,11 +201,11 @@ def benchmark_fusion(
 ) -> dict[str, Any]:
     """Fuse by every strategy and score: {"rows", "differences", "setting", "notes", "skipped"}.
 
-    A row a proxy, number of seen votes, strategy and stratum, with the keys KEYS; differences in the same order. Crowd
-    strategies run on the proxies as given, with the first seed, where crowd-kit is there. Raises OptionError for
-    options out of range, CorpusError where no two speakers' utterances have enough votes.
+    A row a proxy, number of seen votes, strategy and stratum, with the keys KEYS; differences in the same order. Slow
+    strategies run on the proxies as given, with the first seed; those for which something is not installed are skipped.
+    Raises OptionError for options out of range, CorpusError where no two speakers' utterances have enough votes.
     """
-    names = _check(seen, heldout, seeds, strategies)
+    arms = _check(seen, heldout, seeds, strategies)
     cast = read_ballots(corpus.votes, corpus.ids, corpus.labels, source="human")
     number = np.bincount(cast.row, minlength=len(corpus.ids))
     given = line_up(proxies, corpus, "fuse", names=folder_names(proxies))
@@ -217,7 +213,7 @@ def benchmark_fusion(
     rows = np.flatnonzero((number >= heldout + max(seen)) & said)
     _require_enough(corpus, rows, number, heldout + max(seen))
     table: list[dict[str, Any]] = []
-    skipped: dict[str, str] = {} if strategies or has_crowd_kit() else dict.fromkeys(CROWD, NO_CROWD_KIT)
+    skipped = {} if strategies else {name: said for name in blends() if (said := STRATEGIES[name].missing())}
     experiment = _Experiment(corpus, rows, cast, heldout, seeds)
     for proxy in given:
         for k in seen:
@@ -225,7 +221,7 @@ def benchmark_fusion(
             sums = {name: Sums(experiment.speakers) for name in tried}
             for seed in range(seeds):
                 say(f"{proxy.name}, {k} seen votes, seed {seed + 1} of {seeds}")
-                experiment.run(proxy, k, seed, names, sums, skipped)
+                experiment.run(proxy, k, seed, arms, sums, skipped)
             for name, totals in sums.items():
                 table.extend(totals.rows(name, k, seeds))
     setting = {
@@ -240,6 +236,34 @@ def benchmark_fusion(
     }
     rows, differences = parted(table)
     return {"rows": rows, "differences": differences, "setting": setting, "notes": list(NOTES), "skipped": skipped}
+
+
+class Arm(NamedTuple):
+    """A strategy in one of the forms that are compared, with its options."""
+
+    name: str
+    strategy: str
+    options: Mapping[str, Any]
+
+    @property
+    def slow(self) -> bool:
+        return STRATEGIES[self.strategy].slow
+
+    @property
+    def reads_runs(self) -> bool:
+        return STRATEGIES[self.strategy].reads_runs
+
+    def p(self, evidence: Evidence, models: Models) -> np.ndarray:
+        """Its distributions [U, K]."""
+        asked = ask(self.strategy, self.options)
+        asked.strategy.refuse(evidence)
+        return asked.strategy.fit(evidence, asked.options, models).blend(evidence).p
+
+
+def arms_of(name: str) -> list[Arm]:
+    """A strategy in every form that it names, or as it is."""
+    forms = STRATEGIES[name].compared
+    return [Arm(f"{name}, {form}", name, options) for form, options in forms.items()] or [Arm(name, name, {})]
 
 
 class _Experiment:
@@ -270,7 +294,7 @@ class _Experiment:
         proxy: Panel,
         k: int,
         seed: int,
-        strategies: Sequence[str],
+        arms: Sequence[Arm],
         sums: dict[str, Sums],
         skipped: dict[str, str],
     ) -> None:
@@ -279,22 +303,24 @@ class _Experiment:
         kept = (place >= self.heldout) & (place < self.heldout + k)
         evidence = self.evidence(kept, seed)
         strata = dict(strata_of(evidence.seen, self.counts(place >= self.heldout), self.genders, self.labels))
-        alone = {name: scores_of(STRATEGIES[name](evidence).p, held) for name in PROXYLESS}
+        # strategies that look at no proxy give the same whatever the proxy
+        models = Models(STRATEGIES)
+        alone = {arm.name: scores_of(arm.p(evidence, models), held) for arm in arms if not arm.reads_runs}
         for name, spoilt in self.proxies_of(proxy, self.stress, seed).items():
-            there = replace(evidence, runs=(spoilt,))
-            for strategy in strategies:
+            there, models = replace(evidence, runs=(spoilt,)), Models(STRATEGIES)
+            for arm in arms:
                 first = name == proxy.name and seed == 0
-                if (strategy in CROWD and not first) or f"{name}: {strategy}" in skipped:
+                if (arm.slow and not first) or f"{name}: {arm.name}" in skipped:
                     continue
-                if strategy in alone:
-                    scores = alone[strategy]
+                if arm.name in alone:
+                    scores = alone[arm.name]
                 else:
                     try:
-                        scores = scores_of(_blend(there, strategy), held)
+                        scores = scores_of(arm.p(there, models), held)
                     except SerannError as error:
-                        skipped[f"{name}: {strategy}"] = str(error)
+                        skipped[f"{name}: {arm.name}"] = str(error)
                         continue
-                sums[name].add(strategy, scores, alone[BASE], strata)
+                sums[name].add(arm.name, scores, alone[BASE], strata)
 
     def counts(self, mask: np.ndarray) -> np.ndarray:
         """Votes [U, K] of the ballots in a mask [N]."""
@@ -314,16 +340,6 @@ class _Experiment:
             ballots=Ballots(*(column[kept] for column in self.cast)),
             seed=seed,
         )
-
-
-def _blend(evidence: Evidence, strategy: str) -> np.ndarray:
-    name, _, form = strategy.partition(", ")
-    return STRATEGIES[name](replace(evidence, opinion=form or evidence.opinion)).p
-
-
-def has_crowd_kit() -> bool:
-    """Whether the crowd strategies can run."""
-    return find_spec("crowdkit") is not None
 
 
 def in_order(cast: Ballots) -> Ballots:
@@ -350,8 +366,8 @@ def deal(cast: Ballots, ids: Sequence[str], seed: int, seeds: int) -> np.ndarray
     return (place - n * seed // seeds) % n
 
 
-def _check(seen: Sequence[int], heldout: int, seeds: int, strategies: Sequence[str] | None) -> list[str]:
-    """The strategies to run, the opinion pool in both its forms."""
+def _check(seen: Sequence[int], heldout: int, seeds: int, strategies: Sequence[str] | None) -> list[Arm]:
+    """The strategies to run, the human mixture first."""
     if not seen or min(seen) < 1:
         raise OptionError("seen is a list of numbers of votes from 2 on, as in --seen 2,3,5")
     if min(seen) == 1:
@@ -364,16 +380,11 @@ def _check(seen: Sequence[int], heldout: int, seeds: int, strategies: Sequence[s
             f"heldout is {heldout} and seeds {seeds}; expected two or more held-out votes (their squared error is "
             "unbiased from two on) and one seed or more"
         )
-    unknown = [name for name in strategies or () if name not in STRATEGIES]
+    unknown = [name for name in strategies or () if name not in blends()]
     if unknown:
-        raise OptionError(f"unknown strategy '{unknown[0]}'; expected some of {', '.join(STRATEGIES)}")
-    chosen = list(strategies) if strategies else [n for n in STRATEGIES if has_crowd_kit() or n not in CROWD]
-    chosen = [BASE, *(name for name in chosen if name != BASE)]
-    return [
-        form
-        for name in chosen
-        for form in (("opinion-pool, linear", "opinion-pool, logarithmic") if name == "opinion-pool" else (name,))
-    ]
+        raise OptionError(f"unknown strategy '{unknown[0]}'; expected some of {', '.join(blends())}")
+    chosen = list(strategies) if strategies else [name for name in blends() if not STRATEGIES[name].missing()]
+    return [arm for name in [BASE, *(name for name in chosen if name != BASE)] for arm in arms_of(name)]
 
 
 def _require_enough(corpus: Corpus, rows: np.ndarray, number: np.ndarray, needed: int) -> None:

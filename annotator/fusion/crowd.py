@@ -26,52 +26,35 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from ...data.errors import CorpusError, OptionError
-from .evidence import Ballots, Blend, Evidence, require_votes, source_column
+from ..ballots import Ballots
+from .base import Blend, Rule, Strategy, source_column
+from .evidence import Evidence
 
 ANONYMOUS = "anonymous"
-DAWID_SKENE = "p_u = P(true label | ballots), pi_c prod_w e_w(c, y_uw), Dawid and Skene (1979) by crowd-kit"
-MACE = "p_u = P(true label | ballots), workers that know or guess, MACE (Hovy et al. 2013) by crowd-kit"
 RESTARTS = 4
-GLAD = "p_u = P(true label | ballots), P(right) = 1 / (1 + exp(-a_w b_u)), GLAD (Whitehill et al. 2009) by crowd-kit"
+WHY = (
+    "crowd-kit fits one model to all ballots; it is not fitted again without some speakers, so nothing has an interval"
+)
 
 
-def dawid_skene(evidence: Evidence) -> Blend:
-    """Posterior of the true label under Dawid and Skene's model; OptionError where crowd-kit is not installed."""
-    return crowd_blend(evidence, "dawid-skene", lambda kit: kit.DawidSkene(n_iter=100), DAWID_SKENE)
-
-
-def mace(evidence: Evidence) -> Blend:
-    """Posterior of the true label under MACE; OptionError where crowd-kit is not installed."""
-    return crowd_blend(
-        evidence,
-        "mace",
-        lambda kit: kit.MACE(n_restarts=RESTARTS, random_state=evidence.seed % 2**32),
-        MACE,
-    )
-
-
-def glad(evidence: Evidence) -> Blend:
-    """Posterior of the true label under GLAD; OptionError where crowd-kit is not installed."""
-    return crowd_blend(evidence, "glad", lambda kit: kit.GLAD(n_iter=20), GLAD)
-
-
-def crowd_blend(evidence: Evidence, strategy: str, make: Callable[[Any], Any], formula: str) -> Blend:
-    """Fit a crowd-kit model to all ballots of train; p is its posterior of the true label, NaN without a ballot.
+def crowd_blend(evidence: Evidence, strategy: str, make: Callable[[Any, int], Any], formula: str) -> Blend:
+    """Fit a crowd-kit model to all ballots of train; p is its posterior of the true label, NaN without a ballot. `make`
+    makes the model of the library and a seed.
 
     `effective_votes` is the number of ballots. Raises OptionError where crowd-kit is not installed.
     """
     aggregation = crowd_kit(strategy)
-    require_votes(evidence, strategy)
     row, worker, label = ballots(evidence)
     frame = import_module("pandas").DataFrame({"task": row, "worker": worker, "label": label})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # crowd-kit's own, about pandas keywords that it still gives
-        found = make(aggregation).fit_predict_proba(frame)
+        found = make(aggregation, evidence.seed % 2**32).fit_predict_proba(frame)
     p = np.full(evidence.seen.shape, np.nan)
     tasks = found.index.to_numpy().astype(int)
     p[tasks] = 0.0
@@ -140,3 +123,47 @@ def _warnings(evidence: Evidence, worker: np.ndarray, defined: np.ndarray) -> tu
     if bare:
         found.append(f"utterances outside train, of which a crowd model says nothing: {bare}")
     return tuple(found)
+
+
+def not_installed() -> str:
+    """What to do where crowd-kit is not installed; nothing where it is."""
+    return "" if find_spec("crowdkit") else "crowd-kit is not installed: pip install 'serann[crowd]'"
+
+
+def crowd_model(name: str, make: Callable[[Any, int], Any], *, about: str, formula: str) -> Strategy:
+    """The record of a crowd model: one fit to all ballots of train, of no use on another corpus."""
+    made = Rule(lambda evidence: crowd_blend(evidence, name, make, formula), WHY)
+    return Strategy(
+        name=name,
+        about=about,
+        formula=formula,
+        fit=lambda evidence, options, models: made,
+        read=lambda state, models: made,
+        sources={name: "the ballots of people and listeners, by a crowd model"},
+        smooths=False,
+        needs=frozenset({"votes"}),
+        fits="once",
+        slow=True,
+        missing=not_installed,
+    )
+
+
+DAWID_SKENE = crowd_model(
+    "dawid-skene",
+    lambda kit, seed: kit.DawidSkene(n_iter=100),
+    about="one true label, a confusion matrix a rater (crowd-kit)",
+    formula="p_u = P(true label | ballots), pi_c prod_w e_w(c, y_uw), Dawid and Skene (1979) by crowd-kit",
+)
+MACE = crowd_model(
+    "mace",
+    lambda kit, seed: kit.MACE(n_restarts=RESTARTS, random_state=seed),
+    about="one true label, raters who know or guess (crowd-kit)",
+    formula="p_u = P(true label | ballots), workers that know or guess, MACE (Hovy et al. 2013) by crowd-kit",
+)
+GLAD = crowd_model(
+    "glad",
+    lambda kit, seed: kit.GLAD(n_iter=20),
+    about="one true label, abilities and difficulties (crowd-kit)",
+    formula="p_u = P(true label | ballots), P(right) = 1 / (1 + exp(-a_w b_u)), GLAD (Whitehill et al. 2009) by "
+    "crowd-kit",
+)

@@ -17,28 +17,34 @@ from ...data.labels import LabelSet
 from ...data.tables import distribution_column
 from ..proxies import Source
 from ..run.run import Run
-from .dime.plan import NewUtterance, Plan, mix_distributions
-from .evidence import Blend, Evidence, remarks
-from .strategies import FusionOptions
+from .base import Blend, Fitted, Strategy
+from .dime.plan import NewUtterance, mix_distributions
+from .evidence import Evidence, remarks
+from .strategies import STRATEGIES
 
 SOFTWARE = ("serann", "numpy", "scipy", "pyarrow")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fusion:
-    """All of a fusion but its files; `blend.parameters` are those of the strategy that gave the distributions."""
+    """All of a fusion but its files."""
 
     corpus: Corpus
     sources: Sequence[Source]
-    options: FusionOptions
+    strategy: Strategy
     evidence: Evidence
+    fitted: Fitted
     blend: Blend
-    plan: Plan | None
 
     @property
     def items(self) -> Sequence[NewUtterance]:
         """The new utterances."""
-        return self.plan.items if self.plan else ()
+        return self.blend.new.items if self.blend.new else ()
+
+    @property
+    def gives_p(self) -> Strategy:
+        """The strategy that gives the distributions."""
+        return self.strategy if self.blend.after is None else STRATEGIES[self.blend.after]
 
     @property
     def defined(self) -> np.ndarray:
@@ -58,21 +64,22 @@ def distributions_table(fusion: Fusion) -> pa.Table:
             "utterance_id": [evidence.ids[i] for i in defined] + [item.utterance_id for item in items],
             "p": distribution_column(np.concatenate([blend.p[defined], new_distributions(blend, items)])),
             "effective_votes": pa.array(effective, mask=np.isnan(effective)),
-            "source": [str(blend.source[i]) for i in defined] + ["dime-aug"] * len(items),
+            "source": [str(blend.source[i]) for i in defined] + [fusion.strategy.name] * len(items),
         }
     )
 
 
 def describe(fusion: Fusion) -> FusionInfo:
     """Compose `fusion.json`."""
-    corpus, evidence, blend, plan, options = (
-        getattr(fusion, name) for name in ("corpus", "evidence", "blend", "plan", "options")
-    )
+    corpus, evidence, blend = fusion.corpus, fusion.evidence, fusion.blend
+    plan = blend.new
     return FusionInfo(
-        strategy=options.strategy,
-        blend=options.blend if plan else None,
-        formula=f"{blend.formula}; then {plan.formula}" if plan else blend.formula,
-        parameters=_parameters(fusion),
+        strategy=fusion.strategy.name,
+        blend=blend.after,
+        formula=blend.formula,
+        smooths=fusion.gives_p.smooths,
+        parameters=blend.parameters,
+        state=fusion.fitted.state(),
         corpus={
             "name": corpus.name,
             "path": str(corpus.path.resolve()),
@@ -84,24 +91,16 @@ def describe(fusion: Fusion) -> FusionInfo:
         seed=evidence.seed,
         counts=_counts(fusion),
         shares=class_shares(fusion),
-        warnings=[*remarks(evidence), *blend.warnings, *(plan.warnings if plan else ())],
+        warnings=[*remarks(evidence), *blend.warnings],
         failures=list(plan.failures) if plan else [],
         software=_software(augment=plan is not None),
     )
 
 
-def _parameters(fusion: Fusion) -> dict[str, Any]:
-    if fusion.plan is None:
-        return fusion.blend.parameters
-    options = fusion.options
-    made = {"form": options.dime, **options.of_dime, "seed": options.seed, **fusion.plan.details}
-    return {"blend": fusion.blend.parameters, "dime-aug": made}
-
-
 def class_shares(fusion: Fusion) -> dict[str, dict[str, float]]:
     """Shares of the labels in the train split: of the seen votes, of the fused mass (the mean of p), and, with new
     utterances, of the dominant labels before and of mass and dominant labels after."""
-    evidence, blend, plan = fusion.evidence, fusion.blend, fusion.plan
+    evidence, blend, plan = fusion.evidence, fusion.blend, fusion.blend.new
     train = evidence.train & fusion.defined
     shares = {"seen_votes": evidence.seen.sum(axis=0), "fused": blend.p[train].sum(axis=0)}
     if plan is not None:

@@ -12,141 +12,154 @@ parameters of all train speakers, and, having no seen vote, p_u = a_u / A_u. An 
 falls back to the class-marginal prior, the Dirichlet-multinomial without a proxy; one with neither is undefined.
 
 The prior's strength alpha does not say how good the proxy is: a shuffled proxy calibrates to the class marginal and
-still gets a strength. The cross-fitted log score of the seen votes, beside that of the class-marginal prior, does.
+still gets a strength. The cross-fitted log score of the seen votes, each given the utterance's others, beside that of
+the class-marginal prior, does. `auto` takes the same model, by the same code.
 Sources: empirical Bayes shrinkage by a Dirichlet-multinomial, Minka, "Estimating a Dirichlet distribution" (2000);
 measured on real votes in serann's tests (CREMA-D).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from ...data.labels import LabelSet
-from ...data.vote_models.calibrated_prior import EmpiricalBayes, fit_empirical_bayes, log_score, posterior, unheard
-from ...data.vote_models.dirichlet_mixture import Arrays, as_tuple, spoke
-from ...data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial
-from .cross_fit import untaught
-from .evidence import Blend, Evidence, require_runs, require_votes, source_column
+from ...data.errors import OptionError
+from ...data.vote_models.calibrated_prior import NOTHING_TO_FIT
+from .base import Blend, Candidates, Models, Strategy, Strengths, require_pairs, source_column
+from .cross_fit import CrossFit, untaught
+from .evidence import Evidence
+from .models import FittedPrior, Model, fit_marginal, fit_prior, read_model
+from .strengths import READ, method, prior_estimates
 
+NAME = "empirical-bayes"
+MARGINAL = "class-marginal"
 FORMULA = (
     "p_u = (n_u + sum_j alpha_j g_j(q_ju)) / (N_u + sum_j alpha_j), g = softmax(log(q C) / tau + b), cross-fitted by "
     "speaker"
 )
-FOLDS = 5
 # A prior this many times heavier than the votes of an utterance leaves them without a say; the report tells.
 HEAVY = 10
 
 
-class Priors(NamedTuple):
-    """Cross-fitted Dirichlet priors [U, K] of the calibrated proxy and of the class marginal, and the fits behind."""
+class Options(BaseModel):
+    """What empirical Bayes can be asked for."""
 
-    proxy: np.ndarray
-    marginal: np.ndarray
-    folds: list[tuple[int, EmpiricalBayes]]
-    whole: EmpiricalBayes
-
-
-def empirical_bayes(evidence: Evidence) -> Blend:
-    """Fuse the seen votes with the calibrated proxy. OptionError where every utterance has a single seen vote."""
-    require_runs(evidence, "empirical-bayes")
-    require_votes(evidence, "empirical-bayes")
-    fold = evidence.folds(folds=FOLDS)
-    priors = cross_fit(evidence.seen, evidence.shares(), evidence.train, fold, strength=evidence.strength)
-    covered = np.asarray(np.isfinite(priors.proxy).all(axis=1))
-    prior = np.where(covered[:, None], priors.proxy, priors.marginal)
-    prior[~covered & ~evidence.voted] = np.nan
-    p, effective = posterior(evidence.seen, prior)
-    source = source_column(("class-marginal", evidence.voted), ("empirical-bayes", covered))
-    scores = cross_fitted_log_scores(evidence.seen, priors, covered & evidence.train)
-    return Blend(
-        p=p,
-        effective_votes=effective,
-        source=source,
-        formula=FORMULA,
-        parameters=_parameters(priors, scores, evidence),
-        warnings=(*_warnings(priors, scores, evidence, covered), *_untaught(evidence, fold)),
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    strength: float | None = Field(
+        None, description="How many human votes the runs count for together; estimated otherwise."
     )
 
-
-def cross_fit(
-    counts: np.ndarray, q: Arrays, train: np.ndarray, fold: np.ndarray, *, strength: float | None = None
-) -> Priors:
-    """Priors [U, K]: a fold's rows from all other folds' train rows, rows outside train (fold -1) from all of train."""
-    proxy, marginal = np.full(counts.shape, np.nan), np.full(counts.shape, np.nan)
-    fits, listed = [], as_tuple(q)
-
-    def of(rows: np.ndarray) -> tuple[np.ndarray, ...]:
-        return tuple(array[rows] for array in listed)
-
-    for f in np.unique(fold):
-        rows = fold == f
-        known = train & ~rows
-        taught = bool((known & (counts.sum(axis=1) > 0) & np.any([spoke(array) for array in listed], axis=0)).any())
-        fit = unheard(len(listed), counts.shape[1])
-        if taught or f < 0:
-            fit = fit_empirical_bayes(counts[known], of(known), strength=strength)
-        proxy[rows] = fit.prior(of(rows))
-        marginal[rows] = marginal_prior(counts[known], strength=strength)
-        fits.append((int(f), fit))
-    outside = [fit for f, fit in fits if f < 0]
-    whole = outside[0] if outside else fit_empirical_bayes(counts[train], of(train), strength=strength)
-    return Priors(proxy, marginal, [(f, fit) for f, fit in fits if f >= 0], whole)
+    @field_validator("strength")
+    @classmethod
+    def _in_range(cls, strength: float | None) -> float | None:
+        if strength is not None and not 0 < strength < np.inf:
+            raise OptionError(f"strength is {strength:g}; expected a number of votes above 0 (--strength 2)")
+        return strength
 
 
-def marginal_prior(counts: np.ndarray, *, strength: float | None = None) -> np.ndarray:
-    """Dirichlet prior [K] without a proxy: maximum likelihood, or the class marginal at a given strength."""
+class EmpiricalBayesFit(NamedTuple):
+    """The priors of all train speakers by name, with the proxies and without; the options; and their cross-fit on the
+    corpus that they were fitted to (None: they were read)."""
+
+    models: dict[str, Model]
+    options: Options
+    cross: CrossFit | None = None
+
+    def blend(self, evidence: Evidence) -> Blend:
+        """Posterior means under the calibrated proxies, or under the class marginal where no proxy covers them."""
+        own = self.cross is not None and evidence is self.cross.evidence
+        cross = self.cross if own and self.cross else CrossFit.reusing(evidence, self.models)
+        chosen = np.full(len(evidence.ids), None, dtype=object)
+        chosen[evidence.voted] = MARGINAL
+        chosen[cross.covered] = NAME
+        p, effective = cross.posterior(chosen)
+        scores = cross.log_scores([NAME, MARGINAL] if own else [])
+        fits = {f: cross.model(NAME, f) for f in (*cross.folds, -1)}
+        return Blend(
+            p=p,
+            effective_votes=effective,
+            source=source_column((MARGINAL, evidence.voted), (NAME, cross.covered)),
+            formula=FORMULA,
+            parameters={
+                "strength_fixed": self.options.strength is not None,
+                "all_train_speakers": _described(fits[-1], evidence),
+                "folds": [{"fold": f, **_described(fit, evidence)} for f, fit in fits.items() if f >= 0],
+                "cross_fitted_log_score_per_seen_vote": scores,
+                "runs": [run.name for run in evidence.runs],
+            },
+            warnings=(
+                *_warnings(fits, scores, evidence, cross.covered, self.options),
+                *untaught(evidence, cross.given, cross.audible),
+            ),
+        )
+
+    def figures(self) -> Strengths:
+        if self.cross is None:
+            return READ
+        whole, *folds = (self.cross.model(NAME, f).described() for f in (-1, *self.cross.folds))
+        fixed = self.options.strength is not None
+        estimates = prior_estimates(whole, folds, self.cross.evidence, fixed=fixed)
+        return Strengths(estimates, {}, method(folds))
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "options": self.options.model_dump(),
+            "models": {name: model.state() for name, model in self.models.items()},
+        }
+
+
+def fits(strength: float | None = None) -> dict[str, Any]:
+    """The calibrated prior and the class marginal, by name."""
     if strength is None:
-        return fit_dirichlet_multinomial(counts)
-    smoothed = counts.sum(axis=0) + 0.5
-    return strength * smoothed / smoothed.sum()
+        return {NAME: fit_prior, MARGINAL: fit_marginal}
+    return {NAME: partial(fit_prior, strength=strength), MARGINAL: partial(fit_marginal, strength=strength)}
 
 
-def cross_fitted_log_scores(counts: np.ndarray, priors: Priors, rows: np.ndarray) -> dict[str, float]:
-    """Mean log-probability of a seen vote under the priors that did not see its speaker: with proxy, and without."""
-    votes = counts[rows].sum(axis=1)
-    if not votes.sum():
-        return {}
-    by_prior = {"empirical-bayes": priors.proxy, "class-marginal": priors.marginal}
-    return {
-        name: float(np.nansum(log_score(counts[rows], prior[rows]) * votes) / votes.sum())
-        for name, prior in by_prior.items()
-    }
+def fit(evidence: Evidence, options: Options, models: Models) -> EmpiricalBayesFit:
+    """Fit both priors; OptionError where every utterance has a single seen vote and no strength is stated, and where
+    no utterance has both a vote and a proxy."""
+    if options.strength is None:
+        require_pairs(evidence)
+    cross = CrossFit(evidence, fits(options.strength), models)
+    if not (cross.given.covered & cross.sample).any():
+        raise OptionError(NOTHING_TO_FIT)
+    cross.fit((name, f) for name in cross.fits for f in (-1, *cross.folds))
+    return EmpiricalBayesFit(cross.whole([NAME, MARGINAL]), options, cross)
 
 
-def _parameters(priors: Priors, scores: dict[str, float], evidence: Evidence) -> dict[str, Any]:
-    names = [run.name for run in evidence.runs]
-    folds = [{"fold": f, **_described(fit, evidence.labels, names)} for f, fit in priors.folds]
-    return {
-        "strength_fixed": evidence.strength is not None,
-        "all_train_speakers": _described(priors.whole, evidence.labels, names),
-        "folds": folds,
-        "cross_fitted_log_score_per_seen_vote": scores,
-        "runs": names,
-    }
+def read(state: Mapping[str, Any], models: Models) -> EmpiricalBayesFit:
+    """The priors of a state."""
+    own = {name: read_model(model) for name, model in state["models"].items()}
+    return EmpiricalBayesFit(own, Options(**state["options"]))
 
 
-def _described(fit: EmpiricalBayes, labels: LabelSet, runs: list[str]) -> dict[str, Any]:
+def _prior(model: Model) -> FittedPrior:
+    assert isinstance(model, FittedPrior)
+    return model
+
+
+def _described(model: Model, evidence: Evidence) -> dict[str, Any]:
+    found = _prior(model).fit
     proxies = [
         {
-            "run": run,
+            "run": run.name,
             "strength": proxy.strength,
             "temperature": proxy.temperature,
-            "bias": dict(zip(labels, proxy.bias.tolist(), strict=True)),
+            "bias": dict(zip(evidence.labels, proxy.bias.tolist(), strict=True)),
             "confusion": proxy.confusion.tolist(),
         }
-        for run, proxy in zip(runs, fit.proxies, strict=True)
+        for run, proxy in zip(evidence.runs, found.proxies, strict=True)
     ]
-    return {"strength": fit.strength, "proxies": proxies, "utterances": fit.rows, "converged": fit.converged}
+    return {"strength": found.strength, "proxies": proxies, "utterances": found.rows, "converged": found.converged}
 
 
-def _untaught(evidence: Evidence, fold: np.ndarray) -> tuple[str, ...]:
-    proxies = evidence.proxies()
-    return untaught(evidence, proxies, proxies.audible(evidence.train & evidence.voted, fold))
-
-
-def _warnings(priors: Priors, scores: dict[str, float], evidence: Evidence, covered: np.ndarray) -> tuple[str, ...]:
+def _warnings(
+    fits: Mapping[int, Model], scores: dict[str, float], evidence: Evidence, covered: np.ndarray, options: Options
+) -> tuple[str, ...]:
     found = []
     fallen = int((~covered & evidence.voted).sum())
     if fallen:
@@ -154,19 +167,35 @@ def _warnings(priors: Priors, scores: dict[str, float], evidence: Evidence, cove
     bare = int((~covered & ~evidence.voted).sum())
     if bare:
         found.append(f"utterances with neither seen votes nor a proxy, and so without a distribution: {bare}")
-    if scores and scores["empirical-bayes"] <= scores["class-marginal"]:
+    if scores and scores[NAME] <= scores[MARGINAL]:
         found.append(
             "the proxy predicts the seen votes of unseen speakers no better than the class marginal does (log score a "
-            f"vote {scores['empirical-bayes']:.4f} against {scores['class-marginal']:.4f}): what looks like a gain is "
-            "smoothing"
+            f"vote {scores[NAME]:.4f} against {scores[MARGINAL]:.4f}): what looks like a gain is smoothing"
         )
-    fits = [*(fit for _, fit in priors.folds), priors.whole]
-    typical = float(evidence.seen.sum() / evidence.voted.sum())
-    if evidence.strength is None and priors.whole.strength > HEAVY * typical:
+    whole, voted = _prior(fits[-1]).fit, evidence.voted.sum()
+    typical = float(evidence.seen.sum() / voted) if voted else np.inf
+    if options.strength is None and whole.strength > HEAVY * typical:
         found.append(
-            f"the proxy counts for {priors.whole.strength:.0f} votes against {typical:.1f} seen ones an utterance: the "
+            f"the proxy counts for {whole.strength:.0f} votes against {typical:.1f} seen ones an utterance: the "
             "seen votes hardly vary more than chance around it, and hardly move it"
         )
-    if not all(fit.converged for fit in fits):
+    if not all(_prior(fit).fit.converged for fit in fits.values()):
         found.append("the maximum of the likelihood was not reached in every fold; see 'converged' in the parameters")
     return tuple(found)
+
+
+EMPIRICAL_BAYES = Strategy(
+    name=NAME,
+    about="the calibrated proxies as a prior, the seen votes as evidence",
+    formula=FORMULA,
+    fit=fit,
+    read=read,
+    sources={
+        MARGINAL: "their seen votes, smoothed towards the class marginal, for no proxy covers them",
+        NAME: "the calibrated proxies and their seen votes",
+    },
+    smooths=True,
+    Options=Options,
+    needs=frozenset({"votes", "runs"}),
+    candidates=Candidates(fits=lambda runs: {NAME: fit_prior}, best=lambda cross, fold: NAME),
+)

@@ -1,14 +1,14 @@
 """What a fusion may look at: seen votes of train speakers, and the runs' distributions, and nothing else.
 
 This file is the leak rule. Held-out votes never enter, development and test utterances enter without votes, and a
-corpus whose votes were never divided is refused.
+corpus whose votes were never divided is refused. A strategy that reads sounds gets the corpus without any vote.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,8 +29,7 @@ class Evidence:
     `seen` [U, K]: seen human votes, zero outside the train split. `train` [U]: mask. `speakers` [U]: None where
     unknown. `runs`: name, `p` [U, K] (NaN where the run lacks the utterance) and `drawn` votes [U, K] of each run.
     `genders` [U]: the speaker groups in which harm is looked for; None where unknown. `ballots`: who cast the seen
-    votes, for the strategies that model raters. `opinion` and `weight` are options of the opinion pool. `fitted`
-    keeps models that several strategies fit to this evidence.
+    votes, for the strategies that model raters. `sounds`: the corpus without a vote, for those that read its sounds.
     """
 
     ids: tuple[str, ...]
@@ -40,12 +39,9 @@ class Evidence:
     speakers: np.ndarray
     runs: tuple[Panel, ...] = ()
     seed: int = 0
-    strength: float | None = None
     genders: np.ndarray | None = None
     ballots: Ballots | None = None
-    opinion: str = "linear"
-    weight: float | None = None
-    fitted: dict[str, dict] = field(init=False, default_factory=dict, repr=False, compare=False)
+    sounds: Corpus | None = None
 
     @property
     def voted(self) -> np.ndarray:
@@ -97,35 +93,7 @@ class Evidence:
         return fold
 
 
-class Blend(NamedTuple):
-    """What a strategy returns: `p` [U, K] and `effective_votes` [U] (NaN where undefined), `source` [U] (what the row
-    was made of, None where undefined), the formula, the parameters, and what the user should know."""
-
-    p: np.ndarray
-    effective_votes: np.ndarray
-    source: np.ndarray
-    formula: str
-    parameters: dict[str, Any]
-    warnings: tuple[str, ...] = ()
-
-
-def source_column(*named: tuple[str, np.ndarray]) -> np.ndarray:
-    """What each row was made of [U]: the last name whose mask holds it, None where none does."""
-    column = np.full(len(named[0][1]), None, dtype=object)
-    for name, mask in named:
-        column[mask] = name
-    return column
-
-
-def gather(
-    corpus: Corpus,
-    runs: Sequence[Source],
-    *,
-    seed: int = 0,
-    strength: float | None = None,
-    opinion: str = "linear",
-    weight: float | None = None,
-) -> Evidence:
+def gather(corpus: Corpus, runs: Sequence[Source], *, seed: int = 0) -> Evidence:
     """Collect the evidence of a divided corpus and its proxies: runs, or other human panels brought as corpora.
 
     Raises CorpusError for an undivided corpus, LabelError for a run over other labels, RunError for a run over another
@@ -146,11 +114,9 @@ def gather(
         speakers=corpus.column("speaker"),
         runs=tuple(line_up(runs, corpus, "fuse")),
         seed=seed,
-        strength=strength,
         genders=corpus.column("gender"),
         ballots=human_ballots(corpus, train),
-        opinion=opinion,
-        weight=weight,
+        sounds=replace(corpus, votes=corpus.votes.slice(0, 0), ratings=None),
     )
 
 
@@ -191,37 +157,6 @@ def remarks(evidence: Evidence) -> list[str]:
 def called(proxy: Panel) -> str:
     """A proxy by its kind and name, as in 'run NAME' or 'panel NAME'."""
     return f"{'run' if proxy.kind == 'run' else 'panel'} {proxy.name}"
-
-
-def averaged(evidence: Evidence) -> tuple[str, ...]:
-    """What a strategy says that reads several runs as their mean."""
-    if len(evidence.runs) < 2:
-        return ()
-    return (f"runs whose distributions are averaged with equal weight: {len(evidence.runs)}",)
-
-
-def require_votes(evidence: Evidence, strategy: str) -> None:
-    """Raise CorpusError where no train utterance has a seen human vote, or an utterance outside train has one."""
-    leaked = int((evidence.seen[~evidence.train].sum(axis=1) > 0).sum())
-    if leaked:
-        raise CorpusError(
-            f"{leaked} utterances outside the train split come with seen votes; every human vote there is reference, "
-            "and fusion would leak it: divide the corpus with serann corpus holdout"
-        )
-    if not evidence.voted.any():
-        raise CorpusError(
-            f"strategy '{strategy}' needs seen human votes, and no train utterance has one; divide the corpus with "
-            "more seen votes (serann corpus holdout --seen 2), or use --strategy synthetic"
-        )
-
-
-def require_runs(evidence: Evidence, strategy: str) -> None:
-    """Raise OptionError where no run was given."""
-    if not evidence.runs:
-        raise OptionError(
-            f"strategy '{strategy}' needs one or more runs, and none was given; name them after the corpus, as in "
-            f"'serann fuse CORPUS RUN --strategy {strategy} -o FUSED'"
-        )
 
 
 class Proxies(NamedTuple):

@@ -13,12 +13,12 @@ from ...data.fused import DISTRIBUTIONS_FILE, FUSION_FILE, Fused, FusionInfo, op
 from ...data.tables import DISTRIBUTIONS, write_table
 from ..proxies import Source, as_panels
 from .accounts import FusionReport, figures, with_files
+from .base import Models, Progress
 from .describe import Fusion, describe, distributions_table
-from .dime import balance, paper
-from .dime.plan import Progress, counter
+from .dime.plan import counter
 from .dime.sounds import with_new_rows, write_sounds
 from .evidence import gather
-from .strategies import STRATEGIES, FusionOptions
+from .strategies import DEFAULT, STRATEGIES, ask
 
 REPORT_FILE = "report.html"
 # Makes the page of a report, of the corpus that was fused and of the new one (None where no utterances are new).
@@ -29,7 +29,9 @@ def fuse(
     corpus: Corpus | str | PathLike[str],
     runs: Source | str | PathLike[str] | Sequence[Source | str | PathLike[str]] = (),
     *,
+    strategy: str = DEFAULT,
     out: str | Path,
+    seed: int = 0,
     overwrite: bool = False,
     page: Page | None = None,
     progress: Progress | None = None,
@@ -37,19 +39,18 @@ def fuse(
 ) -> Fused:
     """Fuse the seen human votes of `corpus` with `runs` (or other human panels) and write the fused corpus at `out`.
 
-    `options` are those of `FusionOptions`. The figures of its report lie in it, `report.json`, and `report.html` where
-    `page` makes one of them (`report.fusion_page.render` does).
+    `options` are those of the strategy, and of the one that it goes on from. The figures of its report lie in it,
+    `report.json`, and `report.html` where `page` makes one of them (`report.fusion_page.render` does).
 
     Raises OutputError for an existing `out` without `overwrite`; CorpusError for an undivided corpus, absent votes or a
     single train speaker; RunError, LabelError for runs that do not fit; OptionError for options out of range.
     """
     out, corpus, runs = Path(out), as_corpus(corpus), as_panels(runs, "fuse")
-    asked = FusionOptions(**options)
-    asked.check()
+    ask(strategy, options)
     inputs = [corpus.path, *(run.path for run in runs)]
     refuse_existing(out, what="fused corpus", overwrite=overwrite, inputs=inputs)
     refuse_sounds(out, absolute_audio(corpus))
-    fusion = prepare(corpus, runs, asked, progress=progress)
+    fusion = prepare(corpus, runs, strategy, seed=seed, progress=progress, **options)
     info = describe(fusion)
     report = figures(fusion, info)
     with new_directory(out, what="fused corpus", overwrite=overwrite) as partial:
@@ -60,36 +61,50 @@ def fuse(
 
 
 def preview(
-    corpus: Corpus, runs: Sequence[Source] = (), *, progress: Progress | None = None, **options: Any
+    corpus: Corpus,
+    runs: Sequence[Source] = (),
+    *,
+    strategy: str = DEFAULT,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Any,
 ) -> tuple[FusionInfo, FusionReport]:
     """What `fuse` would write into `fusion.json` and its report; nothing is written. Raises what `fuse` raises."""
-    asked = FusionOptions(**options)
-    asked.check()
-    fusion = prepare(corpus, runs, asked, progress=progress)
+    fusion = prepare(corpus, runs, strategy, seed=seed, progress=progress, **options)
     info = describe(fusion)
     return info, figures(fusion, info, guess_bytes=True)
 
 
 def prepare(
-    corpus: Corpus, runs: Sequence[Source], options: FusionOptions, *, progress: Progress | None = None
+    corpus: Corpus,
+    runs: Sequence[Source],
+    strategy: str = DEFAULT,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **options: Any,
 ) -> Fusion:
-    """Run the strategy and, for dime-aug, plan the new utterances."""
-    evidence = gather(corpus, runs, **options.of_evidence)
-    blend = STRATEGIES[options.gives_p](evidence)
-    plan = None
-    if options.augments:
-        planned = balance.plan if options.dime == "serann" else paper.plan
-        plan = planned(corpus, blend.p, **options.of_dime, seed=options.seed, progress=progress)
-    return Fusion(corpus=corpus, sources=tuple(runs), options=options, evidence=evidence, blend=blend, plan=plan)
+    """Gather the evidence, fit the strategy, and blend, utterances to be added planned."""
+    asked = ask(strategy, options)
+    evidence = gather(corpus, runs, seed=seed)
+    asked.strategy.refuse(evidence)
+    fitted = asked.strategy.fit(evidence, asked.options, Models(STRATEGIES, progress=progress))
+    return Fusion(
+        corpus=corpus,
+        sources=tuple(runs),
+        strategy=asked.strategy,
+        evidence=evidence,
+        fitted=fitted,
+        blend=fitted.blend(evidence),
+    )
 
 
 def _write_sounds(fusion: Fusion, partial: Path, progress: Progress | None) -> list[dict[str, Any]]:
-    plan = fusion.plan
+    plan = fusion.blend.new
     if plan is None:
         return []
     report = counter(progress, plan.described + len(plan.items), start=plan.described)
-    longest = fusion.options.max_seconds
-    return write_sounds(fusion.corpus, plan.items, partial, max_seconds=longest, report=report)
+    return write_sounds(fusion.corpus, plan.items, partial, max_seconds=plan.max_seconds, report=report)
 
 
 def _write(partial: Path, fusion: Fusion, info: FusionInfo, rows: list[dict[str, Any]]) -> None:
@@ -105,7 +120,7 @@ def _write(partial: Path, fusion: Fusion, info: FusionInfo, rows: list[dict[str,
         tables,
         name=corpus.info.name,
         labels=corpus.labels,
-        utterances=with_new_rows(corpus, rows) if fusion.plan else absolute_audio(corpus),
+        utterances=with_new_rows(corpus, rows) if fusion.blend.new else absolute_audio(corpus),
         votes=corpus.votes,
         ratings=corpus.ratings,
         licence=corpus.info.licence,

@@ -37,8 +37,9 @@ from ...data.exports.label_studio import address, interface
 from ...data.files import new_directory, refuse_existing, write_json
 from ...data.seeds import uniforms
 from ..proxies import Source
-from .evidence import Blend, Evidence, gather, remarks
-from .strategies import STRATEGIES, FusionOptions
+from .base import Blend
+from .evidence import Evidence, gather, remarks
+from .strategies import ask, blend_by, blends
 
 EVEN = 0.1
 SHOWN = ("speaker", "dialogue", "transcript", "language")
@@ -152,22 +153,20 @@ def list_next(
     strategy: str,
     out: str | Path,
     seed: int = 0,
-    strength: float | None = None,
-    opinion: str = "linear",
-    weight: float | None = None,
     overwrite: bool = False,
+    **options: Any,
 ) -> Listed:
-    """Fuse by `strategy` (and its options, as `fuse`), choose `n` utterances, and write the folder `out`.
+    """Fuse by `strategy` (and its `options`, as `fuse`), choose `n` utterances, and write the folder `out`.
 
     Raises what `fuse` and `choose_next` raise; OutputError for an existing `out` without `overwrite`.
     """
-    if strategy not in STRATEGIES:
-        raise OptionError(f"--next needs a strategy that fuses: one of {', '.join(STRATEGIES)}; found '{strategy}'")
-    FusionOptions(strategy=strategy, strength=strength, opinion=opinion, weight=weight, seed=seed).check()
+    if strategy not in blends():
+        raise OptionError(f"--next needs a strategy that fuses: one of {', '.join(blends())}; found '{strategy}'")
+    ask(strategy, options)
     inputs = [corpus.path, *(run.path for run in runs)]
     refuse_existing(Path(out), what="list of next votes", overwrite=overwrite, inputs=inputs)
-    evidence = gather(corpus, runs, seed=seed, strength=strength, opinion=opinion, weight=weight)
-    blend = STRATEGIES[strategy](evidence)
+    evidence = gather(corpus, runs, seed=seed)
+    blend = blend_by(strategy, evidence, **options)
     found = choose_next(evidence, blend, n)
     warnings = (*remarks(evidence), *blend.warnings, *_silent(corpus, found))
     done = Listed(Path(out), n, int(evidence.train.sum()), strategy, warnings)

@@ -18,32 +18,29 @@ mass; with a biased proxy the result is worse than the human votes alone. It is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ...data.errors import RunError
 from ...data.votes import frequencies
-from .evidence import Blend, Evidence, averaged, require_runs, require_votes, source_column
+from .base import Blend, Need, Rule, Strategy, averaged, source_column, unused_runs, without_votes
+from .evidence import Evidence
 
-HUMAN = "p_u = n_u / N_u"
-SYNTHETIC = "p_u = mean over runs of the panel's exact distribution q_u"
-POOL = "p_u = (n_u + s_u) / (N_u + S_u)"
+HUMAN_ALONE = "their seen votes alone"
+PROXIES_ALONE = "the proxies alone, for nobody's vote was seen"
 
 
 def human(evidence: Evidence) -> Blend:
     """Frequencies of the seen votes; N_u effective votes. An utterance without a seen vote is undefined."""
-    require_votes(evidence, "human")
     voted = evidence.voted
-    warnings = [f"runs that were given and not used: {len(evidence.runs)}"] if evidence.runs else []
-    bare = int((evidence.train & ~voted).sum())
-    if bare:
-        warnings.append(f"train utterances without a seen human vote, and so without a distribution: {bare}")
     return Blend(
         p=frequencies(evidence.seen),
         effective_votes=np.where(voted, evidence.seen.sum(axis=1), np.nan),
         source=source_column(("human", voted)),
-        formula=HUMAN,
+        formula=HUMAN.formula,
         parameters={},
-        warnings=tuple(warnings),
+        warnings=(*unused_runs(evidence), *without_votes(evidence)),
     )
 
 
@@ -53,22 +50,22 @@ def synthetic(evidence: Evidence) -> Blend:
     `effective_votes` is undefined (NaN) everywhere: what a panel is worth in human votes is measured by the audit, it
     does not follow from the number of synthetic votes.
     """
-    require_runs(evidence, "synthetic")
     p = evidence.proxy()
     return Blend(
         p=p,
         effective_votes=np.full(len(p), np.nan),
         source=source_column(("synthetic", np.asarray(np.isfinite(p).all(axis=1)))),
-        formula=SYNTHETIC,
+        formula=SYNTHETIC.formula,
         parameters={"runs": [run.name for run in evidence.runs]},
         warnings=averaged(evidence),
     )
 
 
 def pool(evidence: Evidence) -> Blend:
-    """Frequencies of all votes, N_u + S_u effective votes; an utterance without any vote is undefined."""
-    require_runs(evidence, "pool")
-    require_votes(evidence, "pool")
+    """Frequencies of all votes, N_u + S_u effective votes; an utterance without any vote is undefined.
+
+    Raises RunError for a run without drawn votes.
+    """
     for run in evidence.runs:
         if not run.drawn.sum():
             raise RunError(
@@ -89,10 +86,71 @@ def pool(evidence: Evidence) -> Blend:
         source=source_column(
             ("human", evidence.voted), ("synthetic", given > 0), ("human+synthetic", evidence.voted & (given > 0))
         ),
-        formula=POOL,
+        formula=POOL.formula,
         parameters={
             "synthetic_votes_per_utterance": float(given[given > 0].mean()),
             "synthetic_share_where_both": share,
         },
         warnings=tuple(warnings),
     )
+
+
+def rule(
+    of: Callable[[Evidence], Blend],
+    *,
+    name: str,
+    about: str,
+    formula: str,
+    why: str,
+    sources: dict[str, str],
+    needs: frozenset[Need],
+    reads_runs: bool = True,
+) -> Strategy:
+    """The record of a strategy that fits nothing."""
+    made = Rule(of, why)
+    return Strategy(
+        name=name,
+        about=about,
+        formula=formula,
+        fit=lambda evidence, options, models: made,
+        read=lambda state, models: made,
+        sources=sources,
+        smooths=False,
+        needs=needs,
+        fits="nothing",
+        reads_runs=reads_runs,
+    )
+
+
+HUMAN = rule(
+    human,
+    name="human",
+    about="the seen votes' frequencies",
+    formula="p_u = n_u / N_u",
+    why="nothing is fitted: the frequencies of the seen votes, as they are",
+    sources={"human": HUMAN_ALONE},
+    needs=frozenset({"votes"}),
+    reads_runs=False,
+)
+SYNTHETIC = rule(
+    synthetic,
+    name="synthetic",
+    about="the panel's mean, no human vote",
+    formula="p_u = mean over runs of the panel's exact distribution q_u",
+    why="nothing is fitted: the runs' mean, as it is",
+    sources={"synthetic": PROXIES_ALONE},
+    needs=frozenset({"runs"}),
+)
+POOL = rule(
+    pool,
+    name="pool",
+    about="every vote alike, human or synthetic, as Zhang et al. (2026) do",
+    formula="p_u = (n_u + s_u) / (N_u + S_u)",
+    why="nothing is fitted: a synthetic vote counts as a human one, whatever it is worth",
+    sources={
+        "human": HUMAN_ALONE,
+        "synthetic": PROXIES_ALONE,
+        "human+synthetic": "both kinds of votes in one bag",
+    },
+    needs=frozenset({"votes", "runs"}),
+)

@@ -18,102 +18,38 @@ for, A_z, as a geometric mean by pi; and the votes that the model adds to an utt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ...data.scores.intervals import NO_LIMITS, POSITIVE, Interval, delete_a_group
 from ...data.seeds import rng_from
-from .cross_fit import CrossFit, FittedMixture, fit_prior
-from .evidence import Blend, Evidence
-from .latent_class import final_fits, final_name, power_fits
+from .base import Estimate, Kind, Strengths
+from .cross_fit import CrossFit
+from .evidence import Evidence
+from .models import FittedMixture, Model
 
 METHOD = "delete-a-group jackknife over {folds} folds of speakers, t({df}), from fits that exist already (Kott 2001)"
 # Utterances over which the votes that a model adds are averaged.
 MOST_ROWS = 20_000
+# What is said of a fit that was made on another corpus.
+READ = Strengths([], {}, "", "nothing is fitted here: the fit of another corpus is used as it is")
 
 
-class Estimate(NamedTuple):
-    """A parameter: what it is of (a model, a run, a label), its value and interval, its value in each fold's fit, and
-    the reason where there is no interval."""
-
-    of: str
-    name: str
-    value: float
-    low: float
-    high: float
-    of_folds: list[float]
-    reason: str = ""
-
-
-class Kind(NamedTuple):
-    """The classes of a mixture whose votes say one label most: their weight (the share of utterances), the mass
-    they give the label, and how many votes they count for."""
-
-    label: str
-    weight: Interval
-    mass: Interval
-    votes: Interval
-
-
-class Strengths(NamedTuple):
-    """Parameters, the kinds of each mixture by its name, how intervals were made, and what to say where there is
-    nothing to estimate."""
-
-    estimates: list[Estimate]
-    kinds: dict[str, list[Kind]]
-    method: str
-    reason: str = ""
-
-
-def strengths(evidence: Evidence, blend: Blend, strategy: str) -> Strengths:
-    """What was fitted by the strategy that gave the distributions."""
-    if strategy in RULES:
-        return Strengths([], {}, "", RULES[strategy])
-    return ESTIMATORS[strategy](evidence, blend)
-
-
-def _of_auto(evidence: Evidence, blend: Blend) -> Strengths:
-    model = blend.parameters.get("model")
-    if model is None:
-        return _of_mixtures(evidence, blend, ["human-mixture"])
-    if model.startswith("latent-class"):
-        return _of_mixtures(evidence, blend, [model, "human-mixture"])
-    mixture = _of_mixtures(evidence, blend, ["human-mixture"])
-    cross = CrossFit(evidence, {model: fit_prior})
-    whole, *folds = (cross.model(model, f).described() for f in (-1, *cross.folds))
-    return mixture._replace(estimates=[*_prior_estimates(whole, folds, evidence), *mixture.estimates])
-
-
-def _of_latent_class(evidence: Evidence, blend: Blend) -> Strengths:
-    power = float(blend.parameters["power"])
-    found = _of_mixtures(evidence, blend, [final_name(blend.parameters["model"])])
-    folds = [float(value) for value in blend.parameters["powers_of_folds"]]
-    chosen = Estimate(
-        "latent-class", "power", power, np.nan, np.nan, folds, "chosen among a few values, not estimated: see the folds"
-    )
-    return found._replace(estimates=[chosen, *found.estimates])
-
-
-def _of_human_mixture(evidence: Evidence, blend: Blend) -> Strengths:
-    return _of_mixtures(evidence, blend, ["human-mixture"])
-
-
-def _of_mixtures(evidence: Evidence, blend: Blend, names: Sequence[str]) -> Strengths:
-    runs = max(1, len(evidence.runs))
-    cross = CrossFit(evidence, power_fits(runs) | final_fits(runs))
+def mixture_strengths(cross: CrossFit, names: Sequence[str]) -> Strengths:
+    """The votes that each model in `names` adds, and its kinds."""
     estimates, kinds = [], {}
     for name in names:
         models = [cross.model(name, f) for f in (-1, *cross.folds)]
         votes = [added_votes(cross, model, f) for model, f in zip(models, (-1, *cross.folds), strict=True)]
-        estimates.append(_estimate(name, "votes added to an utterance's own", votes, POSITIVE))
-        kinds[name] = kinds_of(evidence.labels.labels, [m for m in models if isinstance(m, FittedMixture)])
-    return Strengths(estimates, kinds, _method(cross.folds))
+        estimates.append(estimate(name, "votes added to an utterance's own", votes, POSITIVE))
+        kinds[name] = kinds_of(cross.evidence.labels.labels, [m for m in models if isinstance(m, FittedMixture)])
+    return Strengths(estimates, kinds, method(cross.folds))
 
 
-def added_votes(cross: CrossFit, model, fold: int) -> float:
+def added_votes(cross: CrossFit, model: Model, fold: int) -> float:
     """Mean over the fitted utterances outside a fold of effective votes beyond the utterance's own."""
     rows = np.flatnonzero(cross.sample & (cross.fold != fold))
     if len(rows) > MOST_ROWS:
@@ -152,39 +88,26 @@ def by_label(fit: FittedMixture) -> np.ndarray:
     return np.stack([weight, mass, votes])
 
 
-def _of_empirical_bayes(evidence: Evidence, blend: Blend) -> Strengths:
-    whole, folds = blend.parameters["all_train_speakers"], blend.parameters["folds"]
-    estimates = _prior_estimates(whole, folds, evidence, fixed=blend.parameters["strength_fixed"])
-    return Strengths(estimates, {}, _method(folds))
-
-
-def _prior_estimates(whole: Any, folds: Any, evidence: Evidence, *, fixed: bool = False) -> list[Estimate]:
-    """Strength, temperature and bias of every proxy, and the strength of all together where there are several."""
+def prior_estimates(
+    whole: Mapping[str, Any], folds: Sequence[Mapping[str, Any]], evidence: Evidence, *, fixed: bool = False
+) -> list[Estimate]:
+    """Strength, temperature and bias of every proxy, and the strength of all together where there are several; from
+    what the calibrated prior of all speakers and those without a fold are described by."""
     found, several = [], len(whole["proxies"]) > 1
     if several:
         values = [fit["strength"] for fit in (whole, *folds)]
-        found.append(_estimate("all proxies", "strength, in votes", values, POSITIVE, fixed))
+        found.append(estimate("all proxies", "strength, in votes", values, POSITIVE, fixed))
     for j, run in enumerate(evidence.runs):
         fits = [fit["proxies"][j] for fit in (whole, *folds)]
-        found.append(_estimate(run.name, "strength, in votes", [fit["strength"] for fit in fits], POSITIVE, fixed))
-        found.append(_estimate(run.name, "temperature", [fit["temperature"] for fit in fits], POSITIVE))
+        found.append(estimate(run.name, "strength, in votes", [fit["strength"] for fit in fits], POSITIVE, fixed))
+        found.append(estimate(run.name, "temperature", [fit["temperature"] for fit in fits], POSITIVE))
         for c, label in enumerate(evidence.labels):
-            biases = [fit["bias"][label] if isinstance(fit["bias"], dict) else fit["bias"][c] for fit in fits]
-            found.append(_estimate(run.name, f"bias for {label}", biases, NO_LIMITS))
+            found.append(estimate(run.name, f"bias for {label}", [fit["bias"][c] for fit in fits], NO_LIMITS))
     return found
 
 
-def _of_opinion_pool(evidence: Evidence, blend: Blend) -> Strengths:
-    values = [blend.parameters["weight"], *blend.parameters["weights_of_folds"]]
-    fixed = blend.parameters["weight_fixed"]
-    weight = _estimate("the proxies together", "weight in the pool", values, NO_LIMITS, fixed)
-    weight = weight._replace(low=max(0.0, weight.low), high=min(1.0, weight.high))
-    return Strengths([weight], {}, _method(values[1:]))
-
-
-def _estimate(
-    of: str, name: str, values: Sequence[float], limits: tuple[float, float], fixed: bool = False
-) -> Estimate:
+def estimate(of: str, name: str, values: Sequence[float], limits: tuple[float, float], fixed: bool = False) -> Estimate:
+    """A parameter from its value in the fit of all speakers and in those without a fold; `fixed`: it was stated."""
     whole, *folds = (float(value) for value in values)
     if fixed:
         return Estimate(of, name, whole, np.nan, np.nan, [], "stated, not estimated")
@@ -193,30 +116,10 @@ def _estimate(
     return Estimate(of, name, whole, found.low, found.high, folds, reason)
 
 
-def _clipped(share: Interval) -> Interval:
-    return share if np.isnan(share.low) else share._replace(low=max(0.0, share.low), high=min(1.0, share.high))
-
-
-def _method(folds: Sequence[object]) -> str:
+def method(folds: Sequence[object]) -> str:
+    """How intervals from these folds were made."""
     return METHOD.format(folds=len(folds), df=len(folds) - 1)
 
 
-# What is said of the strategies that fit nothing, or nothing that is refitted here.
-CROWD = (
-    "crowd-kit fits one model to all ballots; it is not fitted again without some speakers, so nothing has an interval"
-)
-RULES = {
-    "human": "nothing is fitted: the frequencies of the seen votes, as they are",
-    "synthetic": "nothing is fitted: the runs' mean, as it is",
-    "pool": "nothing is fitted: a synthetic vote counts as a human one, whatever it is worth",
-    "dawid-skene": CROWD,
-    "mace": CROWD,
-    "glad": CROWD,
-}
-ESTIMATORS: dict[str, Callable[[Evidence, Blend], Strengths]] = {
-    "auto": _of_auto,
-    "empirical-bayes": _of_empirical_bayes,
-    "latent-class": _of_latent_class,
-    "human-mixture": _of_human_mixture,
-    "opinion-pool": _of_opinion_pool,
-}
+def _clipped(share: Interval) -> Interval:
+    return share if np.isnan(share.low) else share._replace(low=max(0.0, share.low), high=min(1.0, share.high))

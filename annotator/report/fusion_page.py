@@ -9,7 +9,6 @@ from ...data.corpus import Corpus
 from ...data.scores.intervals import Interval
 from ..fusion.accounts import MOVED_SHOWN, Added, Example, FusionReport, StratumGain, Take
 from ..fusion.strategies import STRATEGIES
-from ..fusion.strengths import CROWD, RULES
 from . import pictures
 from .blocks import (
     Block,
@@ -46,11 +45,11 @@ COLUMNS = {
     "dominant": "dominant label",
     "augmented_dominant": "dominant label, with the new",
 }
-# How what was fitted met the votes it is used for; the strategies of RULES fit nothing, but for crowd-kit's models.
-CROSS_FITTED = "a speaker's utterances were fused by parameters that never saw that speaker"
-FITTED = dict.fromkeys(STRATEGIES, CROSS_FITTED) | {
-    name: "one model was fitted to all train ballots, not cross-fitted" if why == CROWD else "nothing was fitted"
-    for name, why in RULES.items()
+# How what was fitted met the votes it is used for, by a strategy's `fits`.
+FITTED = {
+    "cross-fitted": "a speaker's utterances were fused by parameters that never saw that speaker",
+    "once": "one model was fitted to all train ballots, not cross-fitted",
+    "nothing": "nothing was fitted",
 }
 OF_MASS = ("seen_votes", "fused", "augmented")
 
@@ -77,7 +76,7 @@ def render(report: FusionReport, corpus: Corpus, fused: Corpus | None = None, *,
         size=_size(report.added) if report.added else "",
         new_utterances=_new_utterances(report, corpus, fused if sounds else None),
         heard=_listen(report, corpus, sounds=sounds),
-        fitted=FITTED[report.gives_p],
+        fitted=FITTED[STRATEGIES[report.info.gives_p].fits],
         facts=_facts(report),
     )
 
@@ -171,14 +170,11 @@ def _strengths(report: FusionReport) -> list[Block]:
 
 def _scores(report: FusionReport) -> list[Table]:
     """How well each model that was tried predicts the seen votes; nothing for a strategy that tries none."""
-    parameters = report.info.parameters
-    scores = parameters.get("blend", parameters).get("cross_fitted_log_score_per_seen_vote", {})
+    scores = report.info.parameters_of_p.get("cross_fitted_log_score_per_seen_vote", {})
     rows = [Row(name, [figure(score, digits=4)]) for name, score in scores.items()]
-    joint = report.gives_p == "empirical-bayes"
-    given = "its proxies, all its votes together" if joint else "the utterance's other seen votes and its proxies"
     caption = (
-        f"Models compared: mean log-probability of a seen vote, in nats, given {given}, by fits that never saw its "
-        "speaker."
+        "Models compared: mean log-probability of a seen vote, in nats, given the utterance's other seen votes and its "
+        "proxies, by fits that never saw its speaker."
     )
     return [Table(caption, ["model", "log score ↑"], rows)] if rows else []
 

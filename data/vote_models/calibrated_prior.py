@@ -58,6 +58,7 @@ MARGINAL_VOTES = 1.0
 DIAGONAL_VOTES = 5.0
 EM_STEPS = 10  # three do most of it, thirty add nothing (CREMA-D)
 LOWEST_SHARE = 1e-6
+NOTHING_TO_FIT = "no utterance has both seen human votes and a proxy distribution, so nothing can be fitted"
 STRENGTHS = (1e-2, 1e4)
 TEMPERATURES = (0.05, 50.0)
 BIASES = (-10.0, 10.0)
@@ -150,7 +151,7 @@ def fit_empirical_bayes(
     """
     counts, listed, said = usable_rows(counts, as_tuple(q))
     if not len(counts):
-        raise OptionError("no utterance has both seen human votes and a proxy distribution, so nothing can be fitted")
+        raise OptionError(NOTHING_TO_FIT)
     if strength is None and counts.sum(axis=1).max() <= 1:
         raise OptionError(
             "strength not identifiable from single votes: every utterance has at most one seen human vote and the "

@@ -13,7 +13,7 @@ import sys
 import time
 
 import numpy as np
-from serann.annotator.fusion import STRATEGIES, Evidence
+from serann.annotator.fusion import Evidence, blend_by
 from serann.annotator.fusion.cross_fit import MOST_ROWS
 from serann.annotator.proxies import Panel
 from serann.data.labels import LabelSet
@@ -45,7 +45,7 @@ def timed(rows: int) -> tuple[float, float]:
     """Seconds on the clock, and of all processors together (which other programs leave alone)."""
     evidence = simulated(rows)
     start, used = time.perf_counter(), time.process_time()
-    STRATEGIES["auto"](evidence)
+    blend_by("auto", evidence)
     return time.perf_counter() - start, time.process_time() - used
 
 

@@ -8,7 +8,7 @@ import pytest
 from fixtures.simulated import simulated_corpus, simulated_run
 from fixtures.simulated_fusion import simulated_evidence
 from serann.annotator.ballots import Ballots
-from serann.annotator.fusion import STRATEGIES, gather
+from serann.annotator.fusion import blend_by, gather
 from serann.annotator.fusion.crowd import ballots
 from serann.annotator.run.run import open_run
 from serann.data.errors import CorpusError, OptionError
@@ -34,7 +34,7 @@ def test_careful_raters_outweigh_careless_ones(strategy):
     evidence, _ = simulated_evidence(rows=len(truth))
     seen = np.zeros((len(truth), 4))
     np.add.at(seen, (cast.row, cast.label), 1)
-    found = STRATEGIES[strategy](replace(evidence, seen=seen, ballots=cast, runs=()))
+    found = blend_by(strategy, replace(evidence, seen=seen, ballots=cast, runs=()))
     plain = (seen.argmax(axis=1) == truth).mean()
     assert (found.p.argmax(axis=1) == truth).mean() >= plain
     np.testing.assert_allclose(found.p.sum(axis=1), 1)
@@ -48,7 +48,7 @@ def test_dawid_and_skene_against_their_own_steps():
     evidence, _ = simulated_evidence(rows=80)
     seen = np.zeros((80, 4))
     np.add.at(seen, (cast.row, cast.label), 1)
-    found = STRATEGIES["dawid-skene"](replace(evidence, seen=seen, ballots=cast, runs=())).p
+    found = blend_by("dawid-skene", replace(evidence, seen=seen, ballots=cast, runs=())).p
     names, worker = np.unique(cast.rater.astype(str), return_inverse=True)
     p = seen[:, :2] / seen.sum(axis=1, keepdims=True)
     for _ in range(100):
@@ -90,15 +90,15 @@ def test_a_listener_is_one_row_however_many_votes_were_drawn(tmp_path):
 def test_votes_without_a_rater_are_one_workers_and_that_is_said():
     pytest.importorskip("crowdkit")
     evidence, _ = simulated_evidence(rows=60)
-    found = STRATEGIES["dawid-skene"](replace(evidence, runs=()))
+    found = blend_by("dawid-skene", replace(evidence, runs=()))
     assert found.parameters["workers"] == 1
     assert found.warnings == ("votes without a rater, taken for one worker's: 180",)
     with pytest.raises(CorpusError, match="crowd models read whole votes, and some votes here weigh a share of one"):
-        STRATEGIES["dawid-skene"](replace(evidence, seen=evidence.seen / 2, runs=()))
+        blend_by("dawid-skene", replace(evidence, seen=evidence.seen / 2, runs=()))
 
 
 @pytest.mark.parametrize("strategy", CROWD)
 def test_without_crowd_kit_the_install_line_is_given(strategy, monkeypatch):
     monkeypatch.setitem(sys.modules, "crowdkit.aggregation", None)
     with pytest.raises(OptionError, match=rf"strategy '{strategy}' needs crowd-kit, .*pip install 'serann\[crowd\]'"):
-        STRATEGIES[strategy](simulated_evidence(rows=20)[0])
+        blend_by(strategy, simulated_evidence(rows=20)[0])

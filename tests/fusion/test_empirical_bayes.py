@@ -12,9 +12,13 @@ from hypothesis import strategies as st
 from scipy.optimize import approx_fprime
 from scipy.special import gammaln
 from scipy.stats import dirichlet_multinomial
-from serann.annotator.fusion import fit_empirical_bayes, posterior
-from serann.annotator.fusion.empirical_bayes import cross_fit, cross_fitted_log_scores, empirical_bayes
+from serann.annotator.fusion import blend_by, fit_empirical_bayes, posterior
+from serann.annotator.fusion.cross_fit import FOLDS, CrossFit
+from serann.annotator.fusion.empirical_bayes import MARGINAL, NAME, fits
+from serann.annotator.fusion.evidence import Evidence
+from serann.annotator.proxies import Panel
 from serann.data.errors import CorpusError, OptionError
+from serann.data.labels import LabelSet
 from serann.data.scores.divergences import jsd_bits
 from serann.data.scores.groups import group_folds
 from serann.data.scores.proper_scores import log_score as score_of_votes
@@ -188,27 +192,47 @@ def test_a_label_nobody_chose_keeps_a_chance():
     assert p[:, 3].mean() < 0.05
 
 
+def evidence_of(counts: np.ndarray, q: np.ndarray, speakers: list[str], seed: int = 0) -> Evidence:
+    """Votes and one proxy's distributions, every utterance in train."""
+    labels = LabelSet("drawn", tuple("abcdef"[: counts.shape[1]]))
+    return Evidence(
+        ids=tuple(f"u{i:05d}" for i in range(len(q))),
+        labels=labels,
+        seen=counts,
+        train=np.ones(len(q), bool),
+        speakers=np.array(speakers, dtype=object),
+        runs=(Panel("proxy", q, np.zeros_like(q)),),
+        seed=seed,
+    )
+
+
 def test_an_utterances_parameters_never_saw_its_speaker():
     counts, q, _ = drawn_votes(5, rows=200)
     speakers = [f"s{i % 20}" for i in range(200)]
-    fold = group_folds(speakers, seed=0)
     changed = counts.copy()
     changed[0] = [0, 0, 0, 40]
-    before, after = (cross_fit(c, q, np.ones(200, bool), fold) for c in (counts, changed))
+    evidences = [evidence_of(c, q, speakers) for c in (counts, changed)]
+    fold = evidences[0].folds(folds=FOLDS)
+    np.testing.assert_array_equal(fold, group_folds(speakers, seed=0))
     same = fold == fold[0]
     assert same.sum() >= 30
-    np.testing.assert_array_equal(before.proxy[same], after.proxy[same])
-    np.testing.assert_array_equal(before.marginal[same], after.marginal[same])
-    assert (np.abs(before.proxy - after.proxy)[~same].max(axis=1) > 0).all()
+    unread = np.zeros_like(counts)
+    for name in (NAME, MARGINAL):
+        before, after = (CrossFit(e, fits()) for e in evidences)
+        for f in range(FOLDS):
+            p, q = (cross.model(name, f).posterior(unread, cross.proxies)[0] for cross in (before, after))
+            assert (p == q).all() == (f == fold[0])
 
 
 def test_a_shuffled_proxy_is_found_out_by_the_cross_fitted_log_score():
     counts, q, _ = drawn_votes(6, rows=2000)
-    train, fold = np.ones(2000, bool), np.arange(2000) % 5
-    informed = cross_fitted_log_scores(counts, cross_fit(counts, q, train, fold), train)
-    deaf = cross_fitted_log_scores(counts, cross_fit(counts, np.roll(q, 7, axis=0), train, fold), train)
-    assert informed["empirical-bayes"] > informed["class-marginal"] + 0.1
-    assert deaf["empirical-bayes"] == pytest.approx(deaf["class-marginal"], abs=0.01)
+    speakers = [f"s{i % 50}" for i in range(2000)]
+    informed, deaf = (
+        blend_by(NAME, evidence_of(counts, said, speakers)).parameters["cross_fitted_log_score_per_seen_vote"]
+        for said in (q, np.roll(q, 7, axis=0))
+    )
+    assert informed[NAME] > informed[MARGINAL] + 0.05
+    assert deaf[NAME] == pytest.approx(deaf[MARGINAL], abs=0.01)
 
 
 def test_the_strategy_covers_every_kind_of_utterance():
@@ -220,7 +244,7 @@ def test_the_strategy_covers_every_kind_of_utterance():
     seen[~train] = 0
     p[10], p[60] = np.nan, np.nan
     given_evidence = evidence(seen, p=p, train=train, speakers=[f"s{i // 4}" for i in range(64)])
-    blend = empirical_bayes(given_evidence)
+    blend = blend_by(NAME, given_evidence)
     assert blend.source[[0, 50, 10, 60]].tolist() == ["empirical-bayes", "empirical-bayes", "class-marginal", None]
     assert np.isnan(blend.p[60]).all()
     assert np.isfinite(np.delete(blend.p, 60, axis=0)).all()
@@ -234,7 +258,7 @@ def test_the_strategy_covers_every_kind_of_utterance():
 
 def test_a_single_speaker_cannot_be_cross_fitted():
     with pytest.raises(CorpusError, match="needs two or more speakers in the train split; this corpus has one"):
-        empirical_bayes(evidence([[1, 1], [2, 0]], speakers=["s", "s"]))
+        blend_by(NAME, evidence([[1, 1], [2, 0]], speakers=["s", "s"]))
 
 
 # fusion.md's table, CREMA-D voice votes: (sq_unbiased, JSD bits @4) of human votes alone, pooled votes, empirical Bayes
@@ -274,9 +298,7 @@ def test_on_real_votes_the_table_of_the_design_is_reproduced():
         for seed in (0, 1):
             heldout, rest = split_counts(votes["voice"], 4, clips, "crema-d", seed)
             seen = split_counts(rest, k, clips, "crema-d seen", seed)[0]
-            fold = group_folds([clip[:4] for clip in clips], seed=seed)
-            priors = cross_fit(seen, q, np.ones(len(clips), bool), fold)
-            fused = posterior(seen, priors.proxy).p
+            fused = blend_by(NAME, evidence_of(seen, q, [clip[:4] for clip in clips], seed)).p
             rows = [frequencies(seen), frequencies(seen + votes[proxy]), fused]
             scores.append([(mean_score(sq_unbiased, p, heldout), mean_score(jsd_bits, p, heldout)) for p in rows])
             log = mean_score(score_of_votes, fused, heldout)

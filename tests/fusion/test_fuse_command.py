@@ -5,13 +5,13 @@ import json
 import pytest
 import typer
 from fixtures.simulated import simulated_corpus, simulated_run
-from serann.annotator.cli.fuse import fuse
+from serann.annotator.cli.fuse import FuseCommand, fuse
 from serann.data.errors import SerannError
 from serann.data.fused import open_fused
 from typer.testing import CliRunner
 
 app = typer.Typer()
-app.command("fuse")(fuse)
+app.command("fuse", cls=FuseCommand)(fuse)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from fixtures.evidence import evidence, with_votes
 from fixtures.simulated import simulated_corpus, simulated_run
-from serann.annotator.fusion import STRATEGIES, fuse, gather
+from serann.annotator.fusion import blend_by, fuse, gather
+from serann.annotator.fusion.strategies import blends
 from serann.annotator.proxies import Panel
 from serann.annotator.run.run import open_run
 from serann.data.corpus import open_corpus
@@ -26,7 +27,7 @@ def simulated(tmp_path_factory):
 
 
 def test_human_is_the_frequencies_of_the_seen_votes():
-    blend = STRATEGIES["human"](replace(evidence([[2, 1], [0, 0], [0, 4]]), runs=()))
+    blend = blend_by("human", replace(evidence([[2, 1], [0, 0], [0, 4]]), runs=()))
     np.testing.assert_allclose(blend.p, [[2 / 3, 1 / 3], [np.nan, np.nan], [0, 1]])
     np.testing.assert_array_equal(blend.effective_votes, [3, np.nan, 4])
     assert blend.source.tolist() == ["human", None, "human"]
@@ -36,7 +37,7 @@ def test_human_is_the_frequencies_of_the_seen_votes():
 def test_synthetic_averages_the_runs_that_cover_an_utterance():
     two = evidence([[1, 0]] * 3, p=[[0.8, 0.2], [0.6, 0.4], [np.nan] * 2])
     other = Panel("other", np.array([[0.4, 0.6], [np.nan] * 2, [np.nan] * 2]), np.zeros((3, 2)))
-    blend = STRATEGIES["synthetic"](replace(two, runs=(*two.runs, other)))
+    blend = blend_by("synthetic", replace(two, runs=(*two.runs, other)))
     # (.8 + .4) / 2; the one run that has the second; nobody has the third
     np.testing.assert_allclose(blend.p, [[0.6, 0.4], [0.6, 0.4], [np.nan, np.nan]])
     assert blend.source.tolist() == ["synthetic", "synthetic", None]
@@ -44,7 +45,7 @@ def test_synthetic_averages_the_runs_that_cover_an_utterance():
 
 
 def test_pool_counts_every_vote_alike():
-    blend = STRATEGIES["pool"](evidence([[2, 1], [1, 0], [0, 0], [0, 0]], drawn=[[1, 6], [0, 0], [3, 1], [0, 0]]))
+    blend = blend_by("pool", evidence([[2, 1], [1, 0], [0, 0], [0, 0]], drawn=[[1, 6], [0, 0], [3, 1], [0, 0]]))
     np.testing.assert_allclose(blend.p, [[0.3, 0.7], [1, 0], [0.75, 0.25], [np.nan, np.nan]])
     np.testing.assert_array_equal(blend.effective_votes, [10, 1, 4, np.nan])
     assert blend.source.tolist() == ["human+synthetic", "human", "synthetic", None]
@@ -55,23 +56,23 @@ def test_pool_counts_every_vote_alike():
 @pytest.mark.parametrize("strategy", ["pool", "synthetic", "empirical-bayes"])
 def test_strategies_that_need_a_run_say_so(strategy):
     with pytest.raises(OptionError, match=f"strategy '{strategy}' needs one or more runs, and none was given"):
-        STRATEGIES[strategy](replace(evidence([[1, 1]]), runs=()))
+        blend_by(strategy, replace(evidence([[1, 1]]), runs=()))
 
 
 @pytest.mark.parametrize("strategy", ["human", "pool", "empirical-bayes"])
 def test_strategies_that_need_human_votes_say_so(strategy):
     with pytest.raises(CorpusError, match="no train utterance has one; divide the corpus with more seen votes"):
-        STRATEGIES[strategy](evidence([[0, 0], [0, 0]], drawn=[[1, 0], [1, 0]]))
+        blend_by(strategy, evidence([[0, 0], [0, 0]], drawn=[[1, 0], [1, 0]]))
 
 
 def test_pool_refuses_a_run_without_drawn_votes():
     with pytest.raises(RunError, match="run run holds no drawn votes, and pooling counts votes; annotate again"):
-        STRATEGIES["pool"](evidence([[1, 1]]))
+        blend_by("pool", evidence([[1, 1]]))
 
 
 def test_every_strategy_writes_a_fused_corpus_that_reads_back(simulated, tmp_path):
     corpus, _, run = simulated
-    for strategy in STRATEGIES:
+    for strategy in blends():
         fused = fuse(corpus, [] if strategy == "human" else [run], strategy=strategy, out=tmp_path / strategy)
         assert fused.corpus.ids == corpus.ids
         assert fused.info.strategy == strategy
@@ -98,7 +99,7 @@ def test_fused_distributions_are_nearer_to_the_truth_than_human_votes(simulated,
     assert error["empirical-bayes"] < 0.5 * error["human"]
 
 
-@pytest.mark.parametrize("strategy", list(STRATEGIES))
+@pytest.mark.parametrize("strategy", blends())
 def test_held_out_votes_and_other_splits_change_nothing(simulated, tmp_path, strategy):
     """Planted: every held-out vote says 'sad', every vote outside train too, and these claim to be seen."""
     corpus, _, run = simulated
@@ -114,7 +115,7 @@ def test_held_out_votes_and_other_splits_change_nothing(simulated, tmp_path, str
         return row | {"label": "sad"} if row["part"] == "seen" else row
 
     planted, turned = with_votes(corpus, tmp_path / "planted", plant), with_votes(corpus, tmp_path / "turned", turn)
-    p, leaked, moved = (STRATEGIES[strategy](gather(c, [run])).p for c in (corpus, planted, turned))
+    p, leaked, moved = (blend_by(strategy, gather(c, [run])).p for c in (corpus, planted, turned))
     np.testing.assert_array_equal(p, leaked)
     if strategy != "synthetic":  # the test would see a leak: the seen votes do change the result
         assert np.nanmax(np.abs(p - moved)) > 0.05
@@ -166,7 +167,7 @@ def test_options_out_of_range_are_refused(simulated, tmp_path):
     with pytest.raises(OptionError, match="unknown form 'ours' of dime-aug; expected one of serann, paper"):
         fuse(corpus, [run], strategy="dime-aug", dime="ours", out=out)
     with pytest.raises(OptionError, match="strength is -1; expected a number of votes above 0"):
-        fuse(corpus, [run], strength=-1, out=out)
+        fuse(corpus, [run], strategy="empirical-bayes", strength=-1, out=out)
 
 
 def test_an_existing_output_is_kept_unless_overwritten(simulated, tmp_path):

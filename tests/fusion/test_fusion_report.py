@@ -16,13 +16,16 @@ from fixtures.simulated_fusion import simulated_evidence
 from fixtures.tones import tone_corpus
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
+from serann.annotator.cli.fuse import FuseCommand
 from serann.annotator.cli.fuse import fuse as fuse_command
-from serann.annotator.fusion import STRATEGIES, fuse, preview
+from serann.annotator.fusion import STRATEGIES, blend_by, fuse, preview
 from serann.annotator.fusion.accounts import distances, fallback, moved, reason
 from serann.annotator.fusion.auto import MARGIN
-from serann.annotator.fusion.cross_fit import CrossFit, FittedMixture
-from serann.annotator.fusion.latent_class import power_fits
-from serann.annotator.fusion.strengths import by_label, kinds_of, strengths
+from serann.annotator.fusion.base import Fitted, Models
+from serann.annotator.fusion.cross_fit import CrossFit
+from serann.annotator.fusion.models import FittedMixture, fit_human_mixture
+from serann.annotator.fusion.strategies import ask, blends
+from serann.annotator.fusion.strengths import by_label, kinds_of
 from serann.annotator.report.fusion_page import render
 from serann.annotator.run.run import open_run
 from serann.data.errors import OptionError
@@ -32,7 +35,7 @@ from typer import Typer
 from typer.testing import CliRunner
 
 app = Typer()
-app.command("fuse")(fuse_command)
+app.command("fuse", cls=FuseCommand)(fuse_command)
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +45,11 @@ def place(tmp_path_factory):
     corpus, truth = simulated_corpus(place / "corpus", audio=True)
     simulated_run(place / "run", corpus, truth)
     return place, corpus, open_run(place / "run")
+
+
+def fit(strategy: str, evidence, **given) -> Fitted:
+    asked = ask(strategy, given)
+    return asked.strategy.fit(evidence, asked.options, Models(STRATEGIES))
 
 
 # --- intervals
@@ -92,7 +100,7 @@ def test_distances_against_scipy_and_by_hand():
 
 def test_strata_and_examples_are_those_of_a_naive_loop():
     evidence, _ = simulated_evidence(rows=240)
-    blend = STRATEGIES["opinion-pool"](evidence)
+    blend = blend_by("opinion-pool", evidence)
     found = moved(evidence, blend)
     far = {}
     for i, name in enumerate(evidence.ids):
@@ -121,7 +129,7 @@ def test_the_examples_do_not_depend_on_the_order_of_rows():
         genders=present(evidence.genders)[order],
         runs=(replace(run, q=run.q[order], drawn=run.drawn[order]),),
     )
-    first, second = (moved(e, STRATEGIES["pool"](e)) for e in (evidence, turned))
+    first, second = (moved(e, blend_by("pool", e)) for e in (evidence, turned))
     for one, other in ((first.most, second.most), (first.random, second.random)):
         assert [e.utterance_id for e in one] == [e.utterance_id for e in other]
 
@@ -131,8 +139,8 @@ def test_the_examples_do_not_depend_on_the_order_of_rows():
 
 def test_strengths_of_empirical_bayes_are_its_folds():
     evidence, _ = simulated_evidence(rows=300, exact=True)
-    blend = STRATEGIES["empirical-bayes"](evidence)
-    found = strengths(evidence, blend, "empirical-bayes")
+    fitted = fit("empirical-bayes", evidence)
+    blend, found = fitted.blend(evidence), fitted.figures()
     strength = next(e for e in found.estimates if e.name.startswith("strength"))
     folds = [fold["proxies"][0]["strength"] for fold in blend.parameters["folds"]]
     assert strength.of_folds == folds
@@ -140,8 +148,7 @@ def test_strengths_of_empirical_bayes_are_its_folds():
     assert strength.low < strength.value < strength.high
     assert "5 folds of speakers, t(4)" in found.method
     assert {e.name for e in found.estimates} > {"temperature", "bias for sad"}
-    fixed = replace(evidence, strength=2.0)
-    stated = strengths(fixed, STRATEGIES["empirical-bayes"](fixed), "empirical-bayes").estimates[0]
+    stated = fit("empirical-bayes", evidence, strength=2.0).figures().estimates[0]
     assert (stated.value, stated.reason) == (2.0, "stated, not estimated")
 
 
@@ -165,9 +172,9 @@ def test_kinds_do_not_depend_on_the_order_of_classes():
 
 def test_the_votes_a_mixture_adds_are_its_posteriors():
     evidence, _ = simulated_evidence(rows=200, runs=0)
-    found = strengths(evidence, STRATEGIES["auto"](evidence), "auto")
+    found = fit("auto", evidence).figures()
     (added,) = found.estimates
-    cross = CrossFit(evidence, power_fits())
+    cross = CrossFit(evidence, {"human-mixture": fit_human_mixture})
     mixture = cross.model("human-mixture", -1)
     _, effective = mixture.posterior(evidence.seen, evidence.proxies())
     assert added.value == pytest.approx(float(np.mean(effective - evidence.seen.sum(axis=1))))
@@ -177,13 +184,13 @@ def test_the_votes_a_mixture_adds_are_its_posteriors():
     assert sum(kind.weight.value for kind in found.kinds["human-mixture"]) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+@pytest.mark.parametrize("strategy", sorted(blends()))
 def test_every_strategy_has_something_to_say(strategy):
     if strategy in ("dawid-skene", "mace", "glad"):
         pytest.importorskip("crowdkit")
     evidence, _ = simulated_evidence(rows=120, speakers=10)
-    blend = STRATEGIES[strategy](evidence)
-    found = strengths(evidence, blend, strategy)
+    fitted = fit(strategy, evidence)
+    blend, found = fitted.blend(evidence), fitted.figures()
     assert found.reason or (found.method and found.estimates)
     assert all(e.reason or e.low <= e.value <= e.high for e in found.estimates)
     assert fallback(evidence, blend).sentences
@@ -205,7 +212,7 @@ def test_reasons_say_what_decided():
 
 def test_the_fallback_of_auto_counts_what_it_made():
     evidence, _ = simulated_evidence(rows=600)
-    blend = STRATEGIES["auto"](evidence)
+    blend = blend_by("auto", evidence)
     found = fallback(evidence, blend)
     assert sum(found.sources.values()) == 600
     whole = next(s for s in found.strata if s.stratum == "all")

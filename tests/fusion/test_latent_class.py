@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from fixtures.simulated_fusion import simulated_evidence, with_proxy
 from scipy.special import gammaln, psi
-from serann.annotator.fusion import STRATEGIES
-from serann.annotator.fusion.cross_fit import FittedPrior, fit_prior
+from serann.annotator.fusion import blend_by
 from serann.annotator.fusion.evidence import Proxies
+from serann.annotator.fusion.models import FittedPrior, fit_prior
 from serann.data.scores.proper_scores import sq_unbiased
 from serann.data.vote_models.dirichlet_mixture import Answers, fit_latent_mixture
 from serann.data.vote_models.dirichlet_multinomial import CountTerms
@@ -17,20 +17,20 @@ from serann.data.vote_models.dirichlet_multinomial import CountTerms
 @pytest.mark.parametrize("exact", [False, True])
 def test_a_good_proxy_helps_and_a_deaf_one_is_given_no_power(exact):
     evidence, held = simulated_evidence(exact=exact)
-    human = sq_unbiased(STRATEGIES["human-mixture"](evidence).p, held).mean()
-    blend = STRATEGIES["latent-class"](evidence)
+    human = sq_unbiased(blend_by("human-mixture", evidence).p, held).mean()
+    blend = blend_by("latent-class", evidence)
     assert sq_unbiased(blend.p, held).mean() < 0.6 * human
     assert blend.parameters["power"] >= 0.4
     assert set(blend.source) == {"latent-class"}
     order = np.random.default_rng(5).permutation(len(held))
-    deaf = STRATEGIES["latent-class"](replace(evidence, runs=(with_proxy(evidence, order),)))
+    deaf = blend_by("latent-class", replace(evidence, runs=(with_proxy(evidence, order),)))
     assert sq_unbiased(deaf.p, held).mean() < human + 0.002
 
 
 def test_two_runs_add_their_evidence():
     evidence, held = simulated_evidence(answers=3, runs=2)
-    one = STRATEGIES["latent-class"](replace(evidence, runs=evidence.runs[:1]))
-    both = STRATEGIES["latent-class"](evidence)
+    one = blend_by("latent-class", replace(evidence, runs=evidence.runs[:1]))
+    both = blend_by("latent-class", evidence)
     assert sq_unbiased(both.p, held).mean() < sq_unbiased(one.p, held).mean() - 0.003
     assert both.parameters["runs"] == ["panel 1", "panel 2"]
 
@@ -49,7 +49,7 @@ def test_utterances_without_a_proxy_or_without_votes():
     drawn = run.drawn.copy()
     drawn[:3], seen[2:6] = 0, 0
     p = np.where(drawn.sum(axis=1, keepdims=True) > 0, run.q, np.nan)
-    blend = STRATEGIES["latent-class"](replace(evidence, seen=seen, runs=(replace(run, q=p, drawn=drawn),)))
+    blend = blend_by("latent-class", replace(evidence, seen=seen, runs=(replace(run, q=p, drawn=drawn),)))
     assert blend.source[:7].tolist() == ["human-mixture"] * 2 + [None] + ["latent-class"] * 4
     np.testing.assert_array_equal(np.isnan(blend.p).any(axis=1), [i == 2 for i in range(600)])
     assert "utterances with human votes and no proxy, which are smoothed without one: 2" in blend.warnings

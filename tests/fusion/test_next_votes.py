@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fixtures.simulated import simulated_corpus, simulated_run
 from serann.annotator.cli import app
-from serann.annotator.fusion import STRATEGIES, Blend, Evidence, gather
+from serann.annotator.fusion import Blend, Evidence, blend_by, gather
 from serann.annotator.fusion.next_votes import choose_next, corpus_shares, draw_sample, expected_gain, list_next
 from serann.annotator.run.run import open_run
 from serann.data.corpus import open_corpus
@@ -160,7 +160,7 @@ def test_the_list_is_csv_and_label_studio_tasks(place, tmp_path):
     votes = np.eye(len(corpus.labels))[np.arange(20) % len(corpus.labels)]
     estimate = (list(about["sum_of_p"].values()) + weight @ (votes - p)) / about["candidates"]
     evidence = gather(corpus, [run], seed=3)
-    found = choose_next(evidence, STRATEGIES["empirical-bayes"](evidence), 20)
+    found = choose_next(evidence, blend_by("empirical-bayes", evidence), 20)
     inside = np.flatnonzero(evidence.train)
     witness = corpus_shares(found.p[inside], np.searchsorted(inside, found.rows), votes, found.chance[inside])
     np.testing.assert_allclose(estimate, witness, atol=1e-3)

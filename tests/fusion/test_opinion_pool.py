@@ -1,17 +1,18 @@
 """`opinion-pool`: both forms by hand, a learnt weight that is the best one, and its options."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from fixtures.simulated_fusion import simulated_evidence, with_proxy
-from serann.annotator.fusion import STRATEGIES
+from serann.annotator.fusion import blend_by
 from serann.annotator.fusion.opinion_pool import against_others, best_weight, pooled
 from serann.data.errors import OptionError
 from serann.data.scores.proper_scores import sq_unbiased
 from serann.data.vote_models.dirichlet_multinomial import fit_dirichlet_multinomial, posterior_mean
 
-POOL = STRATEGIES["opinion-pool"]
+POOL = partial(blend_by, "opinion-pool")
 
 
 def test_both_forms_by_hand():
@@ -39,31 +40,31 @@ def test_the_learnt_weight_is_the_best_of_a_grid(form):
 @pytest.mark.parametrize("form", ["linear", "logarithmic"])
 def test_a_good_proxy_weighs_and_a_deaf_one_hardly(form):
     evidence, held = simulated_evidence()
-    good = POOL(replace(evidence, opinion=form))
-    assert sq_unbiased(good.p, held).mean() < sq_unbiased(STRATEGIES["human"](evidence).p, held).mean()
+    good = POOL(evidence, opinion=form)
+    assert sq_unbiased(good.p, held).mean() < sq_unbiased(blend_by("human", evidence).p, held).mean()
     assert good.parameters["weight"] > 0.3
     order = np.random.default_rng(0).permutation(len(held))
-    assert POOL(replace(evidence, opinion=form, runs=(with_proxy(evidence, order),))).parameters["weight"] < 0.1
+    assert POOL(replace(evidence, runs=(with_proxy(evidence, order),)), opinion=form).parameters["weight"] < 0.1
     np.testing.assert_allclose(good.p.sum(axis=1), 1)
     assert np.isnan(good.effective_votes).all()
 
 
 def test_a_weight_of_0_is_the_human_opinion_and_a_fixed_weight_is_kept():
     evidence, _ = simulated_evidence(rows=300)
-    none = POOL(replace(evidence, weight=0.0))
+    none = POOL(evidence, weight=0.0)
     fold = evidence.folds()
     for f in range(5):
         alpha = fit_dirichlet_multinomial(evidence.seen[fold != f])
         np.testing.assert_allclose(none.p[fold == f], posterior_mean(evidence.seen[fold == f], alpha))
-    assert POOL(replace(evidence, weight=0.3)).parameters["weights_of_folds"] == [0.3] * 5
+    assert POOL(evidence, weight=0.3).parameters["weights_of_folds"] == [0.3] * 5
 
 
 def test_options_out_of_range():
     evidence, _ = simulated_evidence(rows=100)
     with pytest.raises(OptionError, match="unknown form 'median' of opinion-pool; expected one of linear, logarithmic"):
-        POOL(replace(evidence, opinion="median"))
+        POOL(evidence, opinion="median")
     with pytest.raises(OptionError, match=r"the proxy's weight is 1\.5; expected a share from 0 to 1"):
-        POOL(replace(evidence, weight=1.5))
+        POOL(evidence, weight=1.5)
     with pytest.raises(OptionError, match="strategy 'opinion-pool' needs one or more runs"):
         POOL(replace(evidence, runs=()))
 

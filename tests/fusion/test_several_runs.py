@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fixtures.simulated_fusion import simulated_evidence, with_proxy
-from serann.annotator.fusion import STRATEGIES
-from serann.annotator.fusion.cross_fit import FOLDS, CrossFit, fit_human_mixture
+from serann.annotator.fusion import blend_by
+from serann.annotator.fusion.cross_fit import FOLDS, CrossFit
+from serann.annotator.fusion.models import fit_human_mixture
 from serann.annotator.proxies import Panel
 from serann.data.scores.proper_scores import sq_unbiased
 from serann.data.vote_models.calibrated_prior import fit_empirical_bayes
@@ -25,7 +26,7 @@ def test_a_run_that_spoke_in_one_fold_alone_has_no_say_there(strategy):
     here = evidence.folds(folds=FOLDS) == 2
     run = evidence.runs[0]
     found = [
-        STRATEGIES[strategy](replace(evidence, runs=(run, heard_in(run, here, order))))
+        blend_by(strategy, replace(evidence, runs=(run, heard_in(run, here, order))))
         for order in ((0, 1, 2, 3), (3, 2, 1, 0))
     ]
     np.testing.assert_allclose(found[0].p[here], found[1].p[here], rtol=1e-9)
@@ -42,9 +43,9 @@ def test_where_such_a_run_is_the_only_one_people_stand_alone():
     here = evidence.folds(folds=FOLDS) == 2
     run = evidence.runs[0]
     alone = replace(evidence, runs=(heard_in(run, ~here, (0, 1, 2, 3)), heard_in(run, here, (0, 1, 2, 3))))
-    assert set(STRATEGIES["empirical-bayes"](alone).source[here]) == {"class-marginal"}
-    assert set(STRATEGIES["latent-class"](alone).source[here]) == {"human-mixture"}
-    found = STRATEGIES["auto"](alone)
+    assert set(blend_by("empirical-bayes", alone).source[here]) == {"class-marginal"}
+    assert set(blend_by("latent-class", alone).source[here]) == {"human-mixture"}
+    found = blend_by("auto", alone)
     assert set(found.source[here]) == {"human-mixture"}
     assert np.isfinite(found.p).all()
 
@@ -71,7 +72,7 @@ def test_a_proxy_that_nothing_was_learnt_of_has_no_strength():
 def test_the_same_run_twice_is_worth_no_more_than_once(strategy):
     evidence, held = simulated_evidence()
     twice = replace(evidence, runs=evidence.runs * 2)
-    once, both = (STRATEGIES[strategy](e) for e in (evidence, twice))
+    once, both = (blend_by(strategy, e) for e in (evidence, twice))
     assert sq_unbiased(both.p, held).mean() == pytest.approx(sq_unbiased(once.p, held).mean(), abs=0.002)
     if strategy == "empirical-bayes":
         strength = [blend.parameters["all_train_speakers"]["strength"] for blend in (once, both)]
@@ -86,7 +87,7 @@ def test_a_deaf_run_beside_a_good_one_takes_little_away(strategy):
     order = np.random.default_rng(2).permutation(len(held))
     deaf = replace(with_proxy(evidence, order), name="deaf")
     for runs in ((evidence.runs[0], deaf), (deaf, evidence.runs[0])):
-        alone, both = (STRATEGIES[strategy](replace(evidence, runs=some)) for some in (evidence.runs, runs))
+        alone, both = (blend_by(strategy, replace(evidence, runs=some)) for some in (evidence.runs, runs))
         assert sq_unbiased(both.p, held).mean() < sq_unbiased(alone.p, held).mean() + 0.002
     if strategy == "latent-class":
         assert both.parameters["model"].startswith("latent-class of run 2, power ")

@@ -12,14 +12,13 @@ import numpy as np
 from ....data.audio import ROUNDING, sound_seconds, utterance_audio
 from ....data.corpus import Corpus
 from ....data.errors import AudioError, OptionError
+from ..base import Progress
 
 SAMPLE_RATE = 16_000
 PAPER_FORMULA = (
     "x = x_i + alpha (x_j - x_i); P = P_i + alpha (P_j - P_i), renormalised; t = t_i if alpha < 0.5 else t_j; "
     "alpha ~ U(0, 1); i uniform in its class, j among its nearest neighbours; target = floor(rho * largest class)"
 )
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,8 @@ class NewUtterance(NamedTuple):
 class Plan:
     """Which utterances to make; sizes of the classes by dominant label [K]; parents that failed; what to tell.
 
-    `described`: sounds read while planning. `formula`: how they are made. `details`: what the report adds.
+    `described`: sounds read while planning. `formula`: how they are made, by which `form`, of parents of at most
+    `max_seconds`. `details`: what the report adds.
     """
 
     items: tuple[NewUtterance, ...]
@@ -71,6 +71,8 @@ class Plan:
     described: int = 0
     formula: str = PAPER_FORMULA
     details: dict[str, Any] = field(default_factory=dict)
+    form: str = ""
+    max_seconds: float = 30.0
 
 
 # --------------------
