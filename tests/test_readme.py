@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from serann.annotator.fusion import STRATEGIES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -51,6 +52,12 @@ def test_the_listing_is_what_is_there():
     listed = set(re.findall(r"^    (\w+)/ ", README, flags=re.M))
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} | {"tests", "tools"}
     assert listed == packages
+
+
+def test_the_table_of_strategies_is_the_registry():
+    table = README[README.index("| `--strategy` |") :].partition("\n\n")[0]
+    rows = re.findall(r"^\| `([\w-]+)` \| (.+) \|$", table, flags=re.M)
+    assert rows == [(name, strategy.about) for name, strategy in STRATEGIES.items()]
 
 
 @pytest.mark.parametrize("target", ["demo", "test"])
