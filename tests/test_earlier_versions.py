@@ -151,8 +151,10 @@ def test_a_corpus_and_a_run_are_fused_to_the_same(earlier):
     then, now = (pq.read_table(f"{folder}/distributions.parquet") for folder in ("fused", "again"))
     assert now["utterance_id"] == then["utterance_id"]
     assert now["source"] == then["source"]
-    for column in ("p", "effective_votes"):
-        np.testing.assert_allclose(now[column].to_pylist(), then[column].to_pylist(), atol=1e-9)
+    # 0.1.0 fitted the human mixture, to which all of these fell back, by a fitter of its own: eight classes, one start.
+    # latent-class's fitter at power 0 moves p by up to .027 on these 24 utterances, by less on more.
+    for column, most in (("p", 0.03), ("effective_votes", 0.2)):
+        np.testing.assert_allclose(now[column].to_pylist(), then[column].to_pylist(), rtol=0, atol=most)
 
 
 # --------------------

@@ -57,7 +57,7 @@ def test_the_listing_is_what_is_there():
 def test_the_table_of_strategies_is_the_registry():
     table = README[README.index("| `--strategy` |") :].partition("\n\n")[0]
     rows = re.findall(r"^\| `([\w-]+)` \| (.+) \|$", table, flags=re.M)
-    assert rows == [(name, strategy.about) for name, strategy in STRATEGIES.items()]
+    assert rows[1:] == [(name, strategy.about) for name, strategy in STRATEGIES.items()]
 
 
 @pytest.mark.parametrize("target", ["demo", "test"])
