@@ -18,7 +18,7 @@ from ..data.errors import OptionError
 from ..data.scores.temperature import normalise
 from ..data.seeds import uniforms
 from ..prompts.loader import Panel, Rendered, with_form
-from .engines.base import Engine, Halving, Scores
+from .engines.base import NOT_A_NUMBER, Engine, Halving, Reason, Scorer, Scores
 from .engines.generation import Generated, Generator, Request
 from .engines.memory import if_it_fits
 from .panel.attributes import Attributes, Judged
@@ -30,7 +30,6 @@ MODES = ("exact", "sample", "verbalized")
 # Room for the longest text a form asks for: a label with a sentence around it, two sentences of reasoning, a JSON
 # object of twelve labels.
 MAX_NEW_TOKENS = {"label": 32, "letter": 32, "reason": 256, "shares": 256}
-NOT_A_NUMBER = "the model gave log-probabilities that are no numbers (NaN); try --dtype float32"
 
 
 class Draw(NamedTuple):
@@ -44,7 +43,8 @@ class Draw(NamedTuple):
 class Answer:
     """One text and what it was taken for: a `label`, or `p` over the label set; else the `reason` why neither.
 
-    A listener that was not asked (words only, and no transcript) has neither text nor answer, and that reason.
+    A listener that was not asked (words only, and no transcript), or whose text was refused for good, has neither text
+    nor answer, and that reason.
     """
 
     listener: str
@@ -69,7 +69,7 @@ class Answered:
     log_mass: np.ndarray | None = None
     answers: tuple[Answer, ...] = ()
     judged: tuple[Judged, ...] = ()
-    failure: str | None = None
+    failure: Reason | None = None
 
 
 def panel_for(panel: Panel, mode: str, *, reason: bool = False) -> Panel:
@@ -92,6 +92,21 @@ def panel_for(panel: Panel, mode: str, *, reason: bool = False) -> Panel:
             f"use --mode {'verbalized' if 'shares' in forms else 'sample'}, or a panel of form label or letter"
         )
     return panel
+
+
+def check_engine(engine: Engine, mode: str, *, rates: bool = False) -> None:
+    """Refuse an engine that cannot do what a mode asks, or score a scale's points (`rates`), with `OptionError`."""
+    if mode == "exact" and not isinstance(engine, Scorer):
+        raise OptionError(
+            "this engine cannot score answers, which mode exact needs; use --mode sample, or --engine transformers"
+        )
+    if mode != "exact" and not isinstance(engine, Generator):
+        raise OptionError(f"this engine cannot write texts, which mode {mode} needs; use --engine transformers")
+    if rates and not isinstance(engine, Scorer):
+        raise OptionError(
+            "this engine cannot score answers, which ratings of attributes need; leave --attributes out, or use "
+            "--engine transformers"
+        )
 
 
 def ask(
@@ -118,10 +133,11 @@ def ask(
     listener, draw) alone, so texts depend neither on the batch nor on its order. With `attributes`, `rated[b]` of
     their `questions` are scored as well, whatever the mode. What is scored `at_once` is not halved by the engine where
     memory does not suffice (`Halving`): its error is raised.
-    Raises `OptionError` for an unknown mode or an engine that cannot write, and whatever the engine raises.
+    Raises `OptionError` for an unknown mode or an engine that cannot do it, and whatever the engine raises.
     """
     if panel_for(panel.panel, mode) is not panel.panel:
         raise OptionError(f"panel {panel.panel.name} does not ask what mode {mode} reads; make it with panel_for")
+    check_engine(engine, mode, rates=attributes is not None)
     if not sounds:
         return []
     # Nobody is asked about a sound that was an example, with its answer, a moment ago.
@@ -151,25 +167,35 @@ def _exact(
     panel: ListeningPanel,
     points: int,
     at_once: bool,
-) -> tuple[list[Answered], list[np.ndarray]]:
+) -> tuple[list[Answered], list[np.ndarray | Reason]]:
     """One pass for the panel's questions and those on attributes: answers, and log P(point) of the latter."""
     labels = len(panel.labels)
     both = [[*asked, *more] for asked, more in zip(questions, rated, strict=True)]
     scored = _score(engine, sounds, both, width=max(labels, points), at_once=at_once)
-    answered = [_checked(row[: len(asked), :labels], asked) for row, asked in zip(scored, questions, strict=True)]
-    return answered, [row[len(asked) :, :points] for row, asked in zip(scored, questions, strict=True)]
+    pairs = list(zip(scored, questions, strict=True))
+    answered = [
+        Answered(failure=row) if isinstance(row, Reason) else _checked(row[: len(asked), :labels], asked)
+        for row, asked in pairs
+    ]
+    return answered, [row if isinstance(row, Reason) else row[len(asked) :, :points] for row, asked in pairs]
 
 
 def _score(
     engine: Engine, sounds: Sequence[Any], questions: Sequence[Sequence[Rendered | None]], *, width: int, at_once: bool
-) -> list[np.ndarray]:
-    """log P(answer) [Q, `width` or more] of each utterance, NaN behind a question's answers and where none is."""
+) -> list[np.ndarray | Reason]:
+    """log P(answer) [Q, `width` or more] of each utterance, NaN behind a question's answers and where none is.
+
+    The reason, where the engine has no scores.
+    """
     heard = [b for b, asked in enumerate(questions) if any(question is not None for question in asked)]
-    found: list[Scores] = []
+    found: Sequence[Scores | Reason] = []
     if heard:
         found = score_windows(engine, [sounds[b] for b in heard], [questions[b] for b in heard], at_once=at_once)
-    scores = [np.full((len(asked), width), np.nan) for asked in questions]
+    scores: list[np.ndarray | Reason] = [np.full((len(asked), width), np.nan) for asked in questions]
     for b, row in zip(heard, found, strict=True):
+        if isinstance(row, Reason):
+            scores[b] = row
+            continue
         wide = max(width, row.answer_logp.shape[1])
         scores[b] = np.pad(row.answer_logp, ((0, 0), (0, wide - row.answer_logp.shape[1])), constant_values=np.nan)
     return scores
@@ -186,10 +212,12 @@ def _checked(answer_logp: np.ndarray, asked: Sequence[Rendered | None]) -> Answe
 
 
 def _rated(
-    answered: Answered, attributes: Attributes, answer_logp: np.ndarray, asked: Sequence[Rendered | None]
+    answered: Answered, attributes: Attributes, answer_logp: np.ndarray | Reason, asked: Sequence[Rendered | None]
 ) -> Answered:
     if answered.failure is not None:
         return answered
+    if isinstance(answer_logp, Reason):
+        return Answered(failure=answer_logp)
     judged = attributes.judged(Scores(answer_logp), asked)
     return Answered(failure=NOT_A_NUMBER) if judged is None else replace(answered, judged=judged)
 
@@ -205,8 +233,7 @@ def _written(
     seed: int,
     max_new_tokens: int | None,
 ) -> list[Answered]:
-    if not isinstance(engine, Generator):
-        raise OptionError(f"this engine cannot write texts, which mode {mode} needs; use --engine transformers")
+    assert isinstance(engine, Generator)
     limit = max_new_tokens or max(MAX_NEW_TOKENS[item.form] for item in panel.listeners)
     asked = [
         [(draw, question) for draw in wanted if (question := own[panel.rater_of[draw.listener]]) is not None]
@@ -214,7 +241,7 @@ def _written(
     ]
     requests = [_requests(panel, utterance, own, seed, limit) for utterance, own in zip(ids, asked, strict=True)]
     heard = [b for b, own in enumerate(requests) if own]
-    texts: list[list[Generated]] = []
+    texts: Sequence[Sequence[Generated | Reason]] = []
     if heard:
         texts = engine.generate([sounds[b] for b in heard], [requests[b] for b in heard], max_new_tokens=limit)
     found = {
@@ -239,11 +266,12 @@ def _answers(
     panel: ListeningPanel,
     utterance: str,
     wanted: Sequence[Draw],
-    found: dict[Draw, tuple[Rendered, Generated]],
+    found: dict[Draw, tuple[Rendered, Generated | Reason]],
     mode: str,
 ) -> Answered:
-    if any(text.text is None for _, text in found.values()):
-        return Answered(failure=NOT_A_NUMBER)
+    failure = next((text for _, text in found.values() if isinstance(text, Reason) and text.again), None)
+    if failure is not None:
+        return Answered(failure=failure)
     answers = []
     for draw in wanted:
         listener = panel.listeners[draw.listener]
@@ -251,7 +279,10 @@ def _answers(
             answers.append(Answer(listener.listener, draw.draw, None, None, panel.abstention(listener, utterance)))
             continue
         question, written = found[draw]
-        text = written.text or ""
+        if isinstance(written, Reason):
+            answers.append(Answer(listener.listener, draw.draw, None, None, written.text))
+            continue
+        text = written.text
         reader = AnswerReader(panel.labels, question.answers, listener.form)
         if mode == "verbalized":
             shares = read_shares(reader, text, ended=written.ended)
@@ -271,12 +302,14 @@ AT_ONCE = 120.0
 
 def score_windows(
     engine: Engine, sounds: Sequence[Any], questions: Sequence[Sequence[Rendered | None]], *, at_once: bool = False
-) -> list[Scores]:
+) -> list[Scores | Reason]:
     """`engine.score` of sounds some of which are `Windows`: every window is asked all that its utterance is asked.
 
     Sounds that were not cut are asked as they are. One utterance alone is asked in groups of windows that hold
-    `AT_ONCE` seconds at most, by single windows where memory does not suffice. `at_once` as in `ask`.
+    `AT_ONCE` seconds at most, by single windows where memory does not suffice. `at_once` as in `ask`. Of an utterance
+    that has no answer on one of its windows there is the reason.
     """
+    assert isinstance(engine, Scorer)
     score = engine.score_at_once if at_once and isinstance(engine, Halving) else engine.score
     pieces = [sound.prepared if isinstance(sound, Windows) else (sound,) for sound in sounds]
     flat = [piece for own in pieces for piece in own]
@@ -286,9 +319,16 @@ def score_windows(
     else:
         scored = iter(score(flat, asked))
     return [
-        mean_scores([next(scored) for _ in own], sound.seconds) if isinstance(sound, Windows) else next(scored)
+        _together([next(scored) for _ in own], sound.seconds) if isinstance(sound, Windows) else next(scored)
         for own, sound in zip(pieces, sounds, strict=True)
     ]
+
+
+def _together(found: Sequence[Scores | Reason], seconds: Sequence[float]) -> Scores | Reason:
+    scores = [item for item in found if not isinstance(item, Reason)]
+    if len(scores) == len(found):
+        return mean_scores(scores, seconds)
+    return next(item for item in found if isinstance(item, Reason))
 
 
 def mean_scores(scores: Sequence[Scores], seconds: Sequence[float]) -> Scores:
@@ -305,10 +345,10 @@ def mean_scores(scores: Sequence[Scores], seconds: Sequence[float]) -> Scores:
 
 
 def _in_groups(
-    score: Callable[[Sequence[Any], Sequence[Sequence[Rendered | None]]], list[Scores]],
+    score: Callable[[Sequence[Any], Sequence[Sequence[Rendered | None]]], Sequence[Scores | Reason]],
     sound: Windows,
     questions: Sequence[Rendered | None],
-) -> Iterator[Scores]:
+) -> Iterator[Scores | Reason]:
     size = max(1, int(AT_ONCE / max(sound.seconds)))
     for first in range(0, len(sound.prepared), size):
         group = sound.prepared[first : first + size]

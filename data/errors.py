@@ -1,6 +1,8 @@
 """The sentences a user reads when something is wrong: what was found, what was expected, what to do."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 
 class SerannError(Exception):
@@ -62,3 +64,65 @@ def list_problems(header: str, problems: Sequence[str], *, most: int = 20) -> st
     if len(problems) > most:
         lines.append(f"  … and {len(problems) - most} more")
     return "\n".join(lines)
+
+
+def few(names: Sequence[object], most: int = 3) -> str:
+    """The first `most` of the names, and how many more there are: no sentence lists what may have no end.
+
+    >>> few(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more
+
+
+# --------------------
+# Utterances that failed, counted by reason.
+
+# A sound's name at the start of a reason (folders, a name, an ending), and a number: these differ within a kind.
+SOUND_NAME = re.compile(r"^(?:\S.*?[/\\])?[^/\\:]*?\.\w{2,5}(?=[ :])")
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
+MOST_REASONS = 5
+
+
+class Failing(NamedTuple):
+    """A kind of reason, and the utterances that failed for it."""
+
+    reason: str
+    ids: tuple[str, ...]
+
+
+def by_reason(failures: Iterable[tuple[str, str]]) -> list[Failing]:
+    """(utterance, reason) pairs by kind of reason, the most frequent first.
+
+    Of a kind are reasons that differ in the name of the sound, at their beginning, or in numbers. A reason that stands
+    alone keeps both.
+
+    >>> by_reason([("a", "audio/a.wav is missing"), ("b", "audio/b.wav is missing")])
+    [Failing(reason='its sound is missing', ids=('a', 'b'))]
+    """
+    kinds: dict[str, list[tuple[str, str, str]]] = {}
+    for utterance, reason in failures:
+        words = SOUND_NAME.sub("its sound", reason)
+        kinds.setdefault(NUMBER.sub("…", words), []).append((utterance, reason, words))
+    found = []
+    for own in kinds.values():
+        ids, reasons, words = zip(*own, strict=True)
+        found.append(Failing(reasons[0] if len(own) == 1 else _shared(words), ids))
+    return sorted(found, key=lambda item: -len(item.ids))
+
+
+def _shared(reasons: Sequence[str]) -> str:
+    """Reasons that differ in numbers alone as one, with "…" for the numbers that differ."""
+    numbers = zip(*(NUMBER.findall(reason) for reason in reasons), strict=True)
+    shown = ["…" if len(set(own)) > 1 else own[0] for own in numbers]
+    return NUMBER.sub(lambda _: shown.pop(0), reasons[0])
+
+
+def failures_in_words(failures: Iterable[tuple[str, str]], *, table: str) -> list[str]:
+    """A line for each kind of reason: how often, which, and three of the utterances; `table` says where all are."""
+    found = by_reason(failures)
+    lines = [f"{len(item.ids)} x {item.reason} ({few(item.ids)})" for item in found[:MOST_REASONS]]
+    if len(found) > MOST_REASONS:
+        lines.append(f"… and {len(found) - MOST_REASONS} more reasons")
+    return [*lines, f"each with its reason is in {table}"] if sum(len(item.ids) for item in found) > 1 else lines

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from .arrow import pc
 from .corpus import Corpus, Division, absolute_audio, as_corpus, open_corpus, write_corpus
-from .errors import CorpusError, OptionError, OutputError
+from .errors import CorpusError, OptionError, OutputError, few
 from .files import write_json
 from .seeds import uniforms
 from .tables import PARTS, RATINGS, VOTES, occurrence, row_keys, write_table
@@ -81,7 +81,7 @@ def _require_splits(corpus: Corpus) -> None:
     if not corpus.in_split("train").any():
         found = sorted({str(s) for s in corpus.column("split")})
         raise CorpusError(
-            f"{corpus.path} has no train split; its utterances' splits are: {', '.join(found)}. Write the corpus with "
+            f"{corpus.path} has no train split; its utterances' splits are: {few(found, 10)}. Write the corpus with "
             "a column 'split' of train, development and test (names that begin with test are tests too)"
         )
     human = pc.and_(pc.equal(corpus.votes["source"], "human"), pc.is_valid(corpus.votes["label"]))
@@ -200,7 +200,7 @@ def remarks(corpus: Corpus) -> list[str]:
         )
     odd = sorted({str(s) for s in corpus.column("split") if s not in ("train", "development") and not _is_test(s)})
     if odd:
-        found.append(f"splits named {', '.join(odd)} are neither train, development nor test…: no command uses them")
+        found.append(f"splits named {few(odd, 10)} are neither train, development nor test…: no command uses them")
     shared = _speakers_across_splits(corpus)
     if shared:
         found.append(f"{len(shared)} speakers are in several splits, first {shared[0]}: scores on them are too good")

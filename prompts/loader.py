@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ..data.errors import PromptError
+from ..data.errors import PromptError, few
 from .files import (
     ORDERS,
     AttributeQuestion,
@@ -138,7 +138,7 @@ def load_panel(name: str | Path) -> Panel:
     listeners = tuple(_listener(entry, content, questions) for entry in entries)
     twice = sorted({item.listener for item in listeners if listeners.count(item) > 1})
     if twice:
-        raise PromptError(f"panel file {path}: listed twice: {', '.join(twice)}; expected every listener once")
+        raise PromptError(f"panel file {path}: listed twice: {few(twice)}; expected every listener once")
     return Panel(
         content.name,
         content.about,

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.errors import AudioError, ModelError, OptionError, OutputError, SerannError
+from ..data.errors import AudioError, ModelError, OptionError, OutputError, SerannError, few
 from ..data.files import finite, refuse_inputs
 from ..data.fused import Fused
 from .checkpoint import (
@@ -272,7 +272,7 @@ def descend(training: Training, batch: Batch, epoch: int) -> None:
 
 
 def _not_finite(training: Training, batch: Batch, epoch: int, what: str) -> ModelError:
-    names = ", ".join(training.examples.ids(batch.places))
+    names = few(training.examples.ids(batch.places))
     return ModelError(
         f"the {what} is not a finite number in epoch {epoch + 1}, for the batch of utterances {names}; lower "
         f"--learning-rate, or look at these"

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...data.errors import CorpusError, LabelError, SerannError, TableError
+from ...data.errors import CorpusError, LabelError, SerannError, TableError, few
 from ...data.files import read_json
 from .alt_test_statistics import HumanVotes, listed_votes, scorer_named
 
@@ -211,8 +211,11 @@ def _constant_raters(raters: list[str], rater: np.ndarray, value: np.ndarray) ->
             "nothing of the items; expected raters who vary: are these the labels of several items?"
         )
     names = [repr(name) for name, same in zip(raters, constant, strict=True) if same]
-    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return [f"constant raters, one label on every item: {shown}; to win against them shows nothing"] if names else []
+    return (
+        [f"constant raters, one label on every item: {few(names, 5)}; to win against them shows nothing"]
+        if names
+        else []
+    )
 
 
 def _label_notes(said: set[tuple[bool, Any]], models: Mapping[str, Mapping[str, Any]], scorer: str) -> list[str]:

@@ -171,7 +171,6 @@ LOW_MASS = 0.5
 MOST_SILENT = 0.9
 # What only some sessions record.
 SOMETIMES = ("voices_matched_by",)
-LISTED_FAILURES = 20
 LISTED_REASONS = 5
 SESSION = (
     "utterances",
@@ -370,14 +369,14 @@ def _reason_lines(reasons: dict[str, int]) -> list[str]:
 
 
 def _failure_lines(summary: dict[str, Any]) -> list[str]:
+    from ...data.errors import failures_in_words
+
     failures, corpus = summary["failures"], summary["session"]["corpus"]
     if not failures:
         return []
     lines = [f"\n{len(failures)} utterances of {corpus} failed (the same command tries each at most 3 times):"]
-    lines += [f"  {failure['utterance_id']}: {failure['reason']}" for failure in failures[:LISTED_FAILURES]]
-    if len(failures) > LISTED_FAILURES:
-        where = Path(summary["run"]) / "failures.parquet"
-        lines.append(f"  … and {len(failures) - LISTED_FAILURES} more (all are in {where})")
+    failed = ((failure["utterance_id"], failure["reason"]) for failure in failures)
+    lines += [f"  {line}" for line in failures_in_words(failed, table=f"{summary['run']}/failures.parquet")]
     if any(" is too long: " in failure["reason"] for failure in failures):
         lines.append("utterances that are too long can be cut, in another run: --too-long truncate, or windows")
     return lines

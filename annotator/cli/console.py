@@ -2,22 +2,44 @@
 
 import json
 import math
+import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 if TYPE_CHECKING:
     from ...data.corpus import Corpus
 
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+# What a terminal obeys: control characters but for line breaks and tabs, and marks that turn the direction of writing.
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    r"""The text with everything that a terminal would obey spelt out.
+
+    >>> print(printable("\x1b[2Jgone"))
+    \x1b[2Jgone
+    """
+    return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def as_it_stands(text: object) -> Text:
+    """A text as rich prints it as it stands: labels and ids are no markup ([sad]), no emoji (:smile:), no controls.
+
+    Whatever may hold a user's text reaches rich through this alone.
+    """
+    return Text(printable(str(text)))
 
 
 @contextmanager
@@ -37,16 +59,16 @@ def progress(description: str, total: int | None = None) -> Iterator[Callable[..
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeElapsedColumn(),
         TextColumn("ETA"),
         TimeRemainingColumn(),
     )
     bar = Progress(*columns, console=console, transient=False)
-    task = bar.add_task(description, total=total, rate="")
+    task = bar.add_task(printable(description), total=total, rate="")
 
     def step(done: int, of: int | None = None, *, rate: float | None = None, beside: str = "") -> None:
         bar.start()  # not before there is progress: an input that is refused first shows no bar
@@ -66,7 +88,15 @@ def progress(description: str, total: int | None = None) -> Iterator[Callable[..
 
 def note(text: str) -> None:
     """Print a line on stderr."""
-    console.print(text, markup=False)
+    console.print(as_it_stands(text))
+
+
+def note_failures(failures: Iterable[tuple[str, str]], *, table: str) -> None:
+    """Say on stderr which utterances failed and why, by kind of reason; `table` says where all of them are."""
+    from ...data.errors import failures_in_words
+
+    for line in failures_in_words(failures, table=table):
+        note(f"failed: {line}")
 
 
 def print_json(obj: Any) -> None:
@@ -84,13 +114,13 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for place, column in enumerate(columns):
         numeric = any(isinstance(row[place], int | float) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left")
+        table.add_column(as_it_stands(column), justify="right" if numeric else "left")
     for row in rows:
-        table.add_row(*(_cell(value) for value in row))
+        table.add_row(*(as_it_stands(_cell(value)) for value in row))
     # Without a terminal rich would fold at 80 columns; a piped table keeps its lines whole.
     width = None if sys.stdout.isatty() else 160
     out = Console(highlight=False, width=width)
-    out.print(title, style="italic", markup=False)  # beside the table, not in it: a narrow table would fold its title
+    out.print(as_it_stands(title), style="italic")  # beside the table, not in it: a narrow table would fold its title
     out.print(table)
 
 

@@ -61,7 +61,7 @@ def evaluate(
     from ...trainer.scoring.noise import asked_noise
     from ..report.evaluation_page import render_evaluation, write_scores
     from ..report.page import EVALUATION, check_page
-    from .console import NOTHING_WRITTEN, note, open_last, print_json, progress, stopped_in_a_sentence
+    from .console import NOTHING_WRITTEN, note, note_failures, open_last, print_json, progress, stopped_in_a_sentence
 
     snrs, kinds = asked_noise(snr, noise)
     if output is not None:
@@ -92,8 +92,7 @@ def evaluate(
         note(f"warning: {text}")
     for text in found.notes:
         note(f"note: {text}")
-    for name, reason in found.failures.items():
-        note(f"failed: {name}: {reason}")
+    note_failures(found.failures.items(), table="what --json prints")
     if found.failures:
         raise typer.Exit(1)
 

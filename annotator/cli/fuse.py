@@ -257,7 +257,7 @@ def _preview(corpus, proxies, options: dict[str, Any], as_json: bool) -> None:
     else:
         note(f"dry run: nothing is written; fused by {_how(info)}")
         print_report(info, report.to_json())
-    _end(info)
+    _end(info, written=False)
 
 
 def _fuse(corpus, proxies, options: dict[str, Any], sounds: bool, as_json: bool) -> None:
@@ -276,21 +276,21 @@ def _fuse(corpus, proxies, options: dict[str, Any], sounds: bool, as_json: bool)
         note(f"{fused.path}: fused by {_how(fused.info)}")
         print_report(fused.info, figures)
         print(f"report: {fused.path / 'report.html'}")
-    _end(fused.info)
+    _end(fused.info, written=True)
 
 
 def _how(info) -> str:
     return f"{info.strategy} after {info.blend}" if info.blend else info.strategy
 
 
-def _end(info) -> None:
+def _end(info, *, written: bool) -> None:
     """Warnings and failures on stderr; exit code 1 where a sound failed."""
-    from .console import note
+    from .console import note, note_failures
 
     for warning in info.warnings:
         note(f"warning: {warning}")
-    for failure in info.failures:
-        note(f"failed: {failure['utterance_id']}: {failure['reason']}")
+    failed = ((failure["utterance_id"], failure["reason"]) for failure in info.failures)
+    note_failures(failed, table="fusion.json" if written else "what --json prints")
     if info.failures:
         raise typer.Exit(1)
 

@@ -32,7 +32,7 @@ def predict(
     Example: serann predict model demo -o prediction
     """
     from ...trainer import predict as run_prediction
-    from .console import NOTHING_WRITTEN, note, print_json, progress, stopped_in_a_sentence
+    from .console import NOTHING_WRITTEN, note_failures, print_json, progress, stopped_in_a_sentence
 
     with stopped_in_a_sentence(NOTHING_WRITTEN), progress("predict") as step:
         found = run_prediction(
@@ -55,8 +55,7 @@ def predict(
         )
     else:
         _show(found)
-    for name, reason in found.failures.items():
-        note(f"failed: {name}: {reason}")
+    note_failures(found.failures.items(), table=f"{found.path}/failures.parquet")
     if found.failures:
         raise typer.Exit(1)
 

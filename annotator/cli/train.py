@@ -272,7 +272,7 @@ def _train(
     from ...trainer import read_model_info
     from ...trainer import train as run_training
     from ...trainer.validation import constant_scores
-    from .console import note, print_json, progress
+    from .console import note, note_failures, print_json, progress
 
     there = (output / "model.json").is_file() and not overwrite and read_model_info(output).finished
     with progress("train") as step:
@@ -297,8 +297,9 @@ def _train(
         note(f"{path} is finished already: nothing was done")
     for warning in info.warnings:
         note(f"warning: {warning}")
-    for failure in info.failures:
-        note(f"failed: {failure['utterance_id']}: {failure['reason']}")
+    note_failures(
+        ((failure["utterance_id"], failure["reason"]) for failure in info.failures), table=f"{path}/model.json"
+    )
     if info.failures:
         raise typer.Exit(1)
 

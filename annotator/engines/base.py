@@ -9,7 +9,7 @@ long as it is picklable and does not depend on other sounds; `score` and `genera
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -39,6 +39,24 @@ class Scores(NamedTuple):
     answer_logp: np.ndarray
 
 
+class Reason(NamedTuple):
+    """Why an engine gives no answer, in its place.
+
+    `again`: another session may have one, so the utterance is a failure, to be tried once more. Else it is as final as
+    an answer: the listener whose text was refused abstains. `kind` says whose fault it is: a sound that an engine
+    cannot take is no sign of a broken model (`selfcheck.Endurance`).
+    """
+
+    text: str
+    kind: Literal["sound", "prompt", "model", "server", "budget"]
+    again: bool
+
+
+NOT_A_NUMBER = Reason(
+    "the model gave log-probabilities that are no numbers (NaN); try --dtype float32", "model", again=True
+)
+
+
 def examples_of(questions: Iterable[Rendered | None]) -> tuple[Shown, ...]:
     """The examples that are heard before an utterance: those of its first question, which all of them share."""
     return next((question.examples for question in questions if question is not None), ())
@@ -52,8 +70,8 @@ def shown_texts(question: Rendered) -> tuple[tuple[str, str], ...]:
 class Engine(Protocol):
     """What every engine has. Engines know nothing of panels, votes, files or resuming.
 
-    What one may have besides is declared as a protocol of its own, and found by `isinstance`: `Halving` and
-    `TokenCounter` here, `generation.Generator`.
+    What one can do is declared as a protocol of its own, and found by `isinstance`: `Scorer`, `Halving` and
+    `TokenCounter` here, `generation.Generator`, `memory.Measured`.
     """
 
     @property
@@ -84,16 +102,21 @@ class Engine(Protocol):
         """
         ...
 
-    def score(self, sounds: Sequence[Any], questions: Sequence[Sequence[Rendered | None]]) -> list[Scores]:
+    def close(self) -> None:
+        """Give back whatever is held."""
+        ...
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """What an engine has to have for mode `exact`, and for ratings in any mode."""
+
+    def score(self, sounds: Sequence[Any], questions: Sequence[Sequence[Rendered | None]]) -> Sequence[Scores | Reason]:
         """Score a batch: the b-th sound, as `frontend` made it, is asked the b-th list of questions, one at least.
 
         A question is None where a listener abstains; not all of one sound's are. Where memory does not suffice, an
         error says so (`memory.out_of_memory`), unless the engine halves the batch itself (`Halving`).
         """
-        ...
-
-    def close(self) -> None:
-        """Give back whatever is held."""
         ...
 
 
@@ -104,8 +127,10 @@ class Halving(Protocol):
     A run halves batches itself and records it, so that a resumed run asks the same halves: it calls `score_at_once`.
     """
 
-    def score_at_once(self, sounds: Sequence[Any], questions: Sequence[Sequence[Rendered | None]]) -> list[Scores]:
-        """`Engine.score` of a batch as it is; the error is raised where memory does not suffice."""
+    def score_at_once(
+        self, sounds: Sequence[Any], questions: Sequence[Sequence[Rendered | None]]
+    ) -> Sequence[Scores | Reason]:
+        """`Scorer.score` of a batch as it is; the error is raised where memory does not suffice."""
         ...
 
 

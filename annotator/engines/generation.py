@@ -7,7 +7,7 @@ import numpy as np
 
 from ...data.errors import ModelError
 from ...prompts.loader import Rendered
-from .base import shown_texts
+from .base import NOT_A_NUMBER, Reason, shown_texts
 from .memory import if_it_fits, in_halves
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ class Request(NamedTuple):
 
 
 class Generated(NamedTuple):
-    """A text without its turn end; not `ended` if it was cut at the most tokens allowed; None if the model gave NaN."""
+    """A text without its turn end; not `ended` if it was cut at the most tokens allowed."""
 
-    text: str | None
+    text: str
     ended: bool
 
 
@@ -41,10 +41,10 @@ class Generator(Protocol):
 
     def generate(
         self, sounds: Sequence[Any], requests: Sequence[Sequence[Request]], *, max_new_tokens: int
-    ) -> list[list[Generated]]:
+    ) -> Sequence[Sequence[Generated | Reason]]:
         """Write a text for each request: the b-th sound (as `Engine.frontend` made it) is asked the b-th list of them.
 
-        At least one request a sound.
+        At least one request a sound. Where there is no text, as of a server that refuses, stands the reason.
         """
         ...
 
@@ -57,7 +57,7 @@ def generate_texts(
     *,
     max_new_tokens: int,
     rows_at_once: int | None = None,
-) -> list[list[Generated]]:
+) -> list[list[Generated | Reason]]:
     """`Generator.generate` for a model of transformers; `chat` lays a question out (`AudioLanguageModel.chat`).
 
     `clips[b]` are all sounds of the b-th utterance's prompt: those of the examples first, its own last.
@@ -65,10 +65,10 @@ def generate_texts(
     `ModelError` if a single text does not fit.
     """
 
-    def ask(part: slice, rows: int | None = rows_at_once) -> list[list[Generated]]:
+    def ask(part: slice, rows: int | None = rows_at_once) -> list[list[Generated | Reason]]:
         return _generate(alm, chat, clips[part], requests[part], max_new_tokens, rows)
 
-    def alone(i: int) -> list[list[Generated]]:
+    def alone(i: int) -> list[list[Generated | Reason]]:
         rows = min(len(requests[i]), rows_at_once or len(requests[i])) // 2
         while rows:
             found = if_it_fits(lambda rows=rows: ask(slice(i, i + 1), rows))
@@ -88,7 +88,7 @@ def _generate(
     requests: Sequence[Sequence[Request]],
     max_new_tokens: int,
     rows_at_once: int | None,
-) -> list[list[Generated]]:
+) -> list[list[Generated | Reason]]:
     from ..models.sampling import Wanted, decode
 
     features = alm.together([clip for own in clips for clip in own])
@@ -105,7 +105,7 @@ def _generate(
     decoded = alm.processor.tokenizer.decode
     return [
         [
-            Generated(None if tokens is None else decoded(list(tokens), skip_special_tokens=True), ended)
+            NOT_A_NUMBER if tokens is None else Generated(decoded(list(tokens), skip_special_tokens=True), ended)
             for tokens, ended in texts
         ]
         for texts in written

@@ -4,7 +4,7 @@ import resource
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from ...data.errors import RunError, SerannError
 from .base import Engine
@@ -25,7 +25,7 @@ NO_MEMORY = (
 
 
 class Memory(Protocol):
-    """A device's memory in bytes."""
+    """A device's memory in bytes; `total` is 0 where batches are not to fill it."""
 
     total: int
 
@@ -47,29 +47,32 @@ class CpuMemory:
 
 
 class CudaMemory:
-    """The memory of the current CUDA device, as torch's allocator counts it."""
+    """The memory of a CUDA device, as torch's allocator counts it."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: Any) -> None:
         import torch
 
-        self._cuda = torch.cuda
-        self.total = int(torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory)
+        self._cuda, self._device = torch.cuda, device
+        self.total = int(torch.cuda.get_device_properties(device).total_memory)
 
     def reset(self) -> None:
-        self._cuda.reset_peak_memory_stats()
+        self._cuda.reset_peak_memory_stats(self._device)
 
     def peak(self) -> int:
-        return int(self._cuda.max_memory_allocated())
+        return int(self._cuda.max_memory_allocated(self._device))
 
 
-def on_cpu(engine: Engine) -> bool:
-    """Whether it is the machine's own memory that has to hold a batch."""
-    return engine.device in ("cpu", "none")
+@runtime_checkable
+class Measured(Protocol):
+    """An engine that says which memory its batches take up. Of any other nothing is known but this process's."""
+
+    @property
+    def memory(self) -> Memory: ...
 
 
 def memory_of(engine: Engine) -> Memory:
-    """The memory that an engine fills."""
-    return CpuMemory() if on_cpu(engine) else CudaMemory()
+    """The memory that an engine's batches take up."""
+    return engine.memory if isinstance(engine, Measured) else CpuMemory()
 
 
 def fit_to_memory(ask: Callable[[int], float], memory: Memory, *, most: int) -> float | None:
@@ -166,5 +169,5 @@ def memory_in_a_sentence() -> Iterator[None]:
 def release_memory() -> None:
     """Give what torch has cached on a GPU back, if torch is there at all."""
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
+    if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()

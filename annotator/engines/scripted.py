@@ -9,7 +9,7 @@ from ...data.errors import OptionError
 from ...data.seeds import rng_from
 from ...prompts.loader import Rendered
 from ..sounds.hearing import FrontEnd, unchanged
-from .base import EngineSpec, Scores
+from .base import NOT_A_NUMBER, EngineSpec, Reason, Scores
 from .generation import Generated, Request
 
 Script = Callable[[np.ndarray, Rendered], np.ndarray]
@@ -44,7 +44,7 @@ class ScriptedEngine:
 
     def generate(
         self, sounds: Sequence[np.ndarray], requests: Sequence[Sequence[Request]], *, max_new_tokens: int
-    ) -> list[list[Generated]]:
+    ) -> list[list[Generated | Reason]]:
         """One of the answers as it stands, drawn by the first chance at the temperature; nothing for the mass left."""
         self.batches.append(len(sounds))
         return [[self._text(wave, request) for request in asked] for wave, asked in zip(sounds, requests, strict=True)]
@@ -52,11 +52,11 @@ class ScriptedEngine:
     def close(self) -> None:
         self.closed = True
 
-    def _text(self, wave: np.ndarray, request: Request) -> Generated:
+    def _text(self, wave: np.ndarray, request: Request) -> Generated | Reason:
         self.asked.append(request.question.text)
         logp = self._script(wave, request.question)
         if np.isnan(logp).any():
-            return Generated(None, False)
+            return NOT_A_NUMBER
         if request.temperature == 0:
             return Generated(request.question.answers[int(np.argmax(logp))], True)
         p = np.append(np.exp(logp), max(0.0, 1 - np.exp(logp).sum())) ** (1 / request.temperature)

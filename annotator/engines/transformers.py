@@ -13,9 +13,9 @@ from ..models.families import Features, load_model
 from ..models.label_tree import LabelTree, build_tree
 from ..models.log_mel import LogMel, LogMelFrontEnd, audio_tokens
 from ..models.packed_prompt import Branch, PackedRow, answer_logp, pack_groups
-from .base import EngineSpec, Scores, examples_of, shown_texts
+from .base import EngineSpec, Reason, Scores, examples_of, shown_texts
 from .generation import Generated, Request, generate_texts
-from .memory import in_halves
+from .memory import CpuMemory, CudaMemory, Memory, in_halves
 
 # Below this many parameters a batch is too little work to share: the embedded checkpoint scored 34 utterances a second
 # with one thread, and 5 with two threads on two cores that other processes were using as well.
@@ -54,8 +54,13 @@ class TransformersEngine:
         device = self._alm.model.device
         return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
+    @property
+    def memory(self) -> Memory:
+        device = self._alm.model.device
+        return CudaMemory(device) if device.type == "cuda" else CpuMemory()
+
     def score(self, sounds: Sequence[LogMel], questions: Sequence[Sequence[Rendered | None]]) -> list[Scores]:
-        """Score a batch; see `Engine`. `ModelError` if a single utterance does not fit into memory."""
+        """Score a batch; see `Scorer`. `ModelError` if a single utterance does not fit into memory."""
 
         def ask(part: slice) -> list[Scores]:
             return self.score_at_once(sounds[part], questions[part])
@@ -75,7 +80,7 @@ class TransformersEngine:
 
     def generate(
         self, sounds: Sequence[LogMel], requests: Sequence[Sequence[Request]], *, max_new_tokens: int
-    ) -> list[list[Generated]]:
+    ) -> list[list[Generated | Reason]]:
         """Write texts; see `Generator`. `ModelError` if a single text does not fit into memory."""
         clips = self._clips(sounds, [[request.question for request in asked] for asked in requests])
         with torch.inference_mode(), _threads(self._threads):

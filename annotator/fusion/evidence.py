@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...data.corpus import Corpus, require_division
-from ...data.errors import CorpusError, OptionError
+from ...data.errors import CorpusError, OptionError, few
 from ...data.labels import LabelSet
 from ...data.scores.groups import group_folds
 from ...data.vote_models.dirichlet_mixture import spoke
@@ -138,8 +138,8 @@ def remarks(evidence: Evidence) -> list[str]:
     shared = train_speakers & {s for s in evidence.speakers[~evidence.train] if s is not None}
     if shared:
         found.append(
-            f"speakers in the train split and outside it too: {len(shared)} ({', '.join(sorted(shared)[:5])}"
-            f"{', …' if len(shared) > 5 else ''}); scores on the other splits are not speaker-disjoint"
+            f"speakers in the train split and outside it too: {len(shared)} ({few(sorted(shared))}); "
+            "scores on the other splits are not speaker-disjoint"
         )
     unknown = int(sum(s is None for s in evidence.speakers[evidence.train]))
     if unknown:

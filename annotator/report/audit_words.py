@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ...data.errors import few
 from ...data.scores.intervals import Interval
 from ...data.scores.scoring import ScoreRow
 from ..audit.calibration import CALIBRATIONS
@@ -237,7 +238,8 @@ def notes_in_words(notes: Iterable[Note]) -> list[str]:
 
 def _note(note: Note) -> str:
     values = note.values
-    why = "; ".join(f"{number} x {reason}" for reason, number in values.get("failures", {}).items())
+    why = few([f"{number} x {reason}" for reason, number in values.get("failures", {}).items()])
+    why = f"{why}; the run's failures.parquet lists them" if why else ""
     counted = count(values.get("utterances", 0), "utterance")
     return NOTES[note.code].format(**values, counted=counted, why=f" ({why})" if why else "")
 

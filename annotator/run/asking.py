@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ...data.corpus import Corpus, as_corpus
 from ...prompts.loader import load_panel
 from ..engines.base import Engine, EngineSpec, make_engine
-from ..listener import panel_for
+from ..listener import check_engine, panel_for
 from ..panel.attributes import Attributes, attributes_for
 from ..panel.controls import controlled
 from ..panel.few_shot import listening_panel
@@ -41,6 +41,7 @@ def loaded(corpus: Corpus | str | PathLike[str], model: str, asking: AnnotateOpt
     if asking.attributes:
         rated = attributes_for(listening, scale=corpus.info.scale, dimensions=asking.attributes)
     with running_engine(model, asking) as engine:
+        check_engine(engine, asking.mode, rates=rated is not None)
         duration = duration_for(asking.max_seconds, asking.too_long, engine.max_seconds)
         identity = run_identity(
             corpus,

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ...data.corpus import Corpus
-from ...data.errors import OutputError
+from ...data.errors import OutputError, few
 from ...data.files import fingerprint
 from ...data.labels import LABEL_SETS
 from ...prompts.loader import panel_fingerprint
@@ -126,10 +126,9 @@ def check_identity(path: Path, former: Mapping[str, Any], wanted: Mapping[str, A
         if found.get(key) != asked.get(key)
     ]
     if missing:
-        more = f" and {len(missing) - LISTED} more" if len(missing) > LISTED else ""
         differing.insert(
             0,
-            f"this panel lacks its listeners {', '.join(missing[:LISTED])}{more}, or asks them otherwise: "
+            f"this panel lacks its listeners {few(missing, LISTED)}, or asks them otherwise: "
             "a larger panel must keep them all",
         )
     if differing:
@@ -157,9 +156,7 @@ def _spelt_otherwise(found: Mapping[str, str], asked: Mapping[str, str]) -> str:
     """Which other spellings of the labels differ, by which texts are read."""
     differing = [f"{text}={label}" for text, label in found.items() if asked.get(text) != label]
     new = [f"{text}={label}" for text, label in asked.items() if found.get(text) != label]
-    told = [
-        f"{name} {', '.join(some[:LISTED])}" for name, some in (("only there", differing), ("only here", new)) if some
-    ]
+    told = [f"{name} {few(some, LISTED)}" for name, some in (("only there", differing), ("only here", new)) if some]
     return f"texts are read with other spellings of the labels ({'; '.join(told) or 'in another order'})"
 
 

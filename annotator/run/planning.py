@@ -9,7 +9,7 @@ import numpy as np
 
 from ...data.errors import OptionError
 from ..engines.base import TokenCounter
-from ..engines.memory import memory_of, on_cpu
+from ..engines.memory import memory_of
 from ..sounds.hearing import Heard
 from .asking import Ready
 from .identity import check_identity
@@ -19,7 +19,7 @@ from .segments import Readers, Results
 from .session import Known, Session
 from .tables import read_results
 
-# On a CPU the probe asks at most this many utterances of a batch; a GPU's memory shows only at the full batch.
+# The probe asks at most this many utterances of a batch; a GPU's memory shows only at the full batch.
 PROBE = 4
 GIGABYTE = 1e9
 
@@ -120,7 +120,7 @@ def _probe(session: Session, ledger: Known, batches: Sequence[Sequence[str]]) ->
     memory = memory_of(session.engine)
     if not batches:
         return (0.0, 0.0), 0, memory.peak()
-    most = PROBE if on_cpu(session.engine) else None
+    most = None if memory.total else PROBE
     memory.reset()
     measured = []
     for batch in (batches[len(batches) // 2][:most], batches[0][:most]):

@@ -14,7 +14,7 @@ from ...data.errors import RunError
 from ...data.scores.temperature import normalise
 from ...data.seeds import uniforms
 from ...prompts.loader import Rendered
-from ..engines.base import Engine
+from ..engines.base import Engine, Reason, Scorer, Scores
 from ..listener import Answered
 from ..panel.panel import ListeningPanel
 
@@ -51,12 +51,13 @@ def check_batching(
 ) -> float:
     """Score a few prepared utterances together and one by one; the largest total variation of an answer.
 
-    `RunError` if it is more than rounding: then a batch's company changes what the model hears.
+    0 for an engine that does not score. `RunError` if it is more than rounding: then a batch's company changes what the
+    model hears.
     """
-    together = [normalise(found.answer_logp)[0] for found in engine.score(sounds, questions)]
-    alone = [
-        normalise(engine.score([one], [asked])[0].answer_logp)[0] for one, asked in zip(sounds, questions, strict=True)
-    ]
+    if not isinstance(engine, Scorer):
+        return 0.0
+    together = [_log_shares(found) for found in engine.score(sounds, questions)]
+    alone = [_log_shares(engine.score([one], [asked])[0]) for one, asked in zip(sounds, questions, strict=True)]
     apart = [float(np.nan_to_num(total_variation(a, b)).max()) for a, b in zip(together, alone, strict=True)]
     worst = int(np.argmax(apart))
     if apart[worst] > tolerance(engine):
@@ -68,6 +69,11 @@ def check_batching(
     return apart[worst]
 
 
+def _log_shares(found: Scores | Reason) -> np.ndarray:
+    """log P1 [Q, K]; one NaN, which differs from nothing, where there is no answer."""
+    return np.full((1, 1), np.nan) if isinstance(found, Reason) else normalise(found.answer_logp)[0]
+
+
 def canary_waves() -> list[np.ndarray]:
     """Three sounds that never change: a tone, noise, and a tone that fades, of different lengths."""
     time = np.arange(SAMPLE_RATE) / SAMPLE_RATE
@@ -77,10 +83,17 @@ def canary_waves() -> list[np.ndarray]:
 
 
 def canary_answers(engine: Engine, panel: ListeningPanel) -> dict[str, list[list[float]]]:
-    """Each rater's log P1 on the canaries: what a later session compares itself with."""
+    """Each rater's log P1 on the canaries: what a later session compares itself with. None of an engine that does not
+    score, or gives no answer.
+    """
+    if not isinstance(engine, Scorer):
+        return {}
     asked = panel.questions("I told you so.")
     sounds = [engine.frontend(wave) for wave in canary_waves()]
-    scores = [normalise(found.answer_logp)[0] for found in engine.score(sounds, [asked] * len(sounds))]
+    answers = engine.score(sounds, [asked] * len(sounds))
+    scores = [normalise(found.answer_logp)[0] for found in answers if not isinstance(found, Reason)]
+    if len(scores) < len(answers):
+        return {}
     return {
         item.rater: [[round(float(value), 7) for value in found[i]] for found in scores]
         for i, item in enumerate(panel.raters)
@@ -103,8 +116,8 @@ def check_canaries(engine: Engine, found: dict[str, Any], former: dict[str, Any]
 class Endurance:
     """Stops a run whose model does nothing but fail: after `most` utterances in a row, whether it is checked or not.
 
-    Not being able to hold an utterance in memory is such a failure. A sound that cannot be heard is none, and what
-    failed in an earlier session may fail again: neither counts.
+    Not being able to hold an utterance in memory is such a failure. A sound that cannot be heard, or that the engine
+    cannot take, is none, and what failed in an earlier session may fail again: neither counts.
     """
 
     def __init__(self, most: int = WINDOW) -> None:
@@ -116,8 +129,8 @@ class Endurance:
         for answer, known in zip(answered, again, strict=True):
             if answer.failure is None:
                 self._failed = 0
-            elif not known:
-                self._failed, reason = self._failed + 1, answer.failure
+            elif not known and answer.failure.kind != "sound":
+                self._failed, reason = self._failed + 1, answer.failure.text
         if reason and self._failed >= self._most:
             raise RunError(
                 f"the model failed on {self._failed} utterances in a row, so nothing more is asked; the last time: "

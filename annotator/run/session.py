@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ...data.errors import SerannError
-from ..engines.memory import fit_to_memory, if_it_fits, memory_in_a_sentence, memory_of, on_cpu
+from ..engines.base import Reason
+from ..engines.memory import fit_to_memory, if_it_fits, memory_in_a_sentence, memory_of
 from ..listener import Answered, ask
 from ..sounds.corpus_sounds import CorpusSounds
 from ..sounds.decoding import Decoders
@@ -20,7 +21,7 @@ from .open_questions import OpenQuestions, Questions
 from .segments import Failed, Readers, Results, Unit
 from .selfcheck import WINDOW, Endurance
 
-# On a CPU larger batches pad more and gain nothing; a GPU wants work.
+# On a CPU larger batches pad more and gain nothing; a GPU, whose memory they are to fill, wants work.
 BATCH_SIZE = {"cpu": 8, "gpu": 256}
 # Seconds of sound (padded) in a batch on a CPU: the activations of two minutes take about a gigabyte in a 7B model.
 CPU_SECONDS = 120.0
@@ -142,7 +143,8 @@ class Session:
         self._asked_ids: set[str] = set()
         self._not_in_corpus, self._halvings = 0, 0
         size = ready.asking.batch_size
-        self.batch_size = size or BATCH_SIZE["cpu" if on_cpu(self.engine) else "gpu"]
+        self._memory = memory_of(self.engine)
+        self.batch_size = size or BATCH_SIZE["gpu" if self._memory.total else "cpu"]
         self.batch_seconds = CPU_SECONDS if size is None and self.engine.device == "cpu" else None
 
     def forget_changed(self, ledger: Known) -> None:
@@ -163,10 +165,10 @@ class Session:
     def fit_batches(self, ledger: Known) -> None:
         """Let batches fill a GPU's memory, measured with the longest utterances that are to be asked.
 
-        On a CPU, and with a batch size that was asked for, they stay as they are. Where nothing can be measured they
+        Elsewhere, and with a batch size that was asked for, they stay as they are. Where nothing can be measured they
         have no budget of seconds: then halving on out-of-memory has to find it.
         """
-        if on_cpu(self.engine) or self.ready.asking.batch_size is not None:
+        if not self._memory.total or self.ready.asking.batch_size is not None:
             return
         missing = self.questions.missing(ledger.results, retry=False)
         longest = sorted(missing, key=lambda utterance: -self.sounds.seconds([utterance])[0])[:8]
@@ -180,7 +182,7 @@ class Session:
             return count * max(item.seconds for item in batch)
 
         self.answers(ledger, heard[:1])
-        self.batch_seconds = fit_to_memory(ask_of, memory_of(self.engine), most=self.batch_size)
+        self.batch_seconds = fit_to_memory(ask_of, self._memory, most=self.batch_size)
 
     def run(self, ledger: Ledger, *, monitor: Monitoring | None = None) -> None:
         """Finish the plan that is open, then plan and ask whatever is missing.
@@ -323,7 +325,7 @@ class Session:
             return
         if answered is None:
             told = TOO_LARGE.format(seconds=good[0].seconds, device=self.engine.device)
-            answered = [Answered(failure=told)]
+            answered = [Answered(failure=Reason(told, "model", again=True))]
         self._endurance(answered, [item.utterance in ledger.results.failed for item in good])
         if self._monitor is not None:
             self._monitor(answered)
@@ -346,7 +348,8 @@ def unit_of(
     batch: Batch, ids: Sequence[str], answered: Sequence[Answered], failures: Mapping[str, str], results: Results
 ) -> Unit:
     """What asking a batch gave, as the ledger takes it; `failures` are those of the sounds."""
-    reasons = {**failures, **{i: answer.failure for i, answer in zip(ids, answered, strict=True) if answer.failure}}
+    refused = {i: answer.failure.text for i, answer in zip(ids, answered, strict=True) if answer.failure}
+    reasons = {**failures, **refused}
     sound = {i: answer for i, answer in zip(ids, answered, strict=True) if answer.failure is None}
     former = results.failed
     scored = [(answer.logp, answer.log_mass) for answer in sound.values()]

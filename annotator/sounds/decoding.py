@@ -3,8 +3,8 @@
 What makes model input of samples is the engine's front end (`Engine.frontend`); it runs right after decoding, so that
 the model waits for neither. Processes take both off the interpreter that feeds the model, and a decoder that crashes
 takes only its process with it. One of them is `python -m serann.annotator.sounds.decoding`; it reads a `Front` and then
-`Job`s from its standard input, pickled, and answers each job on its standard output. (The standard library has a pool,
-but that would run the caller's script again in every worker.)
+`Job`s from its standard input, pickled, says `READY`, and answers each job on its standard output. (The standard
+library has a pool, but that would run the caller's script again in every worker.)
 """
 
 import itertools
@@ -14,6 +14,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Generator, Iterable
@@ -28,6 +29,9 @@ from .hearing import FrontEnd, Heard, Job, hear, prepare, unchanged
 
 # A worker that dies is started again; an utterance that kills this many is the one to blame.
 MAX_DEATHS = 2
+# After so many utterances in a row that nobody survived it is no utterance's fault.
+MOST_DEADLY = 20
+READY = b"ready"
 # After so many sounds a worker imports what the front end needs: then the run will have been worth the import's time.
 LOAD_AFTER = 1000
 
@@ -90,27 +94,31 @@ class _Crew:
         self._own = threading.local()
         self._all: list[subprocess.Popen[bytes]] = []
         self._lock = threading.Lock()
-        self._stopped = False
+        self._stopped, self._deadly = False, 0
 
     def hear(self, job: Job) -> Heard:
+        """What a worker makes of an utterance; `RunError` where workers do not start, or die whatever they hear."""
         code = 0
         for _ in range(MAX_DEATHS):
-            worker = getattr(self._own, "worker", None)
-            starts = worker is None
-            worker = worker or self._start()
+            worker = getattr(self._own, "worker", None) or self._start()
             if worker is None:
                 break
             try:
-                if starts:
-                    _send(worker.stdin, self._front)
                 _send(worker.stdin, pickle.dumps(job))
                 heard, prepared = pickle.loads(_receive(worker.stdout))
-            except (EOFError, OSError, ValueError, struct.error, pickle.UnpicklingError):
+            except _GONE:
                 code, self._own.worker = _end(worker), None
             else:
+                self._deadly = 0
                 return heard if prepared else prepare(heard, self._frontend)
         if self._stopped:
             return Heard(job.utterance, None, "stopped", None)
+        self._deadly += 1
+        if self._deadly >= MOST_DEADLY:
+            raise RunError(
+                f"the decoders died on {self._deadly} sounds in a row (exit status {code}), so it is hardly the "
+                "sounds' fault; see whether serann corpus check can read them, and whether there is memory left"
+            )
         return Heard(job.utterance, None, f"{job.name or job.path}: the decoder died on it (exit status {code})", None)
 
     def stop(self) -> None:
@@ -120,32 +128,72 @@ class _Crew:
                 _end(worker)
 
     def _start(self) -> "subprocess.Popen[bytes] | None":
-        """A worker for this thread; none any more if the crew was stopped."""
-        with self._lock:
-            if self._stopped:
-                return None
+        """A worker for this thread, ready; none any more if the crew was stopped."""
+        told = ""
+        for _ in range(MAX_DEATHS):
+            with self._lock:
+                if self._stopped:
+                    return None
+                try:
+                    worker = _process()
+                except OSError as error:
+                    raise RunError(f"no process can be started to decode sounds ({error}); try --workers 1") from None
+                self._all.append(worker)
             try:
-                self._own.worker = _process()
-            except OSError as error:
-                raise RunError(f"no process can be started to decode sounds ({error}); try --workers 1") from None
-            self._all.append(self._own.worker)
-        return self._own.worker
+                if _receive(worker.stdout) == READY:
+                    _send(worker.stdin, self._front)
+                    self._own.worker = worker
+                    return worker
+            except _GONE:
+                pass
+            told = _last_words(worker)
+        if self._stopped:
+            return None
+        raise RunError(
+            f"the processes that decode sounds end before they begin ({told}); see that this works: "
+            f"{sys.executable} -m serann --version"
+        )
+
+
+# What reading from or writing to a worker that is gone raises.
+_GONE = (EOFError, OSError, ValueError, struct.error, pickle.UnpicklingError)
 
 
 def _process() -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-m", __name__],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
-    )
+    """A new worker. What it says on stderr goes to a file, for nobody else reads it in time."""
+    said = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the worker)
+    try:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+        )
+    except OSError:
+        said.close()
+        raise
+    worker.stderr = said
+    return worker
+
+
+def _last_words(worker: "subprocess.Popen[bytes]") -> str:
+    """End a worker that is not ready: its exit status, and the last line that it said, if any."""
+    assert worker.stderr is not None
+    said: list[str] = []
+    with suppress(subprocess.TimeoutExpired):
+        worker.wait(timeout=10)
+    with suppress(ValueError):  # the file is closed where the crew was stopped meanwhile
+        worker.stderr.seek(max(0, worker.stderr.seek(0, os.SEEK_END) - 2000))
+        said = worker.stderr.read().decode(errors="replace").strip().splitlines()
+    return f"exit status {_end(worker)}{f': {said[-1].strip()}' if said else ''}"
 
 
 def _end(worker: "subprocess.Popen[bytes]") -> int:
     """Kill a worker; its exit status, which is its own if it died before."""
     worker.kill()
     code = worker.wait()
-    for stream in (worker.stdin, worker.stdout):
+    for stream in (worker.stdin, worker.stdout, worker.stderr):
         if stream is not None:
             with suppress(OSError):  # what was still to be sent to a worker that is gone
                 stream.close()
@@ -183,6 +231,7 @@ def _serve() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     jobs, loaded = sys.stdin.buffer, list[FrontEnd]()
     with suppress(EOFError, struct.error, BrokenPipeError):
+        _send(answers, READY)
         front: Front = pickle.loads(_receive(jobs))
         for count in itertools.count():
             job = pickle.loads(_receive(jobs))

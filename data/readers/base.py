@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..arrow import pc
-from ..errors import CorpusError, LabelError, OptionError
+from ..errors import CorpusError, LabelError, OptionError, few
 from ..labels import LabelSet
 from ..tables import PROBLEMS, RATINGS, UTTERANCES, VOTES, from_rows
 
@@ -334,5 +334,4 @@ def _listing(source: Path, most: int = 6) -> str:
     if source.is_file():
         return f"a file, {source.name}"
     names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in source.iterdir())
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more if names else "an empty folder"
+    return few(names, most) or "an empty folder"

@@ -47,7 +47,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..audio import LFS_MARK
-from ..errors import CorpusError, OptionError
+from ..errors import CorpusError, OptionError, few
 from ..labels import LABEL_SETS
 from .base import Gatherer, Imported, Options, Reader, refuse, sound_folder
 from .tables.sheets import Row, read_csv, read_text
@@ -124,7 +124,7 @@ def describe_clips(
         _describe(gatherer, clip, sound(clip), actors.get(clip[:4], {}))
     known = sorted(clips & set(REMARKS))
     if known:
-        notes.append("clips with a known fault of their sound (column remark): " + ", ".join(known))
+        notes.append("clips with a known fault of their sound (column remark): " + few(known))
     return files, tuple(notes)
 
 

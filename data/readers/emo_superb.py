@@ -52,7 +52,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..arrow import pc
-from ..errors import CorpusError, OptionError
+from ..errors import CorpusError, OptionError, few
 from ..labels import LabelSet
 from ..tables import PROBLEMS, UTTERANCES, VOTES, from_rows, occurrence, validate
 from .base import Imported, Options, Reader, refuse, sound_folder
@@ -256,7 +256,7 @@ def _emotions(header: list[str], chosen: Chosen) -> list[str]:
     if not file_column or len(found) < 2 or len({name.casefold() for name in found}) < len(found):
         raise CorpusError(
             f"{chosen.path}: expected the columns FileName (or a blank one) and two emotions or more; found "
-            f"{', '.join(map(repr, header))}"
+            f"{few([repr(name) for name in header], 20)}"
         )
     return found
 

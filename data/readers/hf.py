@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from ..errors import CorpusError, OptionError
+from ..errors import CorpusError, OptionError, few
 from .base import Imported, Options, Reader, refuse
 from .table import Sheets, read_tables, with_exported_facts
 from .tables.columns import load_mapping
@@ -184,13 +184,13 @@ def _parts(tables: list[Table], chosen: str | None) -> dict[str, list[Table]]:
         configs.setdefault(table.config, []).append(table)
     if chosen is not None:
         if chosen not in configs:
-            raise OptionError(f"no configuration {chosen!r}; expected one of {', '.join(configs)}")
+            raise OptionError(f"no configuration {chosen!r}; expected one of {few(list(configs), 20)}")
         return {"votes": configs[chosen]}
     if len(configs) == 1:
         return {"votes": tables}
     if {"utterances", "votes"} <= set(configs):
         return {part: configs[part] for part in OURS if part in configs}
-    raise OptionError(f"the dataset has the configurations {', '.join(configs)}; choose one: --columns config=NAME")
+    raise OptionError(f"the dataset has the configurations {few(list(configs), 20)}; choose one: --columns config=NAME")
 
 
 def _sheet(part: str, tables: list[Table], *, with_split: bool) -> Sheet:

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlparse
 
-from ..errors import CorpusError, OptionError
+from ..errors import CorpusError, OptionError, few
 from .base import Imported, Options, Reader, refuse
 from .table import Sheets, read_tables, with_exported_facts
 from .tables.columns import USUAL, load_mapping, plain_name
@@ -71,7 +71,7 @@ def _file(source: Path) -> Path:
     if len(there) == 1:
         return there[0]
     if there:
-        raise OptionError(f"{source} holds {', '.join(path.name for path in there)}; name one of them as the source")
+        raise OptionError(f"{source} holds {few([path.name for path in there], 10)}; name one of them as the source")
     raise refuse("label-studio", source, ["a JSON or JSON-MIN export (*.json)"])
 
 
@@ -235,7 +235,7 @@ def _key(data: list[dict[str, Any]], known: Mapping[str, str], field: str) -> st
     keys = dict.fromkeys(key for row in data for key in row if key not in BOOKKEEPING)
     if field in known:
         if known[field] not in keys and known[field] not in BOOKKEEPING:
-            raise OptionError(f"no key {known[field]!r} in the tasks' data; found {', '.join(keys) or 'none'}")
+            raise OptionError(f"no key {known[field]!r} in the tasks' data; found {few(list(keys), 20) or 'none'}")
         return known[field]
     for names in (field, *USUAL[field]):
         for key in keys:

@@ -36,7 +36,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import CorpusError, list_problems
+from ..errors import CorpusError, few, list_problems
 from ..labels import LABEL_SETS
 from .base import Gatherer, Imported, Options, Reader, refuse
 from .tables.sheets import Row, read_csv
@@ -120,7 +120,7 @@ def _rows(gatherer: Gatherer, path: Path, name: str) -> Sequence[Row]:
     header, rows, odd = read_csv(path)
     lacking = [column for column in NEEDED if column not in header]
     if lacking:
-        raise CorpusError(f"{path} lacks the columns {', '.join(lacking)}; found {', '.join(header)}")
+        raise CorpusError(f"{path} lacks the columns {', '.join(lacking)}; found {few(header, 20)}")
     for row in odd:
         reason = f"a row that has not the header's {len(header)} fields"
         gatherer.problem(name, row.line, reason, content=row.content)

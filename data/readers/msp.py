@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..arrow import pc
-from ..errors import CorpusError, LabelError
+from ..errors import CorpusError, LabelError, few
 from ..labels import LabelSet
 from ..tables import PROBLEMS, UTTERANCES, from_rows, occurrence, validate
 from .tables.sheets import Distinct, distinct, each, numbers, parse_records, read_lines, read_text, stems
@@ -238,7 +238,7 @@ def consensus_utterances(
     first row stays, the code is kept, the number is null.
     """
     if "FileName" not in table.column_names:
-        raise CorpusError(f"{file}: no column FileName; found {', '.join(table.column_names) or 'none'}")
+        raise CorpusError(f"{file}: no column FileName; found {few(table.column_names, 20) or 'none'}")
     told: list[dict[str, Any]] = []
     found = distinct(table["FileName"], clean=stems)
     ids = found.column()
@@ -300,7 +300,7 @@ def _people(table: pa.Table, columns: dict[str, Any]) -> tuple[str, ...]:
         columns["split"] = each(found, split_of)
         strange = [text for text in found.texts if text and split_of(text) is None]
         if strange:
-            named = ", ".join(map(repr, strange[:5]))
+            named = few([repr(text) for text in strange], 5)
             notes = (f"Split_Set says {named} of some utterances, which is no split that is known: theirs is null",)
     return notes
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..arrow import pc
-from ..errors import CorpusError, LabelError
+from ..errors import CorpusError, LabelError, few
 from ..labels import LabelSet
 from ..tables import PROBLEMS, combine, from_rows, occurrence, validate
 from .msp import DIMENSIONS, read_table
@@ -274,7 +274,7 @@ def open_counts(path: Path) -> Counts:
     table, lines, odd = read_table(path)
     if "FileName" not in table.column_names or not any(name.startswith(COUNT) for name in table.column_names):
         raise CorpusError(
-            f"{path}: expected FileName, {COUNT}<emotion>… and {OTHERS}; found {', '.join(table.column_names)}"
+            f"{path}: expected FileName, {COUNT}<emotion>… and {OTHERS}; found {few(table.column_names, 20)}"
         )
     return Counts(path.name, table, lines, odd)
 

@@ -51,7 +51,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from ..errors import LabelError
+from ..errors import LabelError, few
 from ..labels import LABEL_SETS
 from ..tables import PROBLEMS, RATINGS, VOTES, from_rows, validate
 from .base import Imported, Options, Reader, refuse, sound_folder, votes_of
@@ -206,7 +206,7 @@ def _detailed(path: Path) -> tuple[str, Answers]:
         return "packed", read_packed(path, header, lines)
     if {"FileName", "EmoClass_Major"} <= set(header) and {"Workers", "WorkerID"} & set(header):
         return "2.0" if "WorkerID" in header else "1.6", read_wide(path, header, lines)
-    found = f"{path.name} with the columns {', '.join(header)}"
+    found = f"{path.name} with the columns {few(header, 20)}"
     raise refuse("msp-podcast", path, tuple(LAYOUTS.values()), found)
 
 

@@ -44,7 +44,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import OptionError, SerannError
+from ..errors import OptionError, SerannError, few
 from ..files import read_json
 from ..labels import LabelSet
 from ..schemas import DIMENSIONS
@@ -109,7 +109,7 @@ def read_tables(sheets: Sheets, options: Options, *, base: Path, about: str, lic
     free = [name for name in main.columns if name not in votes.roles.claimed] if listed is not votes else []
     left = [name for name in free if any(text_of(line.fields.get(name)) is not None for line in main.lines)]
     if left:
-        notes.append(f"{main.file}: left out, since votes have no such field: {', '.join(left)}")
+        notes.append(f"{main.file}: left out, since votes have no such field: {few(left, 20)}")
     labels, spellings = label_set_of(named, mapping, votes, listed, notes)
     reading = Reading(mapping, Gatherer(labels, spellings=spellings), SoundFinder(base, options.audio), notes)
     add_utterances(reading, listed)
@@ -189,7 +189,7 @@ def _files(source: Path, named: dict[str, str]) -> dict[str, Path]:
     if len(found) == len(there) and "votes" in found:
         return found
     raise OptionError(
-        f"{source} holds several tables ({', '.join(path.name for path in there)}); name one of them as the source, or "
+        f"{source} holds several tables ({few([path.name for path in there], 10)}); name one of them as the source, or "
         "say which is which: --columns utterances=FILE --columns votes=FILE"
     )
 

@@ -503,7 +503,7 @@ def test_command_line(tmp_path, checkpoint):
     text = CliRunner().invoke(app, call)
     assert text.exit_code == 1
     assert "failed" in text.stderr
-    assert "u002: " in text.stderr
+    assert "1 x audio/u002.wav: not audio" in text.stderr
     assert CliRunner().invoke(app, [*call[:-1], str(tmp_path / "good"), "--limit", "2"]).exit_code == 0
 
 

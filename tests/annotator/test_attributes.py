@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from fixtures.present import present
 from fixtures.small_models import make_checkpoint, naive_answer_logp
-from serann.annotator.engines.base import EngineSpec, Scores, make_engine
+from serann.annotator.engines.base import NOT_A_NUMBER, EngineSpec, Scores
 from serann.annotator.engines.scripted import ScriptedEngine, loudness_and_text
-from serann.annotator.listener import NOT_A_NUMBER, Draw, ask, panel_for
+from serann.annotator.engines.transformers import TransformersEngine
+from serann.annotator.listener import Draw, ask, panel_for
 from serann.annotator.models.families import load_model
 from serann.annotator.panel.attributes import RATING_SCORES, attributes_for, rating_score_table, rating_table
 from serann.annotator.panel.few_shot import listening_panel
@@ -129,7 +130,7 @@ def test_emotion_and_attributes_are_one_pass(tmp_path):
         assert [present(answered.logp).shape for answered in late] == [(4, 6)] * 2
         assert [answered.judged for answered in late] == [answered.judged for answered in found]
     path = make_checkpoint(tmp_path / "small")
-    real = make_engine(EngineSpec("transformers", str(path), device="cpu"))
+    real = TransformersEngine(EngineSpec("transformers", str(path), device="cpu"))
     waves = [(0.1 * np.random.default_rng(n).normal(size=n)).astype(np.float32) for n in (7000, 12000)]
     clips = [real.frontend(wave) for wave in waves]
     asked = [panel.questions("x")] * 2
@@ -204,7 +205,8 @@ def test_tables(tmp_path):
 
 def test_points_are_scored_exactly_also_those_of_several_tokens(tmp_path):
     path = make_checkpoint(tmp_path / "small")
-    alm, engine = load_model(str(path), device="cpu"), make_engine(EngineSpec("transformers", str(path), device="cpu"))
+    alm = load_model(str(path), device="cpu")
+    engine = TransformersEngine(EngineSpec("transformers", str(path), device="cpu"))
     panel = listening("letters")
     attributes = attributes_for(panel, scale=(8, 11), dimensions=("arousal",))
     asked = [present(question) for question in attributes.questions(None)]

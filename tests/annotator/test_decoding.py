@@ -171,6 +171,38 @@ def test_a_process_that_cannot_start_says_so(corpus, monkeypatch):
         found_by(unchanged, jobs_of(corpus, 0, 1))
 
 
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [("import no_such_module", "exit status 1: ModuleNotFoundError: No module named 'no_such_module'"),
+     ("import os; os._exit(7)", "exit status 7")],
+)  # fmt: skip
+def test_workers_that_cannot_start_are_one_error_and_no_utterances_fault(corpus, tmp_path, monkeypatch, code, told):
+    """As where the package is not to be found by another process, or a broken sitecustomize ends it."""
+    if "no_such" in code:
+        code = f"import os, sys, traceback\ntry: {code}\nexcept ImportError: traceback.print_exc(); os._exit(1)"
+    guarded = f"import sys\nif 'decoding' in ' '.join(sys.orig_argv):\n    exec({code!r})\n"
+    (tmp_path / "sitecustomize.py").write_text(guarded)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    with pytest.raises(RunError) as caught:
+        found_by(unchanged, jobs_of(corpus, *range(6)), workers=2)
+    assert f"the processes that decode sounds end before they begin ({told}); see that this works: " in str(
+        caught.value
+    )
+    assert str(caught.value).endswith("-m serann --version")
+    monkeypatch.setattr("serann.annotator.run.session.MANY", 1)
+    with pytest.raises(RunError, match=r"end before they begin .*; 6 of 6 utterances remain"):
+        run_scripted(corpus, tmp_path / "run")
+    monkeypatch.undo()
+    assert run_scripted(corpus, tmp_path / "run").failures.num_rows == 0
+
+
+def test_decoders_that_die_on_everything_are_one_error(corpus, tmp_path, monkeypatch):
+    break_reading(tmp_path, monkeypatch, "if name.endswith('.wav'): os._exit(11)")
+    monkeypatch.setattr(decoding, "MOST_DEADLY", 3)
+    with pytest.raises(RunError, match=r"the decoders died on 3 sounds in a row \(exit status 11\), so it is hardly"):
+        found_by(unchanged, jobs_of(corpus, *range(6)))
+
+
 def test_only_so_many_batches_are_ahead(corpus):
     begun = []
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 from fixtures.present import present
 from fixtures.small_models import make_checkpoint
-from serann.annotator.engines.base import EngineSpec, make_engine
+from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.generation import Request
 from serann.annotator.engines.scripted import ScriptedEngine
+from serann.annotator.engines.transformers import TransformersEngine
 from serann.annotator.listener import Draw, ask
 from serann.annotator.models.families import load_model
 from serann.annotator.panel.few_shot import choose_examples, listening_panel
@@ -94,7 +95,7 @@ def test_examples_are_the_train_utterances_heard_most_clearly(corpus):
 
 
 def test_scores_with_several_sounds_equal_the_naive_ones(panel, alm, corpus):
-    engine = make_engine(EngineSpec("transformers", alm.processor.tokenizer.name_or_path, device="cpu"))
+    engine = TransformersEngine(EngineSpec("transformers", alm.processor.tokenizer.name_or_path, device="cpu"))
     rng = np.random.default_rng(0)
     sounds = [(0.1 * rng.normal(size=n)).astype(np.float32) for n in (5000, 9000, 7000, 12000)]
     shown = [dataclasses.replace(x, wave=sounds[i]) for i, x in enumerate(panel.examples[:2])]
@@ -105,7 +106,7 @@ def test_scores_with_several_sounds_equal_the_naive_ones(panel, alm, corpus):
     for clip, found in zip(sounds[2:], together, strict=True):
         expected = [naive_logp(alm, clip, question) for question in asked]
         np.testing.assert_allclose(found.answer_logp, expected, atol=1e-5)
-    texts = engine.generate(prepared, [[Request(asked[0], 0.0, np.zeros(6))]] * 2, max_new_tokens=6)  # pyright: ignore[reportAttributeAccessIssue]
+    texts = engine.generate(prepared, [[Request(asked[0], 0.0, np.zeros(6))]] * 2, max_new_tokens=6)
     for clip, (text,) in zip(sounds[2:], texts, strict=True):
         inputs = naive_inputs(alm, clip, asked[0])
         out = alm.model.generate(**inputs, do_sample=False, max_new_tokens=6, pad_token_id=alm.turn_ends()[0])
@@ -114,19 +115,19 @@ def test_scores_with_several_sounds_equal_the_naive_ones(panel, alm, corpus):
 
 
 def test_examples_are_prepared_once_for_all_utterances(panel, alm, corpus):
-    engine = make_engine(EngineSpec("transformers", alm.processor.tokenizer.name_or_path, device="cpu"))
+    engine = TransformersEngine(EngineSpec("transformers", alm.processor.tokenizer.name_or_path, device="cpu"))
     made, real = [], engine.frontend
     engine.frontend = lambda wave: made.append(len(wave)) or real(wave)  # pyright: ignore[reportAttributeAccessIssue]
     asked = panel.questions("where is it", "another")
     sounds = [real(shown.wave) for shown in panel.examples[:2]]
     for _ in range(2):
         engine.score(sounds, [asked] * 2)
-        engine.generate(sounds, [[Request(asked[0], 0.0, np.zeros(2))]] * 2, max_new_tokens=2)  # pyright: ignore[reportAttributeAccessIssue]
+        engine.generate(sounds, [[Request(asked[0], 0.0, np.zeros(2))]] * 2, max_new_tokens=2)
     assert made == [len(shown.wave) for shown in panel.examples]
 
 
 def test_examples_and_utterances_without_examples_go_in_one_batch(panel, alm):
-    engine = make_engine(EngineSpec("transformers", alm.processor.tokenizer.name_or_path, device="cpu"))
+    engine = TransformersEngine(EngineSpec("transformers", alm.processor.tokenizer.name_or_path, device="cpu"))
     clip = (0.1 * np.random.default_rng(0).normal(size=8000)).astype(np.float32)
     shown = tuple(dataclasses.replace(x, wave=clip[:6000]) for x in panel.examples[:1])
     few = dataclasses.replace(panel, examples=shown).questions("x", "another")

@@ -15,6 +15,7 @@ from fixtures.present import present
 from fixtures.scripted_runs import Stop, corpus_of, interrupted, panel_of, run_scripted, scripted, tables_of
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine, loudness_and_text
+from serann.annotator.engines.transformers import TransformersEngine
 from serann.annotator.panel.attributes import Judged
 from serann.annotator.panel.panel import ListeningPanel
 from serann.annotator.run import annotate as module
@@ -244,17 +245,16 @@ def test_halvings_are_recorded_and_taken_up(corpus, tmp_path, monkeypatch):
 def test_a_model_leaves_halving_to_the_run(corpus, tmp_path):
     import torch
     from fixtures.small_models import make_checkpoint
-    from serann.annotator.engines.base import make_engine
 
-    engine = make_engine(EngineSpec("transformers", str(make_checkpoint(tmp_path / "small")), device="cpu"))
-    whole = engine._score  # pyright: ignore[reportAttributeAccessIssue]
+    engine = TransformersEngine(EngineSpec("transformers", str(make_checkpoint(tmp_path / "small")), device="cpu"))
+    whole = engine._score
 
-    def scarce(waves, questions):
-        if len(waves) > 2:
+    def scarce(sounds, questions):
+        if len(sounds) > 2:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return whole(waves, questions)
+        return whole(sounds, questions)
 
-    engine._score = scarce  # pyright: ignore[reportAttributeAccessIssue]
+    engine._score = scarce
     run = run_scripted(corpus, tmp_path / "run", engine=engine, batch_size=4)
     session = read_json(run.path / "environment.json", what="record")["sessions"][-1]
     assert session["halvings"] == 3

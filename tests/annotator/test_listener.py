@@ -6,12 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 from fixtures.present import present
-from serann.annotator.engines.base import EngineSpec
+from serann.annotator.engines.base import NOT_A_NUMBER, EngineSpec, Reason
 from serann.annotator.engines.generation import Generated
 from serann.annotator.engines.scripted import ScriptedEngine, loudness_and_text
-from serann.annotator.listener import NOT_A_NUMBER, Draw, ask, panel_for
+from serann.annotator.listener import Answered, Draw, ask, panel_for
+from serann.annotator.panel.attributes import attributes_for
 from serann.annotator.panel.panel import ListeningPanel
-from serann.data.errors import OptionError, PromptError
+from serann.annotator.run.selfcheck import Endurance
+from serann.annotator.sounds.hearing import Windows
+from serann.data.errors import OptionError, PromptError, RunError
 from serann.data.labels import label_set
 from serann.prompts import NO_TRANSCRIPT, load_panel
 
@@ -34,10 +37,13 @@ class Writer:
         self.asked += [item for own in requests for item in own]
         self.limit = max_new_tokens
         texts = iter(self.texts * 100)
-        return [[Generated(next(texts), self.ended) for _ in own] for own in requests]
+        return [[self._text(next(texts)) for _ in own] for own in requests]
+
+    def _text(self, text):
+        return text if isinstance(text, Reason) else Generated(text, self.ended)
 
 
-def writing(*texts: str, ended: bool = True) -> Any:
+def writing(*texts: str | Reason, ended: bool = True) -> Any:
     """A Writer, in the place of an engine."""
     return Writer(*texts, ended=ended)
 
@@ -203,3 +209,61 @@ def test_what_a_mode_cannot_do_is_refused():
         ask(nothing, "sample", WAVES[:1], [[]], panel=listening(), ids=["a"], draws=[[]])
     with pytest.raises(OptionError, match="unknown mode 'guess'"):
         ask(scripted(), "guess", [], [], panel=listening())
+
+
+def test_a_text_that_was_refused_for_good_is_an_abstention_with_its_own_reason():
+    """One listener's text, not the utterance, and no word of NaN."""
+    panel = listening()
+    refused = Reason("the server refuses this content", "server", again=False)
+    wanted = [Draw(place, 0) for place in range(3)]
+    found = ask(
+        writing("angry", refused, "sad"), "sample", WAVES[:1], [panel.questions("x")], panel=panel, ids=["a"],
+        draws=[wanted],
+    )[0]  # fmt: skip
+    assert found.failure is None
+    assert [(item.text, item.label, item.reason) for item in found.answers] == [
+        ("angry", "angry", None),
+        (None, None, "the server refuses this content"),
+        ("sad", "sad", None),
+    ]
+
+
+@pytest.mark.parametrize("mode", ["sample", "verbalized"])
+def test_a_text_that_another_session_may_get_is_a_failure_with_its_own_reason(mode):
+    panel = listening(mode=mode)
+    busy = Reason("the server answered 429: too many requests", "server", again=True)
+    found = ask(
+        writing("angry", busy), mode, WAVES[:1], [panel.questions("x")], panel=panel, ids=["a"],
+        draws=[[Draw(0, 0), Draw(1, 0)]],
+    )  # fmt: skip
+    assert found[0].failure == busy
+    assert found[0].answers == ()
+
+
+class Refusing(ScriptedEngine):
+    """An engine that gives no scores of loud sounds."""
+
+    def score(self, sounds, questions):
+        rows = super().score(sounds, questions)
+        loud = Reason("the server cannot take this sound", "sound", again=True)
+        return [loud if wave[0] > 0.15 else own for wave, own in zip(sounds, rows, strict=True)]
+
+
+def test_scores_that_were_refused_are_a_failure_with_its_own_reason():
+    panel = listening(mode="exact")
+    attributes = attributes_for(panel)
+    engine: Any = Refusing(EngineSpec("scripted", "scripted"))
+    asked = {"panel": panel, "attributes": attributes, "rated": [attributes.questions("x")] * 3}
+    found = ask(engine, "exact", WAVES, [panel.questions("x")] * 3, **asked)
+    assert [None if item.failure is None else item.failure.text for item in found] == [
+        None, "the server cannot take this sound", "the server cannot take this sound",
+    ]  # fmt: skip
+    assert found[0].judged
+    assert found[1].judged == ()
+    cut = [Windows((WAVES[0], WAVES[1]), (1.0, 1.0)), Windows((WAVES[0], WAVES[0]), (1.0, 1.0))]
+    for sounds in (cut, cut[:1]):
+        found = ask(engine, "exact", sounds, [panel.questions("x")] * len(sounds), panel=panel)
+        assert [item.failure is None for item in found] == [False, True][: len(sounds)]
+    Endurance(most=1)([item for item in found if item.failure], [False])  # no sign of a broken model
+    with pytest.raises(RunError, match=r"the model failed on 1 utterances in a row.*NaN"):
+        Endurance(most=1)([Answered(failure=NOT_A_NUMBER)], [False])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fixtures.scripted_runs import corpus_of, run_scripted, scripted, tables_of
 from fixtures.small_models import make_checkpoint
-from serann.annotator.engines.base import EngineSpec
+from serann.annotator.engines.base import NOT_A_NUMBER, EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine, loudness_and_text
 from serann.annotator.listener import Answer, Answered
 from serann.annotator.run.annotate import annotate
@@ -121,7 +121,7 @@ def test_a_model_that_fails_on_everything_stops_the_run(corpus, tmp_path, selfch
 
 def test_a_failure_that_is_old_counts_for_nothing_and_who_wants_no_check_waits_for_a_thousand(corpus, tmp_path):
     endurance = Endurance(3)
-    bad, good = Answered(failure="NaN"), answered("Sad.", "sad")
+    bad, good = Answered(failure=NOT_A_NUMBER), answered("Sad.", "sad")
     endurance([bad, bad, good, bad], [False] * 4)
     endurance([bad, bad], [False, True])  # it failed before: it may
     with pytest.raises(RunError, match="failed on 3 utterances in a row, so nothing more is asked; the last time: NaN"):

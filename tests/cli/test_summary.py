@@ -96,14 +96,16 @@ def test_reasons_are_counted_and_the_rarest_are_left_to_the_table():
     assert module._reason_lines({}) == []
 
 
-def test_twenty_failures_are_listed_and_the_rest_counted(tmp_path):
+def test_failures_are_counted_by_reason_and_the_table_lists_them(tmp_path):
     corpus = corpus_of(tmp_path / "corpus", 25, break_audio=range(23))
     call = [corpus.path, "--model", "scripted", "--engine", "scripted", "-o", tmp_path / "run"]
     shown = annotate(*call)
     assert shown.exit_code == 1
     assert f"23 utterances of {corpus.path} failed (the same command tries each at most 3 times):" in shown.stderr
-    assert shown.stderr.count("not audio that can be decoded") == 20
-    assert f"  … and 3 more (all are in {tmp_path / 'run' / 'failures.parquet'})" in shown.stderr
+    assert shown.stderr.count("not audio that can be decoded") == 1
+    assert "  23 x its sound: not audio that can be decoded (" in shown.stderr
+    assert " (u000, u001, u002 and 20 more)\n" in shown.stderr
+    assert f"  each with its reason is in {tmp_path / 'run' / 'failures.parquet'}" in shown.stderr
     as_json = annotate(*call, "--json")
     assert len(json.loads(as_json.stdout)["failures"]) == 23
 

@@ -1,6 +1,7 @@
 """`serann fuse` as a user types it."""
 
 import json
+import re
 
 import pytest
 import typer
@@ -92,8 +93,9 @@ def test_a_missing_sound_is_listed_and_ends_with_exit_code_1(place, tmp_path):
         [str(corpus.path), "--strategy", "dime-aug", "--blend", "human", "--rho", "1", "-o", str(tmp_path / "fused")],
     )
     assert result.exit_code == 1
-    assert "failed: u0" in result.stderr
-    assert "is empty (zero bytes)" in result.stderr
+    told = r"failed: \d+ x its sound is empty \(zero bytes\); .*\(u0\d+, u0\d+, u0\d+ and \d+ more\)"
+    assert re.search(told, result.stderr)
+    assert "failed: each with its reason is in fusion.json" in result.stderr
     assert open_fused(tmp_path / "fused").info.counts["new"] > 0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...data.corpus import Corpus
-from ...data.errors import CorpusError, LabelError
+from ...data.errors import CorpusError, LabelError, few
 from ...data.labels import LabelSet
 from ...data.scores.groups import group_codes
 from ...data.votes import count_votes
@@ -75,7 +75,7 @@ def reference(corpus: Corpus, split: str) -> tuple[np.ndarray, np.ndarray]:
     counts = count_votes(corpus.votes, corpus.ids, corpus.labels, part=part)
     inside = corpus.in_split(split)
     if not inside.any():
-        found = ", ".join(sorted({str(s) for s in corpus.column("split")}))
+        found = few(sorted({str(s) for s in corpus.column("split")}), 10)
         raise CorpusError(f"{corpus.path} has no split {split!r}; its splits are {found}")
     rows = np.flatnonzero(inside & (counts.sum(axis=1) > 0))
     if not len(rows):
@@ -163,10 +163,9 @@ def warnings_of(info: ModelInfo, ref: HeldOut, prediction: Prediction) -> list[s
         ]
     heard = heard_speakers(corpus, ref.split)
     if heard:
-        named = ", ".join(heard[:5]) + (", …" if len(heard) > 5 else "")
         found.append(
             f"{len(heard)} of the {len(set(ref.speakers))} speakers of the split '{ref.split}' were trained on "
-            f"({named}): these scores are too good for a voice that the model has not heard"
+            f"({few(heard)}): these scores are too good for a voice that the model has not heard"
         )
     return found
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ...errors import CorpusError, OptionError
+from ...errors import CorpusError, OptionError, few
 from ...schemas import DIMENSIONS, RANKS, SOURCES
 from .columns import Roles
 from .sheets import Line, Sheet, number_of, text_of, tokens_of
@@ -201,7 +201,7 @@ def _times(rule: str, sheet: Sheet) -> Counter:
     if kind.strip() != "counts" or not column or fixed == 0 or (fixed is None and column not in sheet.columns):
         raise OptionError(
             f"rule {rule!r}: expected counts:N (each row's fractions are over N votes) or counts:COLUMN with one of "
-            f"the columns {', '.join(sheet.columns)}"
+            f"the columns {few(sheet.columns, 20)}"
         )
 
     def count(number: float, line: Line) -> int:

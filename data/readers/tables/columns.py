@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from ...errors import LabelError, OptionError, list_problems
+from ...errors import LabelError, OptionError, few, list_problems
 from ...labels import LABEL_SETS, LabelSet
 from ...schemas import DIMENSIONS
 from ..base import Options
@@ -268,7 +268,7 @@ def check_said(mapping: TableMapping, columns: Iterable[str], files: str) -> Non
     there = list(dict.fromkeys(columns))
     absent = [f"{name}={column}" for name, column in mapping.columns.items() if column not in there]
     if absent:
-        raise OptionError(f"{files}: no column for {', '.join(absent)}; found the columns {', '.join(there) or 'none'}")
+        raise OptionError(f"{files}: no column for {', '.join(absent)}; found the columns {few(there, 20) or 'none'}")
 
 
 def _listed(names: Mapping[str, str] | Sequence[str], columns: Sequence[str], file: str) -> dict[str, str]:
@@ -277,7 +277,7 @@ def _listed(names: Mapping[str, str] | Sequence[str], columns: Sequence[str], fi
     for name in names:
         match = [name] if name in columns else [column for column in columns if fnmatchcase(column, name)]
         if not match:
-            raise OptionError(f"{file}: no column {name!r}; found the columns {', '.join(columns)}")
+            raise OptionError(f"{file}: no column {name!r}; found the columns {few(columns, 20)}")
         found |= {column: names[name] if isinstance(names, Mapping) else bare_label(column) for column in match}
     return found
 
@@ -314,7 +314,7 @@ def _guess(
         for names in (name, *USUAL[name]):
             match = [column for column in free if plain_name(column) in {plain_name(n) for n in names.split()}]
             if len(match) > 1:
-                unclear.append(f"{name} may be any of {', '.join(match)}; say {name}={match[0]}, or another")
+                unclear.append(f"{name} may be any of {few(match, 20)}; say {name}={match[0]}, or another")
             elif match:
                 fields[name] = match[0]
                 if match[0] != name:
@@ -322,5 +322,5 @@ def _guess(
             if match:
                 break
     if unclear:
-        raise OptionError(list_problems(f"{file} (columns {', '.join(columns)})", unclear))
+        raise OptionError(list_problems(f"{file} (columns {few(columns, 20)})", unclear))
     return _Found(fields, guessed)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ...errors import LabelError, OptionError, list_problems
+from ...errors import LabelError, OptionError, few, list_problems
 from ...labels import LABEL_SETS, LabelSet
 from ...schemas import DIMENSIONS, SOURCES, UTTERANCES
 from ..base import Gatherer, Options
@@ -130,7 +130,7 @@ def _ids(sheet: Sheet, roles: Roles) -> tuple[list[str | None], dict[str, str]]:
     """Each row's utterance, and the endings of those that are named as sound files (names that all have one)."""
     column = roles.fields.get("utterance_id") or roles.fields.get("audio")
     if column is None:
-        there = ", ".join(sheet.columns)
+        there = few(sheet.columns, 20)
         raise OptionError(
             f"{sheet.file}: no column names the utterances; say which does, as in --columns utterance_id=NAME "
             f"(found the columns {there})"
@@ -182,7 +182,7 @@ def no_votes(part: Part) -> str:
     free = [name for name in part.sheet.columns if name not in part.roles.claimed] or list(part.sheet.columns)
     example = ",".join(free[:2])
     return (
-        f"{part.sheet.file}: no column was taken for votes (found {', '.join(part.sheet.columns)}); say which holds "
+        f"{part.sheet.file}: no column was taken for votes (found {few(part.sheet.columns, 20)}); say which holds "
         f"them: --columns label={free[0]} for one vote a row, --columns counts={example} for a column a label, "
         f"--columns raters={example} for a column a rater"
     )
@@ -214,7 +214,7 @@ def label_set_of(
     chosen = tuple(sorted(set(found.values())))
     if len(chosen) > MOST_LABELS:
         raise OptionError(
-            f"{votes.sheet.file}: {len(chosen)} different labels were found ({', '.join(chosen[:5])}, …), more than "
+            f"{votes.sheet.file}: {len(chosen)} different labels were found ({few(chosen)}), more than "
             f"{MOST_LABELS}; name the label set with --labels, and other spellings with --alias TEXT=LABEL"
         )
     if not chosen and not votes.roles.votes:
@@ -267,7 +267,7 @@ def add_utterances(reading: Reading, part: Part) -> None:
     further, left = further_columns(part.sheet, part.roles.claimed, part.ids)
     if left:
         reading.notes.append(
-            f"{part.sheet.file}: the columns {', '.join(left)} were left out (they differ within an utterance, "
+            f"{part.sheet.file}: the columns {few(left, 20)} were left out (they differ within an utterance, "
             "hold bytes, or are named like a column of serann's)"
         )
     strange: dict[str, set[str]] = {"gender": set(), "split": set()}
@@ -289,7 +289,7 @@ def add_utterances(reading: Reading, part: Part) -> None:
     for key, texts in strange.items():
         if texts:
             as_what = "left empty" if key == "gender" else "kept as they are"
-            reading.notes.append(f"{part.sheet.file}: {key} {', '.join(sorted(texts)[:8])}: unknown, {as_what}")
+            reading.notes.append(f"{part.sheet.file}: {key} {few(sorted(texts), 8)}: unknown, {as_what}")
 
 
 def _audio(reading: Reading, part: Part, line: Line, name: str) -> str | None:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from ...arrow import pc
 from ...audio import LFS_MARK
-from ...errors import CorpusError, OptionError
+from ...errors import CorpusError, OptionError, few
 
 # --------------------
 # Text files as they come: encodings, byte-order marks, line ends, quoted commas, and what is no text at all.
@@ -133,7 +133,7 @@ def read_sheet(path: Path) -> Sheet:
     names = sheet.columns
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
-        raise CorpusError(f"{path}: column {', '.join(map(repr, doubled))} appears twice; rename one of them")
+        raise CorpusError(f"{path}: column {few([repr(name) for name in doubled])} appears twice; rename one of them")
     if not sheet.lines:
         raise CorpusError(f"{path} holds no row below its header; copy or download it again")
     return sheet
@@ -250,7 +250,7 @@ def unnest(sheet: Sheet) -> Sheet:
     if not nested:
         return sheet
     if len(nested) > 1:
-        raise OptionError(f"{sheet.file}: the columns {', '.join(nested)} all hold lists of objects; keep one of them")
+        raise OptionError(f"{sheet.file}: the columns {few(nested, 20)} all hold lists of objects; keep one of them")
     (name,) = nested
     lines: list[Line] = []
     for line in sheet.lines:
@@ -357,7 +357,7 @@ def read_lines(path: Path) -> tuple[list[str], pa.LargeStringArray]:
     header = [name.strip() for name in next(csv.reader([first]))]
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice or len(header) > 200:
-        found = f"names {', '.join(map(repr, twice[:5]))} twice" if twice else f"has {len(header)} columns"
+        found = f"names {few([repr(name) for name in twice])} twice" if twice else f"has {len(header)} columns"
         raise CorpusError(f"{path}: the header {found}; copy or download it again")
     data = text.encode() if text.endswith("\n") else text.encode() + b"\n"
     # The lines lie in the file's own text: a million of them as Python's would need twice its memory.
