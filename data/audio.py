@@ -1,5 +1,6 @@
 """Sound from disk: one channel at the asked rate, or one sentence that says why not."""
 
+import hashlib
 import itertools
 import math
 import struct
@@ -80,6 +81,53 @@ def load_recording(
     name = str(path) if name is None else name
     _check_file(path, name)
     samples, rate, whole = _decode(path, name, start, end, min_seconds, max_seconds, too_long)
+    return _heard_of(samples, rate, whole, name, sample_rate, max_seconds, too_long)
+
+
+def recording_of(
+    wave: np.ndarray,
+    rate: int,
+    *,
+    sample_rate: int = SAMPLE_RATE,
+    min_seconds: float = 0.1,
+    max_seconds: float = 30.0,
+    too_long: str = "reject",
+    name: str = "the wave",
+) -> Recording:
+    """What `load_recording` gives of a file that holds the samples [T] or [T, channels] at `rate` hertz.
+
+    Whole numbers of n bits are divided by 2^(n - 1), as a file's are; other samples are taken as they stand, between -1
+    and 1. Raises `AudioError` as `load_recording` does, and for what are no samples.
+    """
+    samples = np.asarray(wave)
+    if samples.ndim not in (1, 2) or samples.dtype.kind not in "fi" or rate < 1:
+        raise AudioError(
+            f"{name}: an array {list(samples.shape)} of {samples.dtype} at {rate} Hz; expected samples [T], or [T, "
+            "channels], of floats between -1 and 1 or of whole numbers"
+        )
+    samples = _floats(samples).reshape(len(samples), -1)
+    whole = len(samples) / rate
+    _check_length(name, whole, min_seconds, max_seconds if too_long == "reject" else math.inf)
+    if too_long == "truncate" and whole > max_seconds + ROUNDING:
+        samples = samples[: round(max_seconds * rate)]
+    return _heard_of(samples, rate, whole, name, sample_rate, max_seconds, too_long)
+
+
+def _floats(samples: np.ndarray) -> np.ndarray:
+    scale = 2.0 ** (8 * samples.dtype.itemsize - 1) if samples.dtype.kind == "i" else 1.0
+    return (samples / scale).astype(np.float32)
+
+
+def hash_wave(wave: np.ndarray, rate: int) -> str:
+    """`sha256:…` of samples, as floats of 32 bits, and their rate."""
+    digest = hashlib.sha256(f"{rate} {np.shape(wave)}\x1f".encode())
+    digest.update(np.ascontiguousarray(_floats(np.asarray(wave)), dtype="<f4").tobytes())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _heard_of(
+    samples: np.ndarray, rate: int, whole: float, name: str, sample_rate: int, max_seconds: float, too_long: str
+) -> Recording:
     if not np.isfinite(samples).all():
         bad = int((~np.isfinite(samples)).sum())
         raise AudioError(

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...prompts.loader import Rendered, clean_transcript
 from ..listener import Draw
-from ..panel.panel import WORDS, asks_anything, differ
+from ..panel.panel import WORDS, ListeningPanel, asks_anything, differ
 from .asking import Ready
 from .segments import Readers, Results
 from .tables import dealt_votes
@@ -130,13 +130,22 @@ class OpenQuestions:
 
     def _draws(self, results: Results, ids: Sequence[str]) -> list[list[Draw]]:
         """Answers in words that are dealt and not given yet."""
-        panel = self._listening
-        dealt: list[list[Draw]] = [[] for _ in ids]
-        votes = dealt_votes(ids, len(panel.listeners), votes=self._asking.votes, seed=self._asking.seed)
+        names = [item.listener for item in self._listening.listeners]
         known = [{text[:2] for text in results.texts.get(utterance, ())} for utterance in ids]
-        asked = [self.of(utterance) for utterance in ids]
-        for u, listener, draw in zip(*votes, strict=True):
-            silent = asked[u][panel.rater_of[listener]] is None
-            if not silent and (panel.listeners[listener].listener, int(draw)) not in known[u]:
-                dealt[u].append(Draw(int(listener), int(draw)))
-        return dealt
+        asked, votes, seed = [self.of(utterance) for utterance in ids], self._asking.votes, self._asking.seed
+        dealt = dealt_draws(self._listening, ids, asked, votes=votes, seed=seed)
+        return [
+            [draw for draw in own if (names[draw.listener], draw.draw) not in given]
+            for own, given in zip(dealt, known, strict=True)
+        ]
+
+
+def dealt_draws(
+    panel: ListeningPanel, ids: Sequence[str], asked: Sequence[Questions], *, votes: int, seed: int
+) -> list[list[Draw]]:
+    """The answers in words that are dealt of each utterance, by whoever is `asked` about it."""
+    dealt: list[list[Draw]] = [[] for _ in ids]
+    for u, listener, draw in zip(*dealt_votes(ids, len(panel.listeners), votes=votes, seed=seed), strict=True):
+        if asked[u][panel.rater_of[listener]] is not None:
+            dealt[u].append(Draw(int(listener), int(draw)))
+    return dealt

@@ -106,14 +106,21 @@ def panel_distribution(run: Run, ids: Sequence[str]) -> np.ndarray:
     NaN rows for utterances that the run does not hold, or that every listener abstained on. Sampled texts have no p:
     there it is the share of the votes.
     """
-    if run.info["identity"].get("mode") == "sample":
-        counts = synthetic_counts(run, ids)
+    return distribution_of(run.scores, run.votes, ids, run.labels, mode=run.info["identity"].get("mode", "exact"))
+
+
+def distribution_of(
+    scores: pa.Table, votes: pa.Table, ids: Sequence[str], labels: LabelSet, *, mode: str
+) -> np.ndarray:
+    """`panel_distribution` from a run's tables of scores and votes."""
+    if mode == "sample":
+        counts = count_votes(votes, ids, labels, source="synthetic")
         with np.errstate(invalid="ignore"):
             return counts / counts.sum(axis=1, keepdims=True)
-    total, count = np.zeros((len(ids), len(run.labels))), np.zeros(len(ids))
+    total, count = np.zeros((len(ids), len(labels))), np.zeros(len(ids))
     known = pa.array(list(ids), pa.string())
     # a piece at a time, so that the numbers in double precision never stand in memory whole
-    for piece in run.scores.select(["utterance_id", "p"]).to_batches(max_chunksize=PIECE):
+    for piece in scores.select(["utterance_id", "p"]).to_batches(max_chunksize=PIECE):
         rows = pc.index_in(piece["utterance_id"], value_set=known)
         there = pc.is_valid(rows).to_numpy(zero_copy_only=False)
         rows = rows.drop_null().to_numpy()

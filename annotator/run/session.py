@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ...data.errors import SerannError
-from ..engines.base import Reason
+from ..engines.base import Engine, Reason
 from ..engines.memory import fit_to_memory, if_it_fits, memory_in_a_sentence, memory_of
 from ..listener import Answered, ask
 from ..sounds.corpus_sounds import CorpusSounds
@@ -30,6 +30,12 @@ MANY = 200
 TOO_LARGE = (
     "{seconds:.1f} s of sound do not fit into the memory of {device}; use a smaller --batch-size or fewer raters"
 )
+
+
+def batch_limits(engine: Engine, batch_size: int | None) -> tuple[int, float | None]:
+    """How many utterances, and padded seconds of sound, a batch holds at most before anything is measured."""
+    size = batch_size or BATCH_SIZE["gpu" if memory_of(engine).total else "cpu"]
+    return size, CPU_SECONDS if batch_size is None and engine.device == "cpu" else None
 
 
 class Status(NamedTuple):
@@ -142,10 +148,8 @@ class Session:
         self._monitor: Monitoring | None = None
         self._asked_ids: set[str] = set()
         self._not_in_corpus, self._halvings = 0, 0
-        size = ready.asking.batch_size
         self._memory = memory_of(self.engine)
-        self.batch_size = size or BATCH_SIZE["gpu" if self._memory.total else "cpu"]
-        self.batch_seconds = CPU_SECONDS if size is None and self.engine.device == "cpu" else None
+        self.batch_size, self.batch_seconds = batch_limits(self.engine, ready.asking.batch_size)
 
     def forget_changed(self, ledger: Known) -> None:
         """Drop what was answered to a sound that has changed since, or to other words: what comes first in a session.

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -268,6 +268,27 @@ def answer_votes(
 BLOCK = 2048
 
 
+class BlockTables(NamedTuple):
+    """The tables of a block of utterances; `answers` are those in words (None in mode exact)."""
+
+    scores: pa.Table
+    votes: pa.Table
+    answers: pa.Table | None
+
+
+def block_tables(
+    ids: Sequence[str], results: Results, panel: ListeningPanel, *, votes: int, seed: int, run: str, mode: str
+) -> BlockTables:
+    """What a run writes of utterances whose answers are known, or on which the whole panel abstained."""
+    if mode == "exact":
+        p, logp, log_mass = listener_scores(ids, results, panel)
+        drawn = vote_table(ids, p, panel, votes=votes, seed=seed, run=run)
+        return BlockTables(score_table(ids, p, logp, log_mass, panel), drawn, None)
+    answers = from_rows(answer_rows(ids, results), ANSWERS, labels=panel.labels)
+    drawn = answer_votes(ids, results, panel, votes=votes, seed=seed, run=run)
+    return BlockTables(stated_scores(ids, results, panel), drawn, answers)
+
+
 def write_tables(
     path: Path,
     results: Results,
@@ -295,16 +316,11 @@ def write_tables(
         scores, drawn = writer(SCORES), writer(VOTES)
         answers = writer(ANSWERS) if mode != "exact" else None
         for block in _blocks(ids):
-            if mode == "exact":
-                p, logp, log_mass = listener_scores(block, results, panel)
-                scores.add(score_table(block, p, logp, log_mass, panel))
-                drawn.add(vote_table(block, p, panel, votes=votes, seed=seed, run=run))
-            else:
-                given = answer_rows(block, results)
-                assert answers is not None
-                answers.add(from_rows(given, ANSWERS, labels=labels))
-                scores.add(stated_scores(block, results, panel))
-                drawn.add(answer_votes(block, results, panel, votes=votes, seed=seed, run=run))
+            made = block_tables(block, results, panel, votes=votes, seed=seed, run=run, mode=mode)
+            scores.add(made.scores)
+            drawn.add(made.votes)
+            if answers is not None and made.answers is not None:
+                answers.add(made.answers)
     write_table(panel.table(), path / "listeners.parquet", LISTENERS, labels=labels, provenance=provenance)
     write_table(
         failure_table(results.failed), path / "failures.parquet", FAILURES, labels=labels, provenance=provenance

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...data.audio import ROUNDING, TOO_LONG, load_recording
+from ...data.audio import ROUNDING, TOO_LONG, load_recording, recording_of
 from ...data.errors import AudioError, OptionError
 from ...data.seeds import rng_from
 
@@ -35,7 +35,7 @@ class Job(NamedTuple):
     What is done with more than `max_seconds` says `too_long` (`data.audio.load_recording`). Reasons of failures call
     the file `name`, so that they are the same wherever the corpus lies (None: its path). `control` says what is heard
     in the place of the utterance's own sound (`controls.CONTROLS`; None: nothing else); in another's voice, the file
-    is that of the utterance `voice`.
+    is that of the utterance `voice`. A sound that is no file is a `wave`: its samples and their rate.
     """
 
     utterance: str
@@ -50,6 +50,7 @@ class Job(NamedTuple):
     name: str | None = None
     control: str | None = None
     voice: str | None = None
+    wave: tuple[np.ndarray, int] | None = None
 
     @property
     def mark(self) -> str:
@@ -108,19 +109,20 @@ def first_window(heard: Heard) -> Heard:
 
 
 def _read(job: Job) -> Heard:
-    if job.path is None:
-        return Heard(job.utterance, None, job.problem or "no audio", None)
-    sound = fingerprint_sound(job.path, job.start, job.end, job.known, mark=job.mark)
+    sound = None
+    limits: dict[str, Any] = {
+        "sample_rate": job.sample_rate,
+        "max_seconds": job.max_seconds,
+        "too_long": job.too_long,
+    }
     try:
-        found = load_recording(
-            job.path,
-            start=job.start,
-            end=job.end,
-            sample_rate=job.sample_rate,
-            max_seconds=job.max_seconds,
-            too_long=job.too_long,
-            name=job.name,
-        )
+        if job.wave is not None:
+            found = recording_of(*job.wave, **limits)
+        elif job.path is None:
+            return Heard(job.utterance, None, job.problem or "no audio", None)
+        else:
+            sound = fingerprint_sound(job.path, job.start, job.end, job.known, mark=job.mark)
+            found = load_recording(job.path, start=job.start, end=job.end, name=job.name, **limits)
     except AudioError as error:
         return Heard(job.utterance, None, str(error), sound)
     windows = replaced(found.windows, job.control, job.utterance)
