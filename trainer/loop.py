@@ -247,7 +247,7 @@ def learn(training: Training, batch: Batch, epoch: int, weights: np.ndarray) -> 
         ratings=_tensor(examples.ratings[batch.places], where),
         class_weights=_tensor(training.class_weights, where),
     )
-    categorical = (CATEGORICAL[options.loss](output.logits, target) * _tensor(weights, where)).mean()
+    categorical = (CATEGORICAL[options.loss].of(output.logits, target) * _tensor(weights, where)).mean()
     dimensional = dimensional_loss(
         options.dimensional_loss,
         output.ratings,

@@ -1,25 +1,54 @@
 """The choices that decide what comes out of a training, and the recipes that name whole sets of them."""
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
 from ..data.errors import OptionError, list_problems
+from ..data.scores.metric import Metric, metrics_at
+from .network.losses import CATEGORICAL
 from .targets import DIMENSIONS, FILTERS, WEIGHTS, stages
 
-DIRECTION = {"log_score": 1, "sq_unbiased": -1, "accuracy": 1, "uar": 1, "macro_f1": 1, "ccc": 1}
+# The score that says which epoch is kept, where none is chosen.
+BEST_BY = "log_score"
 # For an encoder that starts from random weights, and for a pretrained one (papers 2 and 3 fine-tune at 1e-5
 # with heads at 1e-4).
 DEFAULTS: Mapping[bool, Mapping[str, Any]] = {
     True: {"epochs": 20, "batch_seconds": 30.0, "learning_rate": 2e-3, "head_learning_rate": 2e-3},
     False: {"epochs": 10, "batch_seconds": 120.0, "learning_rate": 1e-5, "head_learning_rate": 1e-4},
 }
+
+
+def epoch_metrics() -> list[Metric]:
+    """The metrics of an epoch, the default of --best-by first."""
+    return sorted(metrics_at("epochs"), key=lambda metric: metric.name != BEST_BY)
+
+
+def best_by_names() -> list[str]:
+    """What `best_by` may be."""
+    return [metric.name for metric in epoch_metrics()]
+
+
+def one_of(names: Callable[[], Sequence[str]]) -> AfterValidator:
+    """A check that a text is one of the names of a registry, which is read when it is needed."""
+
+    def check(name: str) -> str:
+        known = list(names())
+        if name not in known:
+            raise ValueError(f"input should be one of {', '.join(known)}{_meant(name, known)}")
+        return name
+
+    return AfterValidator(check)
+
+
+BestBy = Annotated[str, one_of(best_by_names)]
+LossName = Annotated[str, one_of(lambda: list(CATEGORICAL))]
 
 
 class TrainOptions(BaseModel):
@@ -44,7 +73,7 @@ class TrainOptions(BaseModel):
     skip: StrictBool = False
     targets: Literal["fused", "hard", "primary", "merged", "smoothed", "disaggregated"] = "fused"
     merged_alpha: float = Field(default=0.9, gt=0, le=1)
-    loss: Literal["kl", "ce", "cb-ce", "weighted-kl", "jsd", "dirichlet-multinomial"] = "kl"
+    loss: LossName = "kl"
     dimensional_loss: Literal["ccc", "nll-ccc"] = "ccc"
     dimensional_weight: float = Field(default=0.3, ge=0)
     dimension_weights: dict[str, float] = Field(default_factory=dict)
@@ -68,7 +97,7 @@ class TrainOptions(BaseModel):
     clip: float = Field(default=1.0, gt=0)
     dropout: float = Field(default=0.2, ge=0, lt=1)
     perturb: StrictBool = True
-    best_by: Literal["log_score", "sq_unbiased", "accuracy", "uar", "macro_f1", "ccc"] = "log_score"
+    best_by: BestBy = BEST_BY
     patience: int | None = Field(default=None, ge=1)
     precision: Literal["no", "bf16", "fp16"] = "no"
     seed: int = 0
@@ -90,6 +119,7 @@ class _Asked(TrainOptions):
 
 def _impossible(options: TrainOptions) -> list[tuple[bool, str]]:
     """Pairs of options that contradict each other: whether they do here, and why."""
+    evidential = CATEGORICAL[options.loss].evidential
     layer, chosen = options.layer, options.layer in ("last", "weighted", "auto")
     return [
         (
@@ -102,13 +132,13 @@ def _impossible(options: TrainOptions) -> list[tuple[bool, str]]:
         (options.skip and options.head != "tc-gru", "skip is a part of the tc-gru head"),
         (options.pooling != "mean" and options.head == "tc-gru", "the tc-gru head does its own pooling"),
         (
-            options.loss == "dirichlet-multinomial" and options.targets == "disaggregated",
-            "single votes do not tell a strength: dirichlet-multinomial needs an utterance's votes together, which are "
+            evidential and options.targets == "disaggregated",
+            f"single votes do not tell a strength: {options.loss} needs an utterance's votes together, which are "
             "targets primary",
         ),
         (
-            options.loss == "dirichlet-multinomial" and options.targets not in ("primary", "disaggregated"),
-            f"dirichlet-multinomial learns from the votes themselves, not from targets {options.targets}: it needs "
+            evidential and options.targets not in ("primary", "disaggregated"),
+            f"{options.loss} learns from the votes themselves, not from targets {options.targets}: it needs "
             "targets primary",
         ),
     ]

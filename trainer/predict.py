@@ -27,7 +27,7 @@ from ..data.tables import DISTRIBUTIONS, FAILURES, RATINGS, distribution_array, 
 from .checkpoint import ModelInfo, Trained, open_model, software
 from .dataset import heard, pad
 from .network.heads import Output
-from .network.losses import LOG_EVIDENCE
+from .network.losses import CATEGORICAL, LOG_EVIDENCE
 from .preparing import pick_device
 from .targets import from_unit
 
@@ -328,7 +328,7 @@ def listen(
     """
     where, info = pick_device(device), trained.info
     network = trained.network.to(where)
-    evidential = info.options.loss == "dirichlet-multinomial"
+    evidential = CATEGORICAL[info.options.loss].evidential
     sums = np.zeros((len(ids), len(info.label_set) + len(info.dimensions) + 1))
     heard_windows, failures = np.zeros(len(ids)), {}
     for windows in _chunks(ids, readers, network.encoder.shortest, failures):

@@ -14,6 +14,7 @@ import torch
 from ..data.errors import CorpusError, OptionError
 from ..data.files import kind_of
 from ..data.fused import Fused, open_fused
+from ..data.scores.metric import METRICS
 from ..data.seeds import seed_from
 from .checkpoint import Architecture, ModelInfo, Source, claim, software
 from .dataset import Readable, Sounds, bucketed_batches
@@ -208,8 +209,10 @@ def _check_machine(options: TrainOptions, device: str) -> None:
 
 def _check_dimensions(options: TrainOptions, rated: list[str]) -> None:
     """OptionError for ratings that the best epoch, or a weight, is asked for and that are not there."""
-    if options.best_by == "ccc" and not rated:
-        raise OptionError("--best-by ccc needs ratings of valence, arousal or dominance, and the train split has none")
+    if METRICS[options.best_by].of == "rating" and not rated:
+        raise OptionError(
+            f"--best-by {options.best_by} needs ratings of valence, arousal or dominance, and the train split has none"
+        )
     odd = [name for name, weight in options.dimension_weights.items() if weight != 1 and name not in rated]
     if rated and odd:
         raise OptionError(

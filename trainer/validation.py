@@ -1,6 +1,5 @@
 """Validation: each epoch against the development split's human votes, and which epoch was best."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,13 +8,13 @@ import torch
 
 from ..data.errors import AudioError
 from ..data.fused import Fused
-from ..data.scores.metrics import accuracy, ccc, macro_f1, uar
-from ..data.scores.proper_scores import log_score, sq_unbiased
+from ..data.scores.metric import Pairs, best_of, value_of
+from ..data.scores.metrics import ccc, reference_classes
 from .checkpoint import ModelInfo
 from .dataset import Listening, Readable, bucketed_batches, load_batches
 from .network.features import answer
 from .network.heads import EmotionModel
-from .options import DIRECTION, TrainOptions
+from .options import TrainOptions, epoch_metrics
 from .targets import Examples, validation_examples
 
 
@@ -48,19 +47,13 @@ def validate(
 def validation_scores(
     q: np.ndarray, rated: np.ndarray, examples: Examples, dimensions: Sequence[str]
 ) -> dict[str, float]:
-    """Log score (nats a vote), sq_unbiased, accuracy, UAR, macro-F1, each dimension's CCC and their mean.
+    """Every score shown of an epoch (`epoch_metrics`), each dimension's CCC and their mean.
 
     NaN rows of `q` are left out; sq_unbiased is NaN where no utterance has two votes.
     """
     counts = examples.targets
-    squares = sq_unbiased(q, counts)
-    scores = {
-        "log_score": float(np.nanmean(log_score(q, counts))),
-        "sq_unbiased": float(np.nanmean(squares)) if not np.isnan(squares).all() else math.nan,
-        "accuracy": accuracy(q, counts),
-        "uar": uar(q, counts),
-        "macro_f1": macro_f1(q, counts),
-    }
+    pairs, classes = Pairs(q, counts, counts, 0), reference_classes(counts)
+    scores = {metric.name: value_of(metric, pairs, classes) for metric in epoch_metrics() if metric.of != "rating"}
     by_dimension = {f"ccc_{d}": ccc(rated[:, i], examples.ratings[:, i]) for i, d in enumerate(dimensions)}
     if by_dimension:
         scores |= {"ccc": float(np.mean(list(by_dimension.values()))), **by_dimension}
@@ -76,8 +69,7 @@ def constant_scores(fused: Fused, info: ModelInfo) -> dict[str, float]:
 
 def best_epoch(history: Sequence[Mapping[str, Any]], metric: str) -> int:
     """The first epoch (from 0) whose metric is best; one where it is undefined is the worst."""
-    values = [DIRECTION[metric] * row[metric] for row in history]
-    return int(np.argmax([-math.inf if math.isnan(value) else value for value in values]))
+    return int(np.argmax([best_of(row, metric) for row in history]))
 
 
 def has_stalled(history: Sequence[Mapping[str, Any]], options: TrainOptions) -> bool:

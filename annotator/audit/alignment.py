@@ -15,17 +15,18 @@ from ...data.fused import is_fused
 from ...data.scores.groups import group_codes
 from ...data.scores.proper_scores import unbiased_ambiguity
 from ...data.votes import count_votes
-from ..models.families import known_exposure
 from ..proxies import Panel, Source, as_panels, line_up, panel_ambiguity
 from ..run.place import is_run
 from ..run.run import Run
-from . import failures, noninferiority, panel_agreement, panel_result, saturation, sensitivity, variants
-from .alt_test import EPSILON, alt_test_of, check_epsilon
-from .controls import audit_controls, check_controls, control_of
+from . import panel_result
+from .alt_test import EPSILON, check_epsilon
+from .controls import check_controls, control_of
 from .noninferiority import MARGIN
 from .panel_result import Ground, Measured, lay_ground, measure
-from .result import AuditResult, Detail, Listening, PanelResult, Rows, RowScores, System
+from .result import AuditResult, Detail, PanelResult, Rows, RowScores, System
 from .scorer import Note, Reference, build_reference
+from .section import AuditSubject, PanelSubject
+from .sections import findings_of, measure_audit, measure_panel
 
 # Speakers. Coverage was simulated with ten and more.
 WARNED_BELOW = 10
@@ -74,7 +75,8 @@ def audit(
     measured, details = [], []
     for panel, source, lacking in zip(common.panels, given.panels, common.lacking, strict=True):
         measured.append(measure(ground, panel, source, lacking=lacking, margin=margin))
-        details.append(_detail(ground, panel, source, measured[-1].calibrated, epsilon))
+        subject = PanelSubject(ground, panel, source, measured[-1].calibrated, epsilon)
+        details.append(Detail(panel.name, measure_panel(subject)))
         step()
     return _assemble(ground, given, common.panels, measured, details, margin=margin, epsilon=epsilon)
 
@@ -164,22 +166,6 @@ def _counter(progress: Callable[[int, int], None] | None, total: int) -> Callabl
     return step
 
 
-def _detail(ground: Ground, panel: Panel, source: Source, calibrated: np.ndarray, epsilon: float) -> Detail:
-    """What is said of a panel beside its scores: agreement, single votes of known raters, saturation, failures.
-
-    `calibrated` [U, K] is its cross-fitted prediction without any human vote of the utterance.
-    """
-    scorer, corpus, fit = ground.scorer, ground.corpus, ground.fit
-    known = {"constant": fit.constant, "thirds": fit.thirds, "calibrated": calibrated}
-    return Detail(
-        panel=panel.name,
-        agreement=panel_agreement.section(scorer, source, panel.name),
-        alt_test=alt_test_of(corpus, source, epsilon=epsilon),
-        saturation=saturation.section(scorer, panel, curve=ground.curve),
-        failures=failures.section(scorer, panel, corpus, **known),
-    )
-
-
 def _assemble(
     ground: Ground,
     given: _Given,
@@ -190,11 +176,12 @@ def _assemble(
     margin: float,
     epsilon: float,
 ) -> AuditResult:
-    corpus, scorer, fit, ref = ground.corpus, ground.scorer, ground.fit, ground.scorer.reference
+    corpus, fit, ref = ground.corpus, ground.fit, ground.scorer.reference
     thirds = fit.thirds[: len(ref.ids)]
     systems = ground.systems + [system for one in measured for system in one.systems]
     results = [one.result for one in measured]
-    how = {"m": ref.m, "draws": len(scorer.draws), "seed": ref.seed, "level": scorer.level}
+    sections = measure_audit(AuditSubject(ground, panels, given.heard, given.controls))
+    found = [finding._replace(panel=one.panel) for one in details for finding in findings_of(one.sections)]
     return AuditResult(
         corpus=_about_corpus(corpus),
         settings=_settings(ground) | {"margin": margin, "epsilon": epsilon},
@@ -205,30 +192,9 @@ def _assemble(
         notes=notes(ref, thirds, results, systems),
         human_curve=ground.human.values(),
         details=details,
-        variants=variants.of_panels(scorer, panels, constant=fit.constant, people=fit.people, points=ground.points),
-        differences=noninferiority.section(scorer, panels),
-        listening=listening(corpus, given.heard, given.controls, **how),
+        sections=sections,
+        findings=[*found, *findings_of(sections)],
         rows=_rows(ground, panels),
-    )
-
-
-def listening(
-    corpus: Corpus, runs: Sequence[Run], control_runs: Sequence[Run], *, m: int, draws: int, seed: int, level: float
-) -> Listening:
-    """What only runs can be asked: whether they listen, what moves their answers, what their model may have met.
-
-    Controls belong to the first run.
-    """
-    found = None
-    if control_runs:
-        found = audit_controls(corpus, runs[0], control_runs, m=m, draws=draws, seed=seed, level=level)
-    models = list(dict.fromkeys(run.info["identity"]["model"] for run in runs))
-    return Listening(
-        sensitivity=sensitivity.section(runs, corpus, level=level, seed=seed) if runs else None,
-        controls=found,
-        exposure=[known_exposure(model, corpus.name) for model in models],
-        others=[sensitivity.section([run], corpus, level=level, seed=seed) for run in runs[1:]],
-        cues=[told for run in runs if (told := sensitivity.cues_of(run, corpus, level=level, seed=seed)) is not None],
     )
 
 

@@ -41,6 +41,7 @@ from .alt_test_statistics import (
     tally_of,
 )
 from .scorer import Note
+from .section import Finding, Section
 
 ADVISED_RATERS = 3
 # The paper's for crowds; .15 for skilled raters, .2 for experts.
@@ -422,3 +423,25 @@ def _by_listener(run: Run, ids: Sequence[str]) -> Iterator[tuple[str, np.ndarray
         found = np.full((len(ids), p.shape[1]), np.nan)
         found[rows[of]] = p[of]
         yield listener, found
+
+
+def _findings(found: AltTestSection) -> list[Finding]:
+    """The rates of the panel's own plurality, where it was tested."""
+    if not found.tests:
+        return []
+    own = found.tests[0]
+    rates = {"winning_rate": own.winning_rate, "advantage_probability": own.advantage_probability}
+    return [Finding("alternative annotator test", found.panel, rates)]
+
+
+SECTION = Section(
+    name="alt_test",
+    title="Alternative annotator test",
+    about="Whether the panel agrees with the other raters as well as single raters do (Calderon et al. 2025).",
+    measure=lambda subject: alt_test_of(subject.ground.corpus, subject.source, epsilon=subject.epsilon),
+    findings=_findings,
+    required={
+        "winning_rate": "share of the raters that the panel wins against in the alternative annotator test",
+        "advantage_probability": "mean advantage of the panel over the raters in that test",
+    },
+)

@@ -14,9 +14,9 @@ import numpy as np
 from scipy.special import logsumexp
 
 from ...data.errors import CorpusError, OptionError
-from ...data.scores.divergences import bhattacharyya, jsd_bits, total_variation
 from ...data.scores.groups import cross_fitted
-from ...data.scores.proper_scores import log_score
+from ...data.scores.metric import Metric, Pairs, metrics_at
+from ...data.scores.scoring import rows_of
 from ...data.seeds import rng_from, uniforms
 from ...data.vote_models.dirichlet_mixture import DirichletMixture, fit_dirichlet_mixture
 from ...data.vote_models.dirichlet_multinomial import distinct_places
@@ -252,26 +252,35 @@ def curve_predictions(reference: Reference, people: People) -> list[tuple[str, i
 
 
 def perfect(reference: Reference, people: People, *, draws: int = POSTERIOR_DRAWS) -> dict[str, np.ndarray]:
-    """Scores [U] that the true distribution itself would get against m votes: the sampling-noise floor.
+    """Scores by metric, rows [U] or [U, T], that the true distribution itself would get against m votes: the floor that
+    sampling noise sets.
 
     p is drawn from the human mixture's posterior given the other votes, the m votes from p, and p is scored against
     them; the mean over `draws`. (Resampling an utterance's few frequencies understates the floor two to three times; a
-    single Dirichlet's posterior had it 9 % too low where the truth was known, this one right to .1 %.) `sq_unbiased`
-    is exactly 0 in expectation and given as 0.
+    single Dirichlet's posterior had it 9 % too low where the truth was known, this one right to .1 %.) A score whose
+    value is known by construction (`sq_unbiased` is exactly 0 in expectation) is given as that.
     """
     m = reference.m
     by_id = np.argsort(reference.ids)
     posterior = people.posterior(reference.other).take(by_id)
     rng = rng_from("posterior draws", reference.seed, reference.draw)
-    names = (f"jsd_bits@{m}", f"bhattacharyya@{m}", f"total_variation@{m}", "log_score")
-    sums = {name: np.zeros(len(by_id)) for name in names}
+    asked = sorted(floor_metrics(), key=lambda metric: metric.votes != "m")
+    sums: dict[str, np.ndarray] = {}
     for _ in range(draws):
         p = posterior.draw(rng)
         votes = rng.multinomial(m, p)
-        for name, score in zip(names, (jsd_bits, bhattacharyya, total_variation, log_score), strict=True):
-            sums[name] += score(p, votes)
-    scores = {"sq_unbiased": np.zeros(len(by_id))}
+        pairs = Pairs(p, votes, votes, m)
+        for metric in asked:
+            key = metric.key(m)
+            sums[key] = sums.get(key, 0.0) + rows_of(metric, pairs)
+    scores = {metric.key(m): np.full(len(by_id), metric.truth) for metric in floor_metrics(known=True)}
     for name, total in sums.items():
-        scores[name] = np.empty(len(by_id))
+        scores[name] = np.empty_like(total)
         scores[name][by_id] = total / draws
     return scores
+
+
+def floor_metrics(*, known: bool = False) -> list[Metric]:
+    """The scores of distributions whose value for the truth has to be simulated, or is `known` by construction."""
+    asked = [metric for metric in metrics_at("scores") if metric.of == "distribution"]
+    return [metric for metric in asked if (metric.truth is not None) == known]

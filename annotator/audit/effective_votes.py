@@ -24,6 +24,7 @@ from scipy.interpolate import PchipInterpolator
 
 from ...data.corpus import Corpus
 from ...data.scores.intervals import Interval, Replicates, replicates
+from ...data.scores.metric import metric_of
 from . import baselines
 from .calibration import Calibrated, PartSums, Refits, chosen, parts_of
 from .scorer import Reference, Scorer
@@ -292,7 +293,7 @@ class HumanCurve:
         """The curve overall, each point with its interval, in the scores' own direction."""
         found = []
         for name in self._curve[0]:
-            sign = -1 if name == "log_score" else 1
+            sign = -metric_of(name).sign
             sums, rows, again = self.overall(name)
             means = sign * sums.sum(axis=0) / rows.sum()
             low, high, method = np.full_like(means, np.nan), np.full_like(means, np.nan), "none: one group"

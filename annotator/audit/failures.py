@@ -27,6 +27,7 @@ from ...data.scores.scoring import THIRDS
 from ...data.votes import frequencies
 from ..proxies import Panel
 from .scorer import Reference, Scorer
+from .section import Section
 
 # --------------------
 # Columns of a corpus as factors: which part of the utterances each belongs to, known without any scored vote.
@@ -381,3 +382,19 @@ def _speakers(scorer: Scorer, errors: list[np.ndarray], corpus: Corpus) -> list[
             )
         )
     return rows
+
+
+SECTION = Section(
+    name="failures",
+    title="Where it fails",
+    about="Each part of the utterances against the rest: squared error, less the rest's, by the delete-one-speaker "
+    "jackknife, corrected by Holm.",
+    measure=lambda subject: section(
+        subject.ground.scorer,
+        subject.panel,
+        subject.ground.corpus,
+        constant=subject.ground.fit.constant,
+        thirds=subject.ground.fit.thirds,
+        calibrated=subject.calibrated,
+    ),
+)

@@ -14,8 +14,10 @@ from typing import NamedTuple
 
 from ...data.errors import OptionError
 from ...data.scores.intervals import Interval
+from ...data.scores.metric import metrics_at
 from ...data.scores.scoring import ScoreRow
 from .result import AuditResult, Check, PanelResult
+from .sections import SECTIONS
 
 EXIT_CODE = 3
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {
@@ -79,21 +81,28 @@ def _non_inferior(_: AuditResult, panel: PanelResult) -> Figure:
     return Figure(math.nan if found is None else float(found), reason=panel.non_inferiority.reason)
 
 
+def _found(section: str, name: str) -> Callable[[AuditResult, PanelResult], Figure]:
+    """A figure of what a section found of the panel, or of the whole audit."""
+
+    def read(result: AuditResult, panel: PanelResult) -> Figure:
+        for finding in result.findings:
+            if finding.panel in (panel.name, None) and name in finding.figures:
+                figure = finding.figures[name]
+                if isinstance(figure, Interval):
+                    return _of(figure)
+                return Figure(float(figure), reason="undefined" if math.isnan(figure) else None)
+        return Figure(math.nan, reason=f"the section {section} did not find it")
+
+    return read
+
+
 def _of(row: ScoreRow | Interval) -> Figure:
     reason = row.method.removeprefix("none: ") if row.method.startswith("none") else None
     return Figure(row.value, row.low, row.high, reason)
 
 
-# What can be required, what it is in words, and where it is read.
+# What can be required beside the scores of `METRICS`, what it is in words, and where it is read.
 FIGURES: dict[str, tuple[str, Callable[[AuditResult, PanelResult], Figure]]] = {
-    "sq_unbiased": ("squared error without the votes' noise", _score("sq_unbiased")),
-    "log_score": ("log score, nats per human vote", _score("log_score")),
-    "jsd_bits": ("Jensen-Shannon divergence in bits, at the votes scored", _score("jsd_bits")),
-    "bhattacharyya": ("Bhattacharyya coefficient, at the votes scored", _score("bhattacharyya")),
-    "total_variation": ("total variation, at the votes scored", _score("total_variation")),
-    "accuracy": ("accuracy of the plurality label", _score("accuracy")),
-    "uar": ("unweighted average recall", _score("uar")),
-    "macro_f1": ("macro-F1", _score("macro_f1")),
     "gap": ("percent of the gap from constant to perfect that is closed", _interval("gap")),
     "over_constant": ("squared error of the constant less the panel's", _interval("over_constant")),
     "over_shuffled": ("squared error of the shuffled panel less the panel's", _interval("over_shuffled")),
@@ -105,6 +114,17 @@ FIGURES: dict[str, tuple[str, Callable[[AuditResult, PanelResult], Figure]]] = {
     "vote_difference": ("log score of a synthetic vote less that of one more human vote", _difference),
     "non_inferior": ("1 if a synthetic vote is not inferior to one more human vote, else 0", _non_inferior),
 }
+
+
+def figures() -> dict[str, tuple[str, Callable[[AuditResult, PanelResult], Figure]]]:
+    """All that can be required, by name: the scores that an audit has of a panel, `FIGURES`, and what sections find."""
+    scores = {metric.name: (metric.about, _score(metric.name)) for metric in metrics_at("scores")}
+    found = {
+        name: (about, _found(section.name, name))
+        for section in SECTIONS.values()
+        for name, about in section.required.items()
+    }
+    return scores | FIGURES | found
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +139,7 @@ class Requirement:
 
 
 def parse_requirements(text: str) -> list[Requirement]:
-    """Read `sq_unbiased<=0.08, effective_votes.low>=1`: names of `FIGURES`, of their interval's bound with .low, .high.
+    """Read `sq_unbiased<=0.08, effective_votes.low>=1`: names of `figures`, of their interval's bound with .low, .high.
 
     Raises OptionError that lists every part that cannot be read, and the names there are.
     """
@@ -134,7 +154,7 @@ def parse_requirements(text: str) -> list[Requirement]:
         raise OptionError(
             f"--require cannot be read: {'; '.join(problems)}. Write figures with <=, >=, < or > and a number, "
             'separated by commas, such as --require "sq_unbiased<=0.08, effective_votes>=1"; a bound of a figure\'s '
-            f"interval is effective_votes.low. Figures: {', '.join(FIGURES)}"
+            f"interval is effective_votes.low. Figures: {', '.join(figures())}"
         )
     return found
 
@@ -146,7 +166,7 @@ def _read(part: str) -> Requirement | str:
     if match is None:
         return f"'{part}' is no comparison"
     name, bound_of, comparison, number = match.groups()
-    if name not in FIGURES:
+    if name not in figures():
         return f"'{part}': there is no figure '{name}'"
     if bound_of not in (None, "low", "high"):
         return f"'{part}': '.{bound_of}' is no bound, expected .low or .high"
@@ -165,7 +185,7 @@ def check(result: AuditResult, requirements: Sequence[Requirement]) -> list[Chec
 
 
 def _check(result: AuditResult, panel: PanelResult, requirement: Requirement) -> Check:
-    figure = FIGURES[requirement.figure][1](result, panel)
+    figure = figures()[requirement.figure][1](result, panel)
     found = float(getattr(figure, requirement.part))
     met = not math.isnan(found) and COMPARISONS[requirement.comparison](found, requirement.bound)
     reason = figure.reason

@@ -32,6 +32,7 @@ from ...data.votes import frequencies
 from ..proxies import Panel
 from .baselines import People
 from .scorer import Scorer
+from .section import Section
 
 MARGIN = 0.1
 
@@ -141,3 +142,12 @@ def section(scorer: Scorer, panels: Sequence[Panel]) -> list[Difference]:
             rows = {name: one[name] - other[name] for name in one}
         found.append(Difference(a.name, b.name, [score_row(name, scorer.mean(x)) for name, x in rows.items()]))
     return found
+
+
+SECTION = Section(
+    name="differences",
+    title="Panels side by side",
+    about="Differences of the panels' scores on the same votes, paired by utterance.",
+    of="audit",
+    measure=lambda subject: section(subject.ground.scorer, subject.panels),
+)

@@ -48,6 +48,7 @@ from ...data.votes import count_votes, frequencies
 from ..run.run import Run
 from .baselines import fitted_part
 from .scorer import Reference, Scorer
+from .section import Finding, Section
 
 COEFFICIENTS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
     "krippendorff_alpha": ("Krippendorff's alpha", alpha_rows, alpha_of),
@@ -266,3 +267,21 @@ def _indices(column: pa.ChunkedArray, values: list[str]) -> np.ndarray:
     """Where each text of a column stands among `values`; -1 where it does not."""
     found = pc.index_in(column, value_set=pa.array(values, pa.string()))
     return pc.fill_null(found, -1).to_numpy().astype(np.int64)
+
+
+def _findings(found: PanelAgreement) -> list[Finding]:
+    figures = {"cross_kappa": found.kappa_x, "normalised_cross_kappa": found.normalised_kappa_x}
+    return [Finding("agreement", found.panel, figures)]
+
+
+SECTION = Section(
+    name="agreement",
+    title="Agreement",
+    about="Agreement within people and within the panel, and between the two (cross-kappa, Wong et al. 2021).",
+    measure=lambda subject: section(subject.ground.scorer, subject.source, subject.panel.name),
+    findings=_findings,
+    required={
+        "cross_kappa": "agreement of a vote of the panel with a human one, corrected for chance",
+        "normalised_cross_kappa": "the same, normalised by both pools' Krippendorff's alphas",
+    },
+)

@@ -15,8 +15,10 @@ import numpy as np
 
 from ...data.corpus import Corpus
 from ...data.scores.divergences import as_distribution, jsd_bits
+from ...data.scores.metric import Metric, metric_of
+from ...data.scores.metrics import reference_classes
 from ...data.scores.proper_scores import sq_unbiased, sq_unbiased_by_label, unbiased_ambiguity
-from ...data.scores.scoring import THIRDS, ScoreRow, score_row, strata_thirds
+from ...data.scores.scoring import THIRDS, ScoreRow, score_row, statistic_of, strata_thirds
 from ...data.votes import frequencies
 from ..proxies import Panel
 from ..run.run import Run
@@ -97,9 +99,19 @@ def _floor(scorer: Scorer, fit: Baselines) -> list[ScoreRow]:
     each = math.ceil(most / len(scorer.draws))
     found = [baselines.perfect(draw, fit.people, draws=each) for draw in scorer.draws]
     perfect = {name: np.concatenate([scores[name] for scores in found]) for name in found[0]}
-    rows = [score_row(name, scorer.mean(x)) for name, x in perfect.items()]
-    rows[0] = ScoreRow("sq_unbiased", 0.0, 0.0, 0.0, "by construction", len(scorer.reference.ids), 0, rows[0].groups)
+    rows = [_floor_row(scorer, metric_of(name), x) for name, x in perfect.items()]
     return rows + variants.pluralities(scorer, *variants.posterior_draw(scorer, fit.people))
+
+
+def _floor_row(scorer: Scorer, metric: Metric, x: np.ndarray) -> ScoreRow:
+    statistic = statistic_of(metric, reference_classes(scorer.scored))
+    found = scorer.mean(x) if statistic == "mean" else scorer.columns(x, statistic)
+    row = score_row(metric.key(scorer.reference.m), found)
+    if metric.truth is None:
+        return row
+    return ScoreRow(
+        row.metric, metric.truth, metric.truth, metric.truth, "by construction", row.utterances, 0, row.groups
+    )
 
 
 # --------------------

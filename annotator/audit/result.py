@@ -19,15 +19,8 @@ from .panel_agreement import Independence
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .alt_test import AltTestSection
-    from .controls import Controls
-    from .failures import Failures
-    from .noninferiority import Difference
-    from .panel_agreement import PanelAgreement
-    from .saturation import Saturation
     from .scorer import Note
-    from .sensitivity import Cues, Sensitivity
-    from .variants import Variants
+    from .section import Finding
 
 FORMAT = 1
 
@@ -132,28 +125,14 @@ class PanelResult:
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """The sections of one panel; their own modules say what each holds."""
+    """The sections of one panel, by name (`sections.SECTIONS`); their own modules say what each holds."""
 
     panel: str
-    agreement: PanelAgreement
-    alt_test: AltTestSection
-    saturation: Saturation
-    failures: Failures
+    sections: dict[str, Any]
 
-
-@dataclass(frozen=True, slots=True)
-class Listening:
-    """Of the runs of an audit: sensitivity, controls, identity cues and each model's exposure.
-
-    `sensitivity` is the first run's, with what differs between all runs (None: no run), `others` the other runs';
-    `controls` belong to the first run; `cues` are those of the runs whose panels state any.
-    """
-
-    sensitivity: Sensitivity | None
-    controls: Controls | None
-    exposure: list[str]
-    others: list[Sensitivity] = field(default_factory=list)
-    cues: list[Cues] = field(default_factory=list)
+    def entries(self) -> dict[str, Any]:
+        """The panel's name and each section under its own, as they stand in the JSON."""
+        return {"panel": self.panel, **self.sections}
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +185,9 @@ class AuditResult(Displayed):
     """The audit of one or several panels against one reference.
 
     `human_curve` is what panels are matched against for their worth in votes; `checks` are those of a gate, if any;
-    `details` holds each panel's further sections, `variants` the scores under all their names, `differences` those
-    between every two panels, `listening` what only runs can be asked.
+    `details` holds each panel's further sections, `sections` those of the whole audit by name (`sections.SECTIONS`):
+    `variants` the scores under all their names, `differences` those between every two panels, `listening` what only
+    runs can be asked. `findings` are what they found.
     """
 
     corpus: dict[str, Any]
@@ -220,9 +200,8 @@ class AuditResult(Displayed):
     human_curve: list[CurveValue] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     details: list[Detail] = field(default_factory=list)
-    variants: Variants | None = None
-    differences: list[Difference] = field(default_factory=list)
-    listening: Listening | None = None
+    sections: dict[str, Any] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
     format: int = FORMAT
     rows: Rows | None = field(default=None, compare=False)
 
@@ -259,7 +238,28 @@ class AuditResult(Displayed):
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values without the per-utterance arrays; NaN and infinities become null (`method` says which)."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "rows"}
+        return {name: plain(value) for name, value in self.entries().items()}
+
+    def entries(self) -> dict[str, Any]:
+        """What stands in the JSON, by name: the fields, with each section in the place of `sections`.
+
+        Findings stand there where there are some that an answer tells.
+        """
+        found: dict[str, Any] = {}
+        for f in fields(self):
+            if f.name == "sections":
+                found |= self.sections
+            elif f.name == "findings":
+                told = self.told()
+                found |= {"findings": [finding._asdict() for finding in told]} if told else {}
+            elif f.name != "rows":
+                found[f.name] = getattr(self, f.name)
+        return found
+
+    def told(self, panel: str | None = None) -> list[Finding]:
+        """The findings that an answer tells, what blocks first; those of a panel, or of all."""
+        own = [one for one in self.findings if one.weight != "informs" and panel in (None, one.panel)]
+        return sorted(own, key=lambda finding: finding.weight != "blocks")
 
 
 def _worth(panel: PanelResult) -> str:
@@ -270,15 +270,18 @@ def _worth(panel: PanelResult) -> str:
     return f"{value} [{worth.low:.2f}, {'open' if worth.open_above else f'{worth.high:.2f}'}]"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value of the result as JSON has it."""
+    if isinstance(value, Detail):
+        return plain(value.entries())
     if is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Interval | ScoreRow):
-        return {key: _plain(part) for key, part in value._asdict().items()}
+        return {key: plain(part) for key, part in value._asdict().items()}
     if isinstance(value, dict):
-        return {str(key): _plain(part) for key, part in value.items()}
+        return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value

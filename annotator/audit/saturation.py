@@ -29,6 +29,7 @@ from ..proxies import Panel
 from .baselines import fitted_part
 from .result import CurvePoint
 from .scorer import Scorer
+from .section import Section
 
 # --------------------
 # Synthetic votes drawn one after another from a panel, and what n of them score in expectation.
@@ -365,3 +366,12 @@ def _fit(x: np.ndarray, totals: np.ndarray, of: Callable[..., Interval]) -> Satu
 def _human(curve: Sequence[CurvePoint], name: str) -> list[tuple[int, float]]:
     raw = [(p.n, row) for p in curve if p.kind == "raw" for row in p.scores if row.metric == name]
     return [(n, float(row.value)) for n, row in sorted(raw, key=lambda pair: pair[0])]
+
+
+SECTION = Section(
+    name="saturation",
+    title="Saturation",
+    about="Scores against the number of synthetic votes, and how much of their fall is averaging alone (Zhang et al. "
+    "2026).",
+    measure=lambda subject: section(subject.ground.scorer, subject.panel, curve=subject.ground.curve),
+)

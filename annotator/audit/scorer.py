@@ -17,9 +17,10 @@ from ...data.errors import CorpusError, OptionError, RunError
 from ...data.labels import LabelSet
 from ...data.scores.groups import group_codes, group_folds
 from ...data.scores.intervals import NO_LIMITS, Interval, OfTotals, by_sums, group_sums, mean_of
-from ...data.scores.metrics import group_confusion, reference_classes
+from ...data.scores.metric import GroupSums, Metric, Pairs, metrics_at
+from ...data.scores.metrics import reference_classes
 from ...data.scores.proper_scores import log_score
-from ...data.scores.scoring import ScoreRow, choose_votes_scored, confusion_statistics, limits_of, row_scores, score_row
+from ...data.scores.scoring import ScoreRow, choose_votes_scored, row_scores, rows_of, score_row, statistic_of
 from ...data.votes import count_votes, split_counts
 
 # --------------------
@@ -183,6 +184,32 @@ NO_GAP = 1e-3
 MOST_GAP = (-np.inf, 100.0)
 
 
+class GroupedSums:
+    """Totals of metrics over some rows, by speaker; metrics that share them have them computed once.
+
+    `kept` and `skipped` count the rows that have a plurality on both sides, and the others.
+    """
+
+    def __init__(self, pairs: Pairs, codes: np.ndarray, groups: int):
+        self.pairs, self.codes, self.groups = pairs, codes, groups
+        # not above 0, or NaN: no plurality
+        defined = (pairs.q.max(axis=1) > 0) & (pairs.counts.max(axis=1) > 0)
+        self.kept, self.skipped = int(defined.sum()), int((~defined).sum())
+        self._made: dict[GroupSums, np.ndarray] = {}
+
+    def totals(self, metric: Metric) -> np.ndarray:
+        """Sums by speaker [G, T] of a metric that gives them itself."""
+        assert metric.sums is not None
+        if metric.sums not in self._made:
+            pairs = self.pairs
+            self._made[metric.sums] = metric.sums(pairs.q, pairs.counts, self.codes, self.groups)
+        return self._made[metric.sums]
+
+    def rows(self, metric: Metric) -> np.ndarray:
+        """Totals of single rows, [R * U] or [R * U, T]."""
+        return rows_of(metric, self.pairs)
+
+
 class Scorer:
     """Scores distributions on every draw of one reference, with intervals at one level.
 
@@ -218,14 +245,22 @@ class Scorer:
             q, q_log = q[rows], None if q_log is None else q_log[rows]
             scored, codes = scored[rows], codes[rows]
         scores = self._row_scores(q, scored, q_log)
-        found = [score_row(name, self._interval(x, codes, "mean", limits_of(name))) for name, x in scores.items()]
-        kept = ~np.isnan(scores["accuracy"])
-        number, skipped = int(kept.sum()), int((~kept).sum())
-        totals = group_confusion(q, scored, codes, self.groups)
-        for name, statistic in confusion_statistics(self._classes):
-            interval = self.of_sums(totals, statistic, rows=number, skipped=skipped, limits=limits_of(name))
-            found.append(score_row(name, interval))
+        pairs = Pairs(q, scored, scored, self.reference.m)
+        sums = GroupedSums(pairs, codes, self.groups)
+        found = []
+        for metric in metrics_at("scores"):
+            key = metric.key(pairs.m)
+            one = self._interval(scores[key], codes, "mean", metric.limits) if key in scores else self.of(metric, sums)
+            found.append(score_row(key, one))
         return found
+
+    def of(self, metric: Metric, sums: GroupedSums) -> Interval:
+        """A metric that is a function of totals, with its interval, over the class set of the scored votes."""
+        statistic = statistic_of(metric, self._classes)
+        if metric.sums is None or statistic == "mean":
+            return self._interval(sums.rows(metric), sums.codes, statistic, metric.limits)
+        totals = sums.totals(metric)
+        return self.of_sums(totals, statistic, rows=sums.kept, skipped=sums.skipped, limits=metric.limits)
 
     def row_scores(self, q: np.ndarray, q_log: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Each row's own scores of q [R * U, K], [R * U] by metric; with `q_log`, the log score is that of q_log."""

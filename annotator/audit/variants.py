@@ -1,58 +1,28 @@
 """The further variants of scores that papers use, each under its own name, for any system of an audit.
 
 None is a headline. Those that carry @m are taken to the shares of m votes: they move with m, and their best value is
-not that of the true distribution. What each is, `ABOUT` says. Intervals of the calibration errors are jackknife-t at
-any number of speakers: a resample adds noise to absolute values, so that a bootstrap of a small error lies above it.
+not that of the true distribution. What each is, its record says (`data/scores/metric.py`). Intervals of the calibration
+errors are jackknife-t at any number of speakers: a resample adds noise to absolute values, so that a bootstrap of a
+small error lies above it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
-from ...data.scores.calibration import distribution_ece_of, distribution_ece_totals, ece_of, ece_totals
-from ...data.scores.divergences import bhattacharyya, hellinger, jsd_nats, total_variation
-from ...data.scores.intervals import Interval, jackknife_of
-from ...data.scores.metrics import group_confusion, item_r2_rows, r2_of, r2_rows, reference_classes
-from ...data.scores.proper_scores import brier, squared_agreement, unbiased_ambiguity
-from ...data.scores.scoring import ScoreRow, confusion_statistics, limits_of, score_row
+from ...data.scores.intervals import NO_LIMITS, Interval, jackknife_of
+from ...data.scores.metric import AUDIT_BINS, Metric, Pairs, metrics_at
+from ...data.scores.metrics import reference_classes
+from ...data.scores.proper_scores import squared_agreement, unbiased_ambiguity
+from ...data.scores.scoring import ScoreRow, rows_of, score_row, statistic_of
 from ...data.seeds import rng_from
 from ..proxies import Panel, panel_ambiguity
 from .baselines import People, fitted_part, shuffled
-from .scorer import Scorer
-
-BINS = (10, 5)
-
-# name of a figure without its @m: how it is called, which way is better, what it is
-ABOUT = {
-    "jsd_bits": ("JSD, bits", "↓", "Jensen-Shannon divergence, base 2, no root, no smoothing"),
-    "jsd_nats": ("JSD, nats", "↓", "the same, base e: at most .693"),
-    "jsd_root": ("JSD, root of nats", "↓", "the Jensen-Shannon distance, what scipy's jensenshannon gives"),
-    "bhattacharyya": ("Bhattacharyya", "↑", "Σ√(q y)"),
-    "total_variation": ("total variation", "↓", "½ Σ|q − y|"),
-    "hellinger": ("Hellinger", "↓", "√(½ Σ(√q − √y)²)"),
-    "manhattan": ("Manhattan", "↓", "Σ|q − y|"),
-    "r2_by_class": ("R² by label", "↑", "1 − Σ(y − q)²/Σ(y − ȳ)² over utterances, mean over labels; may be below 0"),
-    "item_r2": ("R² across labels", "↑", "squared Pearson correlation within an utterance; blind to scale and sign"),
-    "brier": ("Brier", "↓", "mean over votes of Σ(q − vote)², from 0 to 2; proper, but not 0 for the truth"),
-    "ece_10": ("ECE, 10 bins", "↓", "top label's probability against agreement of the most-voted labels"),
-    "ece_5": ("ECE, 5 bins", "↓", "the same with 5 bins"),
-    "distribution_ece_10": (
-        "distributional calibration error, 10 bins",
-        "↓",
-        "serann's own: ½ Σ over labels and bins of share of utterances × |mean probability − mean share of votes|",
-    ),
-    "ambiguity_correlation": ("ambiguity, correlation", "↑", "Pearson, to the chance that two of m votes disagree"),
-    "ambiguity_correlation_true": (
-        "ambiguity, correlation without the votes' noise",
-        "↑",
-        "the same to the ambiguity behind the votes; comparable between numbers of votes, and may exceed 1",
-    ),
-    "ambiguity_bias": ("ambiguity, bias", "", "panel less people, in chance that two disagree; unbiased at any m"),
-}
+from .scorer import GroupedSums, Scorer
+from .section import Section
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +97,7 @@ def section(
             tables.append(VariantTable(name, variants(some, q[rows], own=cast)))
     if people is not None:
         tables.append(VariantTable("perfect prediction", variants(scorer, *posterior_draw(scorer, people))))
-    return Variants(scorer.reference.m, list(BINS), tables)
+    return Variants(scorer.reference.m, list(AUDIT_BINS), tables)
 
 
 def variants(
@@ -138,17 +108,42 @@ def variants(
     Each is a function of the draws' rows together (R² takes its label means over them). A row that a variant leaves
     undefined (a uniform q has no correlation across labels) is skipped and counted there.
     """
-    votes, m = scorer.scored if scored is None else scored, scorer.reference.m
-    found = {f"{name}@{m}": scorer.mean(rows, limits=limits_of(name)) for name, rows in _divergences(q, votes)}
-    found[f"item_r2@{m}"] = scorer.mean(item_r2_rows(q, votes), limits=limits_of("item_r2"))
-    found["brier"] = scorer.mean(brier(q, votes))
-    found[f"r2_by_class@{m}"] = scorer.columns(r2_rows(q, votes), r2_of, limits=limits_of("r2_by_class"))
-    for name, interval in _calibration(scorer, q, votes):
-        found[name] = interval
+    votes = scorer.scored if scored is None else scored
     own = own if own is None or len(own) == len(q) else scorer.repeat(own)
-    found |= _ambiguity(scorer, q, votes, own)
-    order = list(ABOUT)
-    return [score_row(name, found[name]) for name in sorted(found, key=lambda name: order.index(name.split("@")[0]))]
+    found = _ambiguity(scorer, q, votes, own)
+    pairs = Pairs(q, votes, votes, scorer.reference.m)
+    classes = reference_classes(votes)
+    shown = metrics_at("variants")
+    for metric in shown:
+        key = metric.key(pairs.m)
+        if not metric.resampled:
+            found[key] = _by_jackknife(scorer, metric, pairs, classes)
+        elif metric.totals is not None:
+            # the squared error over votes is far from both its ends: its interval is the plain one
+            limits = NO_LIMITS if metric.name == "brier" else metric.limits
+            found[key] = _interval(scorer, metric, pairs, classes, limits)
+    keys = [metric.key(pairs.m) for metric in shown]
+    return [score_row(key, found[key]) for key in keys if key in found]
+
+
+def _interval(
+    scorer: Scorer, metric: Metric, pairs: Pairs, classes: np.ndarray, limits: tuple[float, float]
+) -> Interval:
+    rows, statistic = rows_of(metric, pairs), statistic_of(metric, classes)
+    if statistic == "mean":
+        return scorer.mean(rows, limits=limits)
+    return scorer.columns(rows, statistic, limits=limits)
+
+
+def _by_jackknife(scorer: Scorer, metric: Metric, pairs: Pairs, classes: np.ndarray) -> Interval:
+    """A metric's sums by speaker, whose first is the number of rows, at any number of speakers."""
+    statistic = statistic_of(metric, classes)
+    assert metric.sums is not None
+    assert statistic != "mean"
+    totals, each = metric.sums(pairs.q, pairs.counts, scorer.codes, scorer.groups), len(scorer.draws)
+    found, _ = jackknife_of(totals, statistic, scorer.level)
+    rows = totals[:, 0].sum()
+    return found._replace(rows=round(rows / each), skipped=round((len(pairs.q) - rows) / each))
 
 
 def posterior_draw(scorer: Scorer, people: People) -> tuple[np.ndarray, np.ndarray]:
@@ -168,36 +163,12 @@ def posterior_draw(scorer: Scorer, people: People) -> tuple[np.ndarray, np.ndarr
 
 
 def pluralities(scorer: Scorer, q: np.ndarray, votes: np.ndarray) -> list[ScoreRow]:
-    """Accuracy, UAR and macro-F1 of q against `votes`, [R * U, K] each, over the class set of the scored votes."""
-    totals = group_confusion(q, votes, scorer.codes, scorer.groups)
-    labels = q.shape[1]
-
-    def accuracy(t: np.ndarray) -> np.ndarray:
-        return t[..., :: labels + 1].sum(axis=-1) / t.sum(axis=-1)
-
-    statistics = [("accuracy", accuracy), *confusion_statistics(reference_classes(scorer.scored))]
-    return [score_row(name, scorer.of_sums(totals, of, rows=len(q), limits=limits_of(name))) for name, of in statistics]
-
-
-def _divergences(q: np.ndarray, votes: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """Each divergence by name, one at a time; those that are one another in other units are computed once."""
-    nats = jsd_nats(q, votes)
-    yield from (("jsd_bits", nats / np.log(2.0)), ("jsd_nats", nats), ("jsd_root", np.sqrt(nats)))
-    yield "bhattacharyya", bhattacharyya(q, votes)
-    half = total_variation(q, votes)
-    yield from (("total_variation", half), ("manhattan", 2 * half))
-    yield "hellinger", hellinger(q, votes)
-
-
-def _calibration(scorer: Scorer, q: np.ndarray, votes: np.ndarray) -> Iterator[tuple[str, Interval]]:
-    groups = {"groups": scorer.codes, "size": scorer.groups}
-    made = [(f"ece_{bins}", partial(ece_totals, bins=bins), ece_of) for bins in BINS]
-    made.append((f"distribution_ece_{BINS[0]}", partial(distribution_ece_totals, bins=BINS[0]), distribution_ece_of))
-    for name, totals_of, statistic in made:
-        totals, each = totals_of(q, votes, **groups), len(scorer.draws)
-        found, _ = jackknife_of(totals, statistic, scorer.level)
-        rows = totals[:, 0].sum()
-        yield name, found._replace(rows=round(rows / each), skipped=round((len(q) - rows) / each))
+    """The scores of the plurality label of q against `votes`, [R * U, K] each, over the class set of the scored
+    votes."""
+    pairs = Pairs(q, votes, votes, scorer.reference.m)
+    sums = GroupedSums(pairs, scorer.codes, scorer.groups)
+    asked = [metric for metric in metrics_at("scores") if metric.of == "label"]
+    return [score_row(metric.key(pairs.m), scorer.of(metric, sums)) for metric in asked]
 
 
 def _ambiguity(scorer: Scorer, q: np.ndarray, votes: np.ndarray, own: np.ndarray | None) -> dict[str, Interval]:
@@ -226,3 +197,18 @@ def correlation_of(totals: np.ndarray) -> np.ndarray:
         vx, vy = xx / n - mx**2, yy / n - my**2
         varied = (vx > 1e-12) & (vy > 1e-12)
         return np.where(varied, (xy / n - mx * my) / np.sqrt(np.where(varied, vx * vy, 1.0)), np.nan)
+
+
+SECTION = Section(
+    name="variants",
+    title="Other variants",
+    about="The variants of scores that papers use, of every system, against the same votes.",
+    of="audit",
+    measure=lambda subject: of_panels(
+        subject.ground.scorer,
+        subject.panels,
+        constant=subject.ground.fit.constant,
+        people=subject.ground.fit.people,
+        points=subject.ground.points,
+    ),
+)

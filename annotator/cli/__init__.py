@@ -14,6 +14,8 @@ import typer
 import typer.main
 from typer.core import TyperGroup
 
+from .choices import Command
+
 # Name of the command, and its file; its function is of the command's name (a hyphen is an underscore, `import` has one
 # at its end). The files import little until a command runs.
 COMMANDS = {
@@ -50,7 +52,7 @@ class _Lazily(TyperGroup):
             return super().get_command(ctx, cmd_name)
         file, function = self.functions[cmd_name]
         module, alone = import_module(f".{file}", __name__), typer.Typer(**SETTINGS)
-        alone.command(cmd_name, cls=getattr(module, CLASSES.get(cmd_name, ""), None))(getattr(module, function))
+        alone.command(cmd_name, cls=getattr(module, CLASSES.get(cmd_name, ""), Command))(getattr(module, function))
         return typer.main.get_command(alone)
 
 

@@ -51,7 +51,7 @@ def audit(
         typer.Option(
             metavar="FIGURES",
             help="Figures every panel must reach, such as 'sq_unbiased<=0.08, effective_votes>=1' or "
-            "'effective_votes.low>=1'; exit code 3 where one is missed.",
+            "'effective_votes.low>=1'; exit code 3 where one is missed. Figures: {figures}.",
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a report that is there.")] = False,

@@ -199,11 +199,11 @@ def stage(description: str) -> Iterator[Any]:
 
 def show(figures: dict[str, Any], output: Path) -> None:
     """Print the table, what differs, and where the report is."""
+    from ...data.scores.metric import metric_of
     from .console import note, plain_signs, print_table
 
-    m = figures["votes_scored"]
-    metrics = ["sq_unbiased", "log_score", f"jsd_bits@{m}", "accuracy", "uar", "macro_f1"]
-    metrics += ["ccc_valence", "ccc_arousal", "ccc_dominance"]
+    found = dict.fromkeys(score["metric"] for system in figures["systems"] for score in system["scores"])
+    metrics = [name for name in found if "summary" in metric_of(name).at]
     rows = []
     for system in figures["systems"]:
         scores = {score["metric"]: score for score in system["scores"]}

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from ..report.definitions import definition
 from ..report.figures import figure
 from .console import print_table
 
@@ -208,13 +207,15 @@ def show(found: Any) -> None:
 
 
 def _overall(found: Any) -> None:
+    from ...data.scores.metric import metric_of
+
     rows = {(row.system, row.stratum, row.score.metric): row.score for row in found.rows}
     model, bins = found.model.name, len(found.calibration)
     overall = []
     for metric in dict.fromkeys(row.score.metric for row in found.rows):
         ours, constant = rows.get((model, "all", metric)), rows.get(("constant", "all", metric))
         if ours is not None:
-            better = definition(metric, bins=bins).better
+            better = metric_of(metric).better
             overall.append([metric, better, cell(ours), cell(constant), ours.utterances])
     print_table(
         f"{model} on {found.corpus}, {found.split}: {found.utterances} utterances of {found.speakers} speakers",
@@ -299,9 +300,9 @@ def _genders(found: Any) -> None:
 
 
 def _priors(found: Any) -> None:
-    corrected = [
-        row for row in found.corrected if row["metric"].split("@")[0] not in ("bhattacharyya", "total_variation")
-    ]
+    from ...data.scores.metric import metric_of
+
+    corrected = [row for row in found.corrected if "summary" in metric_of(row["metric"]).at]
     rows = [
         [row["metric"], f"{row['system']}, {_corrected(row)}", cell(row)]
         for row in [*found.balanced["scores"], *corrected]
@@ -339,12 +340,14 @@ def _marked(row: Mapping[str, Any] | None) -> str:
 
 def show_comparison(found: Any) -> None:
     """Print a comparison: a row for each score and system, and what it is less the one compared with."""
+    from ...data.scores.metric import metric_of
+
     gaps = {(name, row.metric): row for name, rows in found.differences.items() for row in rows}
     scores = {(name, row.metric): row for name, rows in found.scores.items() for row in rows}
     rows = [
         [
             metric,
-            definition(metric, bins=found.bins).better,
+            metric_of(metric).better,
             name,
             cell(scores[name, metric]),
             "" if name == found.against else cell(gaps.get((name, metric))),

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+
+from .choices import Command
 
 # --------------------
 # What `serann fuse` prints of a fusion: the compact form of its report, from the figures that report.json holds.
@@ -135,7 +136,7 @@ def _print_added(added: dict[str, Any], labels: list[str]) -> None:
 OF_STRATEGIES = "Options of strategies"
 
 
-class FuseCommand(TyperCommand):
+class FuseCommand(Command):
     """`serann fuse`, whose `--strategy` lists the strategies and which has their options as flags: both are read when
     the command is used, for the file is imported with every other command's."""
 

@@ -23,11 +23,11 @@ Recipe = Annotated[
     ),
 ]
 Model = Annotated[
-    str | None, _option("wavlm (base-plus, from the hub; default), a checkpoint folder, or a hub id.", panel=ENCODER)
+    str | None, _option("{encoders}, or a checkpoint folder or hub id of {architectures}.", panel=ENCODER)
 ]
 FromScratch = Annotated[
     bool | None,
-    _option("Random weights; for wavlm, a small configuration.", "--from-scratch/--pretrained", panel=ENCODER),
+    _option("Random weights; for a bare name, a small configuration.", "--from-scratch/--pretrained", panel=ENCODER),
 ]
 Layer = Annotated[
     str | None, _option("last (default), a number, weighted (learnt sum of all), or auto (saliency).", panel=ENCODER)
@@ -61,9 +61,7 @@ MergedAlpha = Annotated[
 ]
 Loss = Annotated[
     str | None,
-    _option(
-        "kl (default), ce, cb-ce, weighted-kl, jsd, or dirichlet-multinomial (with targets primary).", panel=TARGETS
-    ),
+    _option("On distributions: {losses}; {evidential} needs --targets primary.", panel=TARGETS),
 ]
 DimensionalLoss = Annotated[
     str | None, _option("Of ratings: ccc (default) or nll-ccc, with a variance each.", panel=TARGETS)
@@ -118,7 +116,7 @@ Perturb = Annotated[
 BestBy = Annotated[
     str | None,
     _option(
-        "Which epoch is kept: log_score (default), sq_unbiased, accuracy, uar, macro_f1 or ccc, on development.",
+        "Which epoch is kept, by its score on development: {best_by}.",
         panel=COURSE,
     ),
 ]

@@ -10,13 +10,22 @@ from typing import Any
 import numpy as np
 
 from ...data.corpus import Corpus
+from ...data.scores.metric import METRICS, metric_of
 from ...data.scores.scoring import ScoreRow
 from ..audit.calibration import REFITTED_ON
 from ..audit.effective_votes import Worth
 from ..audit.result import AuditResult, Check, Example, LabelRow, PanelResult, StratumRow, System
+from ..audit.sections import SECTIONS
 from . import audit_pictures as pictures
-from .audit_sections import details_sections, differences_section, listening_section, percent, variants_section
-from .audit_words import answers, calibration_in_words, mass_warning, nearest_human_votes, notes_in_words
+from .audit_sections import details_sections, drawn, percent
+from .audit_words import (
+    answers,
+    calibration_in_words,
+    findings_in_words,
+    mass_warning,
+    nearest_human_votes,
+    notes_in_words,
+)
 from .blocks import (
     Answer,
     Block,
@@ -45,20 +54,30 @@ from .page import fill
 from .pictures import heat_map
 from .sounds import player, without_sounds
 
+# Sections of the whole audit that have a place of their own on the page; others follow what is said of the panels.
+PLACED = ("differences", "listening")
+
 
 def render(result: AuditResult, corpus: Corpus) -> str:
     """The page as text."""
+
+    def _drawn(name: str) -> list[Block]:
+        """A section of the whole audit; nothing where it was not measured."""
+        if name not in result.sections:
+            return []
+        return drawn(result, SECTIONS[name], result.sections[name], corpus)
+
     voices = simulated("Its voices are synthetic and its votes were")
     sections: list[Block] = [
         _answer(result),
-        Section("Scores", [_headline(result), *differences_section(result.differences)]),
+        Section("Scores", [_headline(result), *_drawn("differences")]),
         Section("Between a constant and human votes", [_curves(result)]),
         _ambiguity(result),
         worth_section(result),
         _labels(result),
-        *(listening_section(result.listening, result.settings["level"]) if result.listening is not None else []),
-        *details_sections(result.details, corpus),
-        *(variants_section(result.variants) if result.variants is not None else []),
+        *_drawn("listening"),
+        *details_sections(result, corpus),
+        *(part for name in result.sections if name not in PLACED for part in _drawn(name)),
         _listen(result, corpus),
     ]
     return fill(
@@ -75,7 +94,7 @@ def render(result: AuditResult, corpus: Corpus) -> str:
 
 def methods(result: AuditResult) -> dict[str, Any]:
     """What the template of the methods names."""
-    settings, panels = result.settings, result.panels
+    settings, panels, listening = result.settings, result.panels, result.sections.get("listening")
     used = [f"{panel.name}: {calibration_in_words(panel.effective_votes.calibration)}" for panel in panels]
     rows = [row.method for system in result.systems for row in system.scores]
     own = ("none", "by construction")
@@ -89,7 +108,7 @@ def methods(result: AuditResult) -> dict[str, Any]:
         "margin": f"{100 * panels[0].non_inferiority.margin_share:.0f}",
         "many": result.reference["utterances"] > REFITTED_ON,
         "refitted_on": f"{REFITTED_ON:,}",
-        "listened": result.listening is not None and result.listening.sensitivity is not None,
+        "listened": listening is not None and listening.sensitivity is not None,
         "intervals": sorted({method for method in rows if not method.startswith(own)}),
         "kinds": {"humans" if panel.kind == "humans" else panel.about.get("mode", "exact") for panel in panels},
         "panels": panels,
@@ -111,7 +130,10 @@ def _answer(result: AuditResult) -> Section:
         warning = mass_warning(panel)
         said = Words(words.removeprefix(warning), strong=warning)
         parts.append(Answer(panel.name, _color(i), [Tiles(_tiles(result, panel)), said]))
-    notes = [*notes_in_words(result.notes), *(result.listening.exposure if result.listening is not None else [])]
+    listening = result.sections.get("listening")
+    of_all = [one for one in result.told() if one.panel is None]
+    exposure = [] if listening is None else listening.exposure
+    notes = [*findings_in_words(of_all), *notes_in_words(result.notes), *exposure]
     return Section("The answer", [*parts, *([Points(notes, cls="note")] if notes else [])])
 
 
@@ -134,18 +156,6 @@ def _tiles(result: AuditResult, panel: PanelResult) -> list[Tile]:
 
 # --- every prediction on the same votes, and where panels lie between them
 
-# better is lower / higher
-DIRECTION = {"sq_unbiased": "↓", "log_score": "↑", "jsd_bits": "↓", "bhattacharyya": "↑", "total_variation": "↓"}
-NAMES = {
-    "sq_unbiased": "squared error",
-    "log_score": "log score",
-    "jsd_bits": "JSD, bits",
-    "bhattacharyya": "Bhattacharyya",
-    "total_variation": "total variation",
-    "accuracy": "accuracy",
-    "uar": "UAR",
-    "macro_f1": "macro-F1",
-}
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
@@ -169,8 +179,8 @@ def _headline(result: AuditResult) -> Table:
 
 def _head(metric: str) -> str:
     """A column's name; its signs stay beside it."""
-    name, _, m = metric.partition("@")
-    return NO_BREAK.join([NAMES[name], *([f"@{m}"] if m else []), DIRECTION.get(name, "↑")])
+    found, m = metric_of(metric), metric.partition("@")[2]
+    return NO_BREAK.join([found.title, *([f"@{m}"] if m else []), found.arrow])
 
 
 def _in_order(result: AuditResult) -> list[System]:
@@ -284,7 +294,8 @@ def _label_cells(row: LabelRow) -> list[Cell | str]:
 
 # --- worth: the human curve with the panels on it, effective votes, single votes, the gate
 
-SCORES = {"log_score": "log score", "sq_unbiased": "squared error", "jsd_bits": "JSD"}
+# by which panels are matched to the human curve
+SCORES = ("log_score", "sq_unbiased", "jsd_bits")
 PARTS = {"label": "label against the rest", "ambiguity": "ambiguity third", "subgroup": "subgroup"}
 VERDICTS = {True: "yes", False: "no", None: "cannot be told"}
 
@@ -294,7 +305,7 @@ def worth_section(result: AuditResult) -> Section:
     drawn = []
     for score in ("log_score", "sq_unbiased"):
         if len(pictures.curve_points(result, score)) > 1:
-            name = SCORES[score]
+            name = METRICS[score].title
             words = (
                 f"{name.capitalize()} of the best prediction from n human votes (curve), with "
                 f"{100 * result.settings['level']:.0f} % intervals; each panel, calibrated, where its own lies on it, "
@@ -322,7 +333,9 @@ def _worth_table(result: AuditResult) -> Table:
         "Human votes that the panel's calibrated prediction is worth, by the score that is matched. “At least”: better "
         f"than all of the human curve; “…”: the interval reaches beyond its end.{dash}"
     )
-    return Table(caption, ["panel and part", "utterances", *SCORES.values()], rows)
+    return Table(
+        caption, ["panel and part", "utterances", *(METRICS[score].title.partition(",")[0] for score in SCORES)], rows
+    )
 
 
 def _three(rows: list[Worth], where: str, part: str) -> list[str]:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from scipy.interpolate import PchipInterpolator
 
 from ...data.scores.intervals import Interval
+from ...data.scores.metric import metric_of
 from ...data.scores.scoring import ScoreRow
 from ...data.seeds import rng_from
 from ..audit.effective_votes import FINENESS, falling
@@ -92,12 +93,13 @@ def worth_curve(result: AuditResult, score: str, *, name: str) -> Markup:
     points = curve_points(result, score)
     n = np.array([p.n for p in points])
     values = np.array([p.value.value for p in points])
-    sign = -1 if score == "log_score" else 1
+    sign = -metric_of(score).sign
     line = PchipInterpolator(n, sign * (falling(sign * values) @ (sign * values)))
     spread = [x for p in points for x in (p.value.value, p.value.low, p.value.high) if np.isfinite(x)]
     low = min(spread) if sign < 0 else min(0.0, *spread)
     plot = Plot(52, 34, 250, 200, [0, int(n[-1])], nice_ticks(low, max(spread)))
-    axis = f"{name}, nats a vote" if score == "log_score" else name
+    unit = metric_of(score).unit
+    axis = f"{name}, {unit}" if unit else name
     body = plot.axes(x_label="human votes of the utterance", y_label=axis, x_ticks=n.tolist())
     fine = np.linspace(0, n[-1], n[-1] * FINENESS + 1)
     body.append(plot.line([(x, float(line(x))) for x in fine], cls="curve smoothed"))

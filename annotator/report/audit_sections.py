@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markupsafe import Markup
 
 from ...data.corpus import Corpus
 from ...data.scores.intervals import Interval
+from ...data.scores.metric import metric_of
 from ..audit.alt_test import AltTestSection
 from ..audit.controls import Controls
 from ..audit.failures import Failures, PartRow, Surprise
+from ..audit.listening import Listening
 from ..audit.noninferiority import Difference
 from ..audit.panel_agreement import COEFFICIENTS, PanelAgreement
-from ..audit.result import Detail, Listening
+from ..audit.result import AuditResult, Detail
 from ..audit.saturation import Saturation
+from ..audit.section import Absent
+from ..audit.section import Section as AuditSection
+from ..audit.sections import SECTIONS
 from ..audit.sensitivity import Cues
-from ..audit.variants import ABOUT, Variants
+from ..audit.variants import Variants
 from .audit_pictures import saturation_curve
 from .audit_words import (
     agreement_in_words,
@@ -33,6 +39,7 @@ from .audit_words import (
     signed_share,
 )
 from .blocks import Block, Cell, Figure, Figures, Heading, Points, Row, Section, Sound, Table, Words, cell, note
+from .figure_table import section_rows
 from .figures import count, figure, worth_figure
 from .sounds import player, without_sounds
 
@@ -168,21 +175,56 @@ def cues_section(found: Cues | None, level: float) -> list[Block]:
 # --- agreement, saturation, failures of a panel
 
 
-def details_sections(details: Sequence[Detail], corpus: Corpus) -> list[Section]:
-    """A section a panel, with the sounds of its few most surprising utterances."""
-    rows = {} if without_sounds(corpus) else {name: i for i, name in enumerate(corpus.ids)}
+def details_sections(result: AuditResult, corpus: Corpus) -> list[Section]:
+    """A section a panel, with every section that was measured of it."""
+    return [
+        Section(
+            _title(found),
+            [
+                part
+                for name, value in found.sections.items()
+                for part in drawn(result, SECTIONS[name], value, corpus, panel=found.panel)
+            ],
+        )
+        for found in result.details
+    ]
 
-    def section(found: Detail) -> Section:
-        heard = {surprise.utterance_id for surprise in found.failures.surprises[:SOUNDS]}
 
-        def sound(name: str) -> Sound | None:
-            return player(corpus, rows[name]) if name in heard and name in rows else None
+def _title(found: Detail) -> str:
+    """The panel, and which sections are of it: those that others explain (`EXPLAINED`) are not named."""
+    named = [SECTIONS[name] for name in found.sections if name not in EXPLAINED]
+    return f"{found.panel}: {', '.join(TITLES.get(one.name, one.title) for one in named)}"
 
-        parts = [*agreement_section(found.agreement), *alt_test_section(found.alt_test)]
-        parts += [*saturation_section(found.saturation), *failures_section(found.failures, sound=sound)]
-        return Section(f"{found.panel}: agreement, saturation, failures", parts)
 
-    return [section(found) for found in details]
+def drawn(
+    result: AuditResult, section: AuditSection, value: Any, corpus: Corpus, *, panel: str | None = None
+) -> list[Block]:
+    """A section's own words and pictures, or where it has none here its title, its definition and its figures."""
+    if isinstance(value, Absent):
+        return [Heading(section.title), Words(f"Not shown: {value.reason}.")]
+    if section.name in DRAWN:
+        return DRAWN[section.name](value, Page(result, corpus))
+    rows = section_rows(result, section, value, panel)
+    return [Heading(section.title), Words(section.about), figures_table(rows, result.settings["level"])]
+
+
+def figures_table(rows: Sequence[dict[str, Any]], level: float) -> Table:
+    """A section's figure rows as a table."""
+    shown = [
+        Row(row["part"] or "all", [row["metric"].replace("_", " "), _value(row), str(row.get("n") or ""), _why(row)])
+        for row in rows
+    ]
+    caption = f"In brackets: {100 * level:.0f} % intervals by speaker, where there are some."
+    return Table(caption, ["part", "figure", "value", "n", ""], shown)
+
+
+def _value(row: dict[str, Any]) -> str:
+    value, low, high = (row.get(name) for name in ("value", "low", "high"))
+    return figure(math.nan if value is None else value, low, high)
+
+
+def _why(row: dict[str, Any]) -> str:
+    return row.get("reason") or ""
 
 
 def agreement_section(found: PanelAgreement) -> list[Block]:
@@ -336,10 +378,10 @@ def variants_section(found: Variants) -> list[Block]:
     by_system = [{row.metric: row for row in system.scores} for system in shown]
     rows, said = [], []
     for metric in by_system[0]:
-        name, _, m = metric.partition("@")
-        title, better, what = ABOUT[name]
-        rows.append(Row(f"{title}{f' @{m}' if m else ''} {better}".rstrip(), [cell(s.get(metric)) for s in by_system]))
-        said.append(f"{title}: {what}.")
+        one, m = metric_of(metric), metric.partition("@")[2]
+        head = f"{one.title}{f' @{m}' if m else ''} {one.arrow}".rstrip()
+        rows.append(Row(head, [cell(s.get(metric)) for s in by_system]))
+        said.append(f"{one.title}: {one.formula}.")
     caption = (
         f"The variants that papers use, against the same {found.votes_scored} votes an utterance. They are here for "
         "comparison with published figures and decide nothing: most are not proper, and what stands @m depends on m. "
@@ -349,3 +391,38 @@ def variants_section(found: Variants) -> list[Block]:
     table = Table(caption, ["variant", *(system.name for system in shown)], rows)
     about = Words("With q the prediction and y the shares of the votes:")
     return [Heading("Other variants"), table, about, Points(said, cls="note")]
+
+
+# --- which sections have words and pictures of their own; any other is drawn from its figures
+
+
+class Page(NamedTuple):
+    """What a drawing may use beside its section's value."""
+
+    result: AuditResult
+    corpus: Corpus
+
+
+def _failures(found: Failures, page: Page) -> list[Block]:
+    """With the sounds of the few most surprising utterances."""
+    rows = {} if without_sounds(page.corpus) else {name: i for i, name in enumerate(page.corpus.ids)}
+    heard = {surprise.utterance_id for surprise in found.surprises[:SOUNDS]}
+
+    def sound(name: str) -> Sound | None:
+        return player(page.corpus, rows[name]) if name in heard and name in rows else None
+
+    return failures_section(found, sound=sound)
+
+
+DRAWN: dict[str, Callable[[Any, Page], list[Block]]] = {
+    "agreement": lambda found, _: agreement_section(found),
+    "alt_test": lambda found, _: alt_test_section(found),
+    "saturation": lambda found, _: saturation_section(found),
+    "failures": _failures,
+    "differences": lambda found, _: differences_section(found),
+    "variants": lambda found, _: variants_section(found),
+    "listening": lambda found, page: list(listening_section(found, page.result.settings["level"])),
+}
+# How the heading of a panel calls its sections, and which it leaves out.
+TITLES = {"agreement": "agreement", "saturation": "saturation", "failures": "failures"}
+EXPLAINED = ("alt_test",)

@@ -17,8 +17,9 @@ from ..audit.panel_agreement import PanelAgreement
 from ..audit.result import AuditResult, Check, PanelResult, StratumRow
 from ..audit.saturation import Saturation
 from ..audit.scorer import Note
+from ..audit.section import Finding
 from ..audit.sensitivity import NOTHING, CuePair, Cues, LabelShift, Sensitivity
-from .figures import count, figure, interval_figure, mass_figure, worth_figure
+from .figures import capital, count, figure, interval_figure, mass_figure, worth_figure
 
 # below this mean mass on the labels, what a run says about them is mostly made by scaling up
 LOW_MASS = 0.5
@@ -201,8 +202,30 @@ def _label_sentence(panel: PanelResult) -> str:
 
 
 def answers(result: AuditResult) -> list[str]:
-    """The answer on each panel, in the order of `result.panels`."""
-    return [answer_in_words(result, panel) for panel in result.panels]
+    """The answer on each panel, in the order of `result.panels`, with what sections found of it."""
+    told = {panel.name: findings_in_words(result.told(panel.name)) for panel in result.panels}
+    return [" ".join([answer_in_words(result, panel), *told[panel.name]]) for panel in result.panels]
+
+
+# Sentences of findings, by code, with their figures by name; one without an entry is said by its code and its figures.
+FINDINGS: dict[str, str] = {}
+
+
+def findings_in_words(findings: Iterable[Finding]) -> list[str]:
+    """Each finding as a sentence."""
+    return [_finding(finding) for finding in findings]
+
+
+def _finding(finding: Finding) -> str:
+    shown = {
+        name: interval_figure(value) if isinstance(value, Interval) else figure(float(value))
+        for name, value in finding.figures.items()
+    }
+    if finding.code in FINDINGS:
+        return FINDINGS[finding.code].format(panel=finding.panel, **shown)
+    listed = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown.items())
+    whose = "" if finding.panel is None else f" of {finding.panel}"
+    return f"{capital(finding.code.replace('-', ' '))}{whose}: {listed}."
 
 
 # --------------------

@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ...data.files import finite, write_json
+from ...data.scores.metric import definition, metric_of
 from ...data.scores.scoring import THIRDS
 from . import pictures
 from .blocks import Banner, Block, Cell, Facts, Figure, Figures, Row, Section, Table, cell, note, over
-from .definitions import definition, definitions
-from .figures import figure
+from .figures import capital, figure
 from .page import fill, write_page
 from .pictures import Document, interval_of, number
-
-# The scores of a comparison that are drawn.
-DRAWN = ("sq_unbiased", "log_score", "uar", "macro_f1")
 
 
 def write_scores(document: Document, path: Path, render: Callable[[Document], str]) -> None:
@@ -40,7 +37,7 @@ def render_evaluation(doc: Document) -> str:
         _genders(doc),
         _priors(doc),
         _noise(doc),
-        _what_they_are(named, bins=doc["calibration"]["bins"]),
+        _what_they_are(named),
     ]
     shown = [section for section in sections if section is not None]
     return fill("evaluation", doc=doc, notes=_notes(doc), sections=shown)
@@ -49,7 +46,7 @@ def render_evaluation(doc: Document) -> str:
 def render_comparison(doc: Document) -> str:
     """The page of a comparison as text."""
     metrics = list(dict.fromkeys(row["metric"] for row in doc["scores"]))
-    sections = [_compared(doc, metrics), _what_they_are(metrics, bins=doc["bins"])]
+    sections = [_compared(doc, metrics), _what_they_are(metrics)]
     return fill("comparison", doc=doc, notes=_notes(doc), sections=sections)
 
 
@@ -66,11 +63,10 @@ def _score(row: Mapping[str, Any] | None) -> Cell:
     return cell(None if row is None else interval_of(row))
 
 
-def _what_they_are(metrics: Iterable[str], *, bins: int) -> Section:
+def _what_they_are(metrics: Iterable[str]) -> Section:
     """What each score is, a line each."""
-    named = definitions(metrics, bins=bins).items()
     about = note("Means over utterances; q is the answer to an utterance, a tie shares. '–' is undefined or absent.")
-    facts = [(f"{metric} ({found.better} is better)", found.words) for metric, found in named]
+    facts = [(f"{name} ({metric_of(name).better} is better)", definition(name)) for name in dict.fromkeys(metrics)]
     return Section("What the scores are", [about, Facts(facts)])
 
 
@@ -86,10 +82,10 @@ def _compared(doc: Document, metrics: Sequence[str]) -> Section:
             if (system, metric) in scores:
                 against, found = system == doc["against"], scores[system, metric]
                 less = "" if against else _score(gaps.get((system, metric)))
-                better = definition(metric, bins=doc["bins"]).better
+                better = metric_of(metric).better
                 cells = [better, system, _score(found), less, str(found["utterances"])]
                 rows.append(Row(metric, cells, "own" if against else ""))
-    drawn = [Figure(pictures.by_system(doc, m), f"{m} of each system.") for m in DRAWN if m in metrics]
+    drawn = [Figure(pictures.by_system(doc, m), f"{m} of each system.") for m in metrics if "drawn" in metric_of(m).at]
     head = ["score", "better", "system", "value", f"less {doc['against']}", "n"]
     about = (
         f"@{doc['votes_scored']}: against {doc['votes_scored']} votes an utterance. 'constant' is the best answer "
@@ -107,17 +103,13 @@ def _scores(doc: Document, stratum: str) -> dict[tuple[str, str], Mapping[str, A
     return {(row["metric"], row["system"]): row for row in doc["scores"] if row["stratum"] == stratum}
 
 
-def _better(doc: Document, metric: str) -> str:
-    return definition(metric, bins=doc["calibration"]["bins"]).better
-
-
 def _overall(doc: Document) -> Section:
     found = _scores(doc, "all")
     rows = []
     for metric, system in found:
         if system == doc["model"]:
             own, constant = found[metric, system], found.get((metric, "constant"))
-            rows.append(Row(metric, [_better(doc, metric), _score(own), _score(constant), str(own["utterances"])]))
+            rows.append(Row(metric, [metric_of(metric).better, _score(own), _score(constant), str(own["utterances"])]))
     head = ["score", "better", "model", "constant", "utterances"]
     about = (
         f"@{doc['votes_scored']}: against {doc['votes_scored']} votes an utterance. 'constant' is the best answer "
@@ -133,8 +125,9 @@ def _ambiguity(doc: Document) -> Section | None:
     if doc["thirds"] is None:
         return None
     drawn = [
-        Figure(pictures.by_third(doc, metric), f"{name} by third of human ambiguity.")
-        for metric, name in (("sq_unbiased", "Squared error"), ("uar", "UAR"))
+        Figure(pictures.by_third(doc, name), f"{capital(metric_of(name).title)} by third of human ambiguity.")
+        for name in dict.fromkeys(row["metric"] for row in doc["scores"])
+        if "parts drawn" in metric_of(name).at and not metric_of(name).family
     ]
     return Section("By ambiguity", [Figures(drawn), _thirds_table(doc), note(doc["thirds"])])
 
@@ -147,7 +140,7 @@ def _thirds_table(doc: Document) -> Table:
     rows = [
         Row(
             metric if system == doc["model"] else f"{metric}, constant",
-            [_better(doc, metric), *(_score(of.get((metric, system, third))) for third in thirds)],
+            [metric_of(metric).better, *(_score(of.get((metric, system, third))) for third in thirds)],
         )
         for metric in dict.fromkeys(metric for metric, _ in named)
         for system in (doc["model"], "constant")
@@ -232,12 +225,12 @@ def _noise(doc: Document) -> Section | None:
     cells = {(row["noise"], row["snr"], row["metric"]): row for row in doc["noise"]}
     conditions, metrics = dict.fromkeys((kind, snr) for kind, snr, _ in cells), dict.fromkeys(m for *_, m in cells)
     clean = _scores(doc, "all")
-    rows = [Row("better", [_better(doc, m) for m in metrics])]
+    rows = [Row("better", [metric_of(m).better for m in metrics])]
     rows += [Row("without noise", [_score(clean.get((m, doc["model"]))) for m in metrics])]
     rows += [
         Row(f"{kind}, {snr:g} dB", [_changed(cells.get((kind, snr, m))) for m in metrics]) for kind, snr in conditions
     ]
-    shown = [m for m in metrics if m in ("sq_unbiased", "uar") or m.startswith("ccc_")]
+    shown = [m for m in metrics if "parts drawn" in metric_of(m).at]
     drawn = [Figure(pictures.noise_lines(doc, metric), f"{metric} by SNR.") for metric in shown]
     caption = "Scores under each noise, and the change from those without it"
     about = "Changes are paired, on utterances heard with and without the noise, with their 95 % intervals."

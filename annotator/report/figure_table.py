@@ -44,7 +44,9 @@ import pyarrow as pa
 from ...data.corpus import Corpus
 from ...data.scores.intervals import Interval
 from ...data.scores.scoring import ScoreRow
-from ..audit.result import AuditResult, Rows
+from ..audit.result import AuditResult, Detail, Rows
+from ..audit.section import Absent, FigureRow, Section
+from ..audit.sections import SECTIONS
 
 FIGURES = pa.schema(
     [
@@ -66,7 +68,7 @@ NAMES += ("other", "control", "n", "how", "score", "requirement")
 OF_PANEL = ("panel", "name", "run", "of")
 # What holds no figure: words, settings, and utterances that were chosen by their outcome. (A number that is called
 # level is that of the intervals, in the settings; an interval of that name is a figure.)
-NO_FIGURES = {"corpus", "settings", "notes", "format", "about", "path", "examples", "surprises"}
+NO_FIGURES = {"corpus", "settings", "notes", "format", "about", "path", "examples", "surprises", "findings"}
 NO_FIGURES |= {"temperatures", "bins", "exposure", "levels"}
 # Lists of figures for 1, 2, … votes.
 BY_VOTES = ("values", "shuffled")
@@ -100,8 +102,11 @@ class _Walk:
     def record(self, value: Any, place: _Place) -> Iterator[dict[str, Any]]:
         """The rows of a dataclass's fields, or of a dict's entries."""
         entries = value
-        if not isinstance(value, dict):
+        if isinstance(value, Detail):
+            entries = value.entries()
+        elif not isinstance(value, dict):
             entries = {f.name: getattr(value, f.name) for f in fields(value)}
+        if not isinstance(value, dict):
             place = self._named(entries, place)
         if {"value", "low", "high", "method"} <= entries.keys():
             yield _of_worth(entries, place)
@@ -123,13 +128,16 @@ class _Walk:
         return place._replace(panel=panel).of(*said)
 
     def field(self, name: str, held: Any, place: _Place) -> Iterator[dict[str, Any]]:
-        """The rows of one field: a figure, figures in a list, or further records."""
-        if isinstance(held, Interval):
+        """The rows of one field: a figure, figures in a list, or further records; those that a section gives itself."""
+        section = SECTIONS.get(name) if place.section in ((), ("details",)) else None
+        if section is not None and section.figures is not None and not isinstance(held, Absent):
+            yield from (_given(row, place.inside(name)) for row in section.figures(held))
+        elif isinstance(held, Interval):
             yield place.row(name, held.value, **_interval(held), n=held.rows)
         elif isinstance(held, bool | int | float | np.number):
             if not (name == "n" and f"n={held}" in place.part):
                 yield place.row(name, float(held))
-        elif name == "confusion":
+        elif name == "confusion" and isinstance(held, list):
             yield from self.confusion(held, place)
         elif isinstance(held, list | tuple):
             for i, item in enumerate(held):
@@ -158,6 +166,15 @@ class _Walk:
             yield here.row(name, float(item))
 
 
+def _given(row: FigureRow, place: _Place) -> dict[str, Any]:
+    """A row that a section gives."""
+    here = place.of(row.part) if row.part else place
+    if isinstance(row.value, Interval):
+        n = row.value.rows if row.n is None else row.n
+        return here.row(row.metric, row.value.value, **_interval(row.value), n=n, reason=row.reason)
+    return here.row(row.metric, float(row.value), n=row.n, reason=row.reason)
+
+
 def _interval(row: Interval | ScoreRow) -> dict[str, Any]:
     return {name: getattr(row, name) for name in ("low", "high", "method", "skipped", "groups")}
 
@@ -169,12 +186,17 @@ def _of_worth(entries: dict[str, Any], place: _Place) -> dict[str, Any]:
 
 def figure_table(result: AuditResult) -> pa.Table:
     """Every figure of the result as a row of the schema `FIGURES`."""
-    held = {f.name: getattr(result, f.name) for f in fields(result) if f.name != "rows"}
-    rows = list(_Walk(result).record(held, _Place()))
+    rows = list(_Walk(result).record(result.entries(), _Place()))
     columns = {name: [row.get(name) for row in rows] for name in FIGURES.names}
     for name in ("value", "low", "high"):
         columns[name] = [x if x is not None and math.isfinite(x) else None for x in columns[name]]
     return pa.table(columns, schema=FIGURES)
+
+
+def section_rows(result: AuditResult, section: Section, value: Any, panel: str | None = None) -> list[dict[str, Any]]:
+    """The rows of one section's value, by the names of the schema's fields; `panel` is the panel that it is of."""
+    place = _Place(("details",) if panel is not None else (), panel)
+    return list(_Walk(result).field(section.name, value, place))
 
 
 # --- utterances

@@ -22,6 +22,11 @@ def figure(value: float, low: float | None = None, high: float | None = None, *,
     return f"{text} [{low:.{digits}f}, {high:.{digits}f}]".replace("-", "−")
 
 
+def capital(words: str) -> str:
+    """Words with a capital at their beginning."""
+    return words[:1].upper() + words[1:]
+
+
 def count(number: int, thing: str) -> str:
     """`1 utterance`, `2 utterances`."""
     return f"{number} {thing}{'' if number == 1 else 's'}"

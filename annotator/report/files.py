@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,13 @@ import pyarrow.parquet as pq
 from ...data.corpus import Corpus
 from ...data.files import atomic_file, write_json
 from ...data.tables import METADATA_KEY
+from ..audit.alt_test import AltTestSection
+from ..audit.failures import Failures
+from ..audit.listening import Listening
+from ..audit.panel_agreement import PanelAgreement
 from ..audit.result import AuditResult
+from ..audit.saturation import Saturation
+from ..audit.section import Absent
 from .audit_page import render
 from .audit_words import (
     agreement_in_words,
@@ -36,25 +43,55 @@ def document(result: AuditResult) -> dict[str, Any]:
     _put(whole, "answers", answers(result), after="reference")
     whole["notes"] = notes_in_words(result.notes)
     for detail, found in zip(whole["details"], result.details, strict=True):
-        _put(detail["agreement"], "answer", agreement_in_words(found.agreement), after="normalised_kappa_x")
-        _put(detail["saturation"], "answer", saturation_in_words(found.saturation), after="curves")
-        detail["failures"]["answer"] = failures_in_words(found.failures)
-        detail["alt_test"]["notes"] = notes_in_words(found.alt_test.notes)
-        for test, made in zip(detail["alt_test"]["tests"], found.alt_test.tests, strict=True):
-            test["notes"] = notes_in_words(made.notes)
-    heard = result.listening
-    if heard is None:
-        return whole
-    listening, level = whole["listening"], result.settings["level"]
-    if heard.controls is not None:
-        listening["controls"]["answer"] = controls_in_words(heard.controls)
-    if heard.sensitivity is not None:
-        _put(listening["sensitivity"], "answer", sensitivity_in_words(heard.sensitivity), after="between")
-    for one, other in zip(listening["others"], heard.others, strict=True):
-        _put(one, "answer", sensitivity_in_words(other), after="between")
-    for one, cues in zip(listening["cues"], heard.cues, strict=True):
-        one["answer"] = cues_in_words(cues, level)
+        _say(detail, found.sections, result)
+    _say(whole, result.sections, result)
     return whole
+
+
+def _say(held: dict[str, Any], measured: dict[str, Any], result: AuditResult) -> None:
+    """Put a section's words among its numbers, for each that has some and could be measured."""
+    for name, value in measured.items():
+        if name in SAID and not isinstance(value, Absent):
+            SAID[name](held[name], value, result)
+
+
+def _agreement(held: dict[str, Any], found: PanelAgreement, _: AuditResult) -> None:
+    _put(held, "answer", agreement_in_words(found), after="normalised_kappa_x")
+
+
+def _saturation(held: dict[str, Any], found: Saturation, _: AuditResult) -> None:
+    _put(held, "answer", saturation_in_words(found), after="curves")
+
+
+def _failures(held: dict[str, Any], found: Failures, _: AuditResult) -> None:
+    held["answer"] = failures_in_words(found)
+
+
+def _alt_test(held: dict[str, Any], found: AltTestSection, _: AuditResult) -> None:
+    held["notes"] = notes_in_words(found.notes)
+    for test, made in zip(held["tests"], found.tests, strict=True):
+        test["notes"] = notes_in_words(made.notes)
+
+
+def _listening(held: dict[str, Any], found: Listening, result: AuditResult) -> None:
+    if found.controls is not None:
+        held["controls"]["answer"] = controls_in_words(found.controls)
+    if found.sensitivity is not None:
+        _put(held["sensitivity"], "answer", sensitivity_in_words(found.sensitivity), after="between")
+    for one, other in zip(held["others"], found.others, strict=True):
+        _put(one, "answer", sensitivity_in_words(other), after="between")
+    for one, cues in zip(held["cues"], found.cues, strict=True):
+        one["answer"] = cues_in_words(cues, result.settings["level"])
+
+
+# The words of sections that have some, put into their part of the JSON.
+SAID: dict[str, Callable[[dict[str, Any], Any, AuditResult], None]] = {
+    "agreement": _agreement,
+    "saturation": _saturation,
+    "failures": _failures,
+    "alt_test": _alt_test,
+    "listening": _listening,
+}
 
 
 def _put(values: dict[str, Any], key: str, value: Any, *, after: str) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from markupsafe import Markup
 
 from ...data.scores.intervals import Interval
+from ...data.scores.metric import metric_of
 from ...data.scores.scoring import THIRDS
-from .definitions import LOWER, definition
 from .figures import figure, interval_figure
 from .svg import Plot, cut, nice_ticks, picture, short, tag, text, tip
 
@@ -302,7 +302,7 @@ def noise_lines(doc: Document, metric: str) -> Markup:
     body.append(plot.level(clean, cls="level constant"))
     if math.isfinite(clean):
         # on the side where noise does not draw the lines
-        aside = 14 if definition(metric, bins=0).better == LOWER else -5
+        aside = 14 if metric_of(metric).better == "lower" else -5
         words = f"without noise {figure(clean)}"
         body.append(text(plot.left + plot.width / 2, plot.y(clean) + aside, words, cls="label constant"))
     apart = 0.03 * (span[1] - span[0])

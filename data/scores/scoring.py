@@ -9,39 +9,15 @@ import numpy as np
 
 from ..labels import LabelSet
 from ..seeds import uniforms
-from .divergences import bhattacharyya, jsd_bits, total_variation
-from .intervals import NO_LIMITS, Interval, OfTotals, by_group
-from .metrics import accuracy_rows, confusion_rows, macro_f1_of, reference_classes, uar_of
-from .proper_scores import log_score, sq_unbiased, unbiased_ambiguity, votes_at
+from .intervals import Interval, OfTotals, by_group
+from .metric import Metric, Pairs, limits_of, metrics_at
+from .metrics import reference_classes
+from .proper_scores import unbiased_ambiguity, votes_at
 
 THIRDS = ("low", "medium", "high")
 # Votes of an utterance that are scored, and the share of utterances that must have them for it to be the default.
 VOTES_SCORED = 4
 KEPT = 0.9
-# What each score can be at all: a jackknife near a limit is skewed, and is made on the scale that has none (ten
-# speakers of whom people are nearly sure: accuracy .90 covered .931, on that scale .954). A squared error may be
-# estimated below 0, and is none then; the interval is the plain one.
-LIMITS = {
-    "sq_unbiased": (0.0, np.inf),
-    "jsd_bits": (0.0, 1.0),
-    "jsd_nats": (0.0, float(np.log(2.0))),
-    "jsd_root": (0.0, float(np.sqrt(np.log(2.0)))),
-    "kl_nats": (0.0, np.inf),
-    "brier": (0.0, 2.0),
-    "ece": (0.0, 1.0),
-    "distribution_ece": (0.0, 1.0),
-    "accuracy_2best": (0.0, 1.0),
-    "accuracy_3best": (0.0, 1.0),
-    "bhattacharyya": (0.0, 1.0),
-    "total_variation": (0.0, 1.0),
-    "manhattan": (0.0, 2.0),
-    "hellinger": (0.0, 1.0),
-    "r2_by_class": (-np.inf, 1.0),
-    "item_r2": (0.0, 1.0),
-    "accuracy": (0.0, 1.0),
-    "uar": (0.0, 1.0),
-    "macro_f1": (0.0, 1.0),
-}
 
 
 class ScoreRow(NamedTuple):
@@ -66,21 +42,27 @@ def score_row(metric: str, interval: Interval) -> ScoreRow:
     return ScoreRow(metric, value, low, high, method, rows, skipped, groups)
 
 
-def row_scores(q: np.ndarray, counts: np.ndarray, m: int, ids: Sequence[str], seed: int) -> dict[str, np.ndarray]:
-    """Scores of each utterance, [U] under each metric's name; NaN where undefined.
-
-    `sq_unbiased` and `log_score` use every vote of `counts`; those whose value depends on the number of votes
-    behind the reference are taken at exactly m seeded votes and carry it in their name.
-    """
+def pairs_at(q: np.ndarray, counts: np.ndarray, m: int, ids: Sequence[str], seed: int) -> Pairs:
+    """Predictions q [U, K] beside the votes `counts` [U, K] and exactly m seeded votes of each row."""
     at_m = counts if (counts.sum(axis=1) == m).all() else votes_at(counts, m, ids, seed)
-    return {
-        "sq_unbiased": sq_unbiased(q, counts),
-        "log_score": log_score(q, counts),
-        f"jsd_bits@{m}": jsd_bits(q, at_m),
-        f"bhattacharyya@{m}": bhattacharyya(q, at_m),
-        f"total_variation@{m}": total_variation(q, at_m),
-        "accuracy": accuracy_rows(q, counts),
-    }
+    return Pairs(q, counts, at_m, m)
+
+
+def row_scores(q: np.ndarray, counts: np.ndarray, m: int, ids: Sequence[str], seed: int) -> dict[str, np.ndarray]:
+    """The scores that an utterance has by itself, [U] under each metric's name in a table; NaN where undefined.
+
+    Those whose value depends on the number of votes behind the reference are taken at exactly m seeded votes and carry
+    it in their name; the others use every vote of `counts`.
+    """
+    pairs = pairs_at(q, counts, m, ids, seed)
+    return {metric.key(m): rows_of(metric, pairs) for metric in metrics_at("scores") if metric.value is None}
+
+
+def rows_of(metric: Metric, pairs: Pairs) -> np.ndarray:
+    """The metric's totals of single rows, [U] or [U, T]."""
+    if metric.totals is None:
+        raise ValueError(f"{metric.name} is not made of distributions and votes row by row")
+    return metric.totals(pairs)
 
 
 def score_table(
@@ -97,9 +79,9 @@ def score_table(
 ) -> list[ScoreRow]:
     """Score predictions q [U, K] against held-out counts [U, K] with intervals over groups (speakers).
 
-    Proper scores first (`sq_unbiased`, `log_score` in nats per vote), then `jsd_bits@m`, `bhattacharyya@m`,
-    `total_variation@m`, then accuracy, UAR and macro-F1 of the plurality. A NaN row of q is an utterance without
-    prediction: skipped and counted. `rows` (bool [U]) scores a part, with the class set of the whole `counts`.
+    A row for each metric shown among the scores (`metric.METRICS`): proper scores first, then divergences at m votes,
+    then those of the plurality. A NaN row of q is an utterance without prediction: skipped and counted. `rows`
+    (bool [U]) scores a part, with the class set of the whole `counts`.
 
     Raises ValueError if the shapes do not fit each other or the labels.
     """
@@ -117,11 +99,6 @@ def score_table(
     ]
 
 
-def limits_of(metric: str) -> tuple[float, float]:
-    """The lowest and highest that a score can be, as `by_group` wants them; its name may end in @m."""
-    return LIMITS.get(metric.split("@")[0], NO_LIMITS)
-
-
 def score_columns(
     q: np.ndarray, counts: np.ndarray, *, ids: Sequence[str], m: int, seed: int = 0, rows: np.ndarray | None = None
 ) -> list[tuple[str, np.ndarray, Literal["mean"] | OfTotals]]:
@@ -132,20 +109,26 @@ def score_columns(
     classes = reference_classes(counts)
     if rows is not None:
         q, counts, ids = q[rows], counts[rows], np.asarray(ids, dtype=object)[rows].tolist()
-    confusion = confusion_rows(q, counts).reshape(len(q), -1)
-    columns: list[tuple[str, np.ndarray, Literal["mean"] | OfTotals]] = [
-        (name, x, "mean") for name, x in row_scores(q, counts, m, ids, seed).items()
-    ]
-    return columns + [(name, confusion, statistic) for name, statistic in confusion_statistics(classes)]
+    return columns_of(metrics_at("scores"), pairs_at(q, counts, m, ids, seed), classes)
 
 
-def confusion_statistics(classes: np.ndarray) -> list[tuple[str, OfTotals]]:
-    """The names of UAR and macro-F1 over the class set (bool [K]), and their functions of confusions [..., K * K]."""
-    shape = (len(classes), len(classes))
+def columns_of(
+    asked: Sequence[Metric], pairs: Pairs, classes: np.ndarray
+) -> list[tuple[str, np.ndarray, Literal["mean"] | OfTotals]]:
+    """Name, rows [U] or [U, S], and statistic of each metric that is asked and made of rows."""
     return [
-        (name, lambda totals, of=of: of(totals.reshape(*totals.shape[:-1], *shape), classes))
-        for name, of in (("uar", uar_of), ("macro_f1", macro_f1_of))
+        (metric.key(pairs.m), metric.totals(pairs), statistic_of(metric, classes))
+        for metric in asked
+        if metric.totals is not None
     ]
+
+
+def statistic_of(metric: Metric, classes: np.ndarray) -> Literal["mean"] | OfTotals:
+    """The metric's function of summed totals [..., S] over a class set (bool [K]); "mean" for a mean over rows."""
+    value = metric.value
+    if value is None:
+        return "mean"
+    return lambda totals: value(totals, classes)
 
 
 def paired_table(

@@ -21,7 +21,7 @@ from scipy import stats
 from serann.annotator.audit.alt_test import alt_test, alt_test_of, plurality
 from serann.annotator.audit.alt_test_data import line_up_labels, read_alt_test
 from serann.annotator.audit.alt_test_statistics import benjamini_yekutieli, human_votes, listed_votes, log_score
-from serann.annotator.audit.result import _plain
+from serann.annotator.audit.result import plain
 from serann.annotator.cli import app, main
 from serann.annotator.report.audit_sections import alt_test_section
 from serann.annotator.report.audit_words import notes_in_words
@@ -596,7 +596,7 @@ def test_a_run_is_tested_against_each_named_rater(audited):
     assert section.tests[0].passes
     assert section.tests[0].raters[0].speakers == 10
     assert not any(test.passes for test in alt_test_of(corpus, deaf).tests)
-    json.dumps(_plain(section), allow_nan=False)
+    json.dumps(plain(section), allow_nan=False)
     page = html(alt_test_section(section))
     assert "never licenses" in page
     assert "good, plurality" in page

@@ -11,7 +11,7 @@ from scipy.interpolate import PchipInterpolator
 from scipy.optimize import brentq
 from serann.annotator.audit.controls import audit_controls, check_controls
 from serann.annotator.audit.effective_votes import crossing, meets
-from serann.annotator.audit.result import _plain
+from serann.annotator.audit.result import plain
 from serann.annotator.report.audit_sections import controls_section
 from serann.annotator.report.audit_words import controls_in_words
 from serann.annotator.run.run import open_run
@@ -84,7 +84,7 @@ def test_it_is_said_in_words_and_as_html(found):
     assert "With the words in another's voice" in controls_in_words(found)
     page = html(controls_section(found))
     assert all(control in page for control in ("transcript-only", "silence", "other-voice", "the utterances"))
-    json.dumps(_plain(found), allow_nan=False)
+    json.dumps(plain(found), allow_nan=False)
 
 
 def test_a_run_that_is_worth_nothing_has_no_share(made, tmp_path):

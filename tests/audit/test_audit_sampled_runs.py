@@ -53,9 +53,9 @@ def test_the_same_votes_score_the_same_whoever_gave_them(world):
     assert run.effective_votes == panel.effective_votes
     assert run.strata == panel.strata
     assert run.non_inferiority == panel.non_inferiority
-    tables = {table.name: table.scores for table in world[3].variants.systems}
+    tables = {table.name: table.scores for table in world[3].sections["variants"].systems}
     assert tables[run.name] == tables[panel.name]
-    first, second = (detail.saturation.curves for detail in world[3].details)
+    first, second = (detail.sections["saturation"].curves for detail in world[3].details)
     assert first == second
 
 

@@ -73,17 +73,17 @@ def test_figures_by_hand(made):
     assert (found["value"], found["low"]) == (worth.value, worth.low)
     assert (found["at_least"], found["open_above"]) == (worth.at_least, worth.open_above)
     assert found["high"] is None if math.isinf(worth.high) else found["high"] == worth.high
-    part = next(p for p in result.details[1].failures.parts if p.factor == "gender")
+    part = next(p for p in result.details[1].sections["failures"].parts if p.factor == "gender")
     key = ("details.failures.parts", "bent", f"score=sq_unbiased; factor=gender; part={part.part}")
     assert at[*key, "difference"]["value"] == part.difference.value
     assert at[*key, "p_adjusted"]["value"] == part.p_adjusted
-    curve = result.details[0].saturation.curves[0]
+    curve = result.details[0].sections["saturation"].curves[0]
     key = ("details.saturation.curves.values", "mild", f"how={curve.how}; score=sq_unbiased; n=3", "values")
     assert at[key]["value"] == curve.values[2].value
-    pair = result.differences[0]
+    pair = result.sections["differences"][0]
     found = at["differences.scores", "mild", "other=bent", "sq_unbiased"]
     assert (pair.panel, pair.other, found["value"]) == ("mild", "bent", pair.scores[0].value)
-    share = result.listening.controls.rows[0].share
+    share = result.sections["listening"].controls.rows[0].share
     assert at["listening.controls.rows", "mild", "name=silence; control=silence", "share"]["value"] == share.value
     assert at["checks", "mild", "requirement=sq_unbiased<=0.1", "met"]["value"] == 1
     assert at["checks", "bent", "requirement=sq_unbiased<=0.1", "found"]["value"] == result.checks[1].found

@@ -289,17 +289,17 @@ def naive_variants(q, votes, labels):
 
 
 def test_the_variants_stand_between_constant_shuffle_curve_and_floor(world):
-    names = [table.name for table in world.found.variants.systems]
+    names = [table.name for table in world.found.sections["variants"].systems]
     assert names == [
         *("run", "constant", "run, shuffled", "4 human votes, raw", "4 human votes, smoothed", "perfect prediction")
     ]
-    assert len({tuple(row.metric for row in table.scores) for table in world.found.variants.systems}) == 1
+    assert len({tuple(row.metric for row in table.scores) for table in world.found.sections["variants"].systems}) == 1
     curve = {f"{p.n} human votes, {p.kind}": {r.metric: r.value for r in p.scores} for p in world.found.curve}
-    for table in world.found.variants.systems[3:5]:
+    for table in world.found.sections["variants"].systems[3:5]:
         found = {row.metric: row.value for row in table.scores}
         for name in ("jsd_bits@4", "bhattacharyya@4", "total_variation@4"):
             assert found[name] == pytest.approx(curve[table.name][name], abs=1e-9)
-    raw = {row.metric: row.value for row in world.found.variants.systems[3].scores}
+    raw = {row.metric: row.value for row in world.found.sections["variants"].systems[3].scores}
     given = [ballots(row) for draw in world.draws for row in baselines.human_votes(draw, 4)]
     own = mean(1 - agree(v) for v in given) - mean(1 - agree(v) for v in world.votes)
     assert raw["ambiguity_bias"] == pytest.approx(own, abs=1e-9)
@@ -308,7 +308,7 @@ def test_the_variants_stand_between_constant_shuffle_curve_and_floor(world):
 @pytest.mark.parametrize("name", ["run", "run, shuffled", "constant"])
 def test_every_variant_of_every_system(world, name):
     q = {"run": world.q, "run, shuffled": world.shuffled, "constant": world.constant}[name]
-    (table,) = (table for table in world.found.variants.systems if table.name == name)
+    (table,) = (table for table in world.found.sections["variants"].systems if table.name == name)
     found = {row.metric: row.value for row in table.scores}
     assert found == pytest.approx(naive_variants(q, world.votes, world.labels), abs=1e-9)
 
@@ -432,7 +432,7 @@ def test_alpha_ac1_and_kappa_of_people_vote_by_vote(world):
     pi = [mean(share(item, c) for item in items) for c in world.labels]
     chance = {"gwet_ac1": sum(x * (1 - x) for x in pi) / (len(pi) - 1), "fleiss_kappa": sum(x * x for x in pi)}
     wanted = {name: (same - by_chance) / (1 - by_chance) for name, by_chance in chance.items()}
-    found = world.found.details[0].agreement.humans.coefficients
+    found = world.found.details[0].sections["agreement"].humans.coefficients
     assert {name: interval.value for name, interval in found.items()} == pytest.approx(
         {"krippendorff_alpha": 1 - observed / expected, **wanted}, abs=1e-9
     )
@@ -459,7 +459,7 @@ def test_the_exponential_solves_the_normal_equations(seed):
 
 def test_the_saturation_curve_of_the_squared_error(world):
     """1 + sum p^2 (n - 1) of n votes' own pairs, over n: the expectation vote by vote."""
-    curve = world.found.details[0].saturation.curves[0]
+    curve = world.found.details[0].sections["saturation"].curves[0]
     for n, value in enumerate(curve.values, start=1):
         expected = []
         for p, v in zip(world.q, world.votes, strict=True):

@@ -11,7 +11,7 @@ from fixtures.scripted_runs import corpus_of, run_scripted
 from fixtures.simulated import simulated_corpus
 from scipy import stats
 from serann.annotator.audit.alignment import listening
-from serann.annotator.audit.result import _plain
+from serann.annotator.audit.result import plain
 from serann.annotator.audit.sensitivity import cues_of
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine
@@ -73,7 +73,7 @@ def test_a_shift_is_what_was_put_in_and_its_p_that_of_scipy(corpus, tmp_path):
     # what leaves neutral goes to sad, so the total variation is the shift's size, utterance by utterance
     assert pairs["man instead of woman"].moved.value == pytest.approx(np.abs(shifts).mean(), abs=1e-6)
     assert (sad.difference.rows, sad.difference.groups) == (48, 8)
-    json.dumps(_plain(found), allow_nan=False)
+    json.dumps(plain(found), allow_nan=False)
 
 
 def test_what_moves_every_answer_alike_is_told_and_accents_that_move_none_are_not(corpus, tmp_path):

@@ -12,7 +12,7 @@ from fixtures.simulated import shuffled, simulated_corpus, simulated_run
 from scipy import stats
 from serann.annotator.audit import baselines, failures
 from serann.annotator.audit.failures import against_the_rest, column_factor, factors_of, thirds_of
-from serann.annotator.audit.result import _plain
+from serann.annotator.audit.result import plain
 from serann.annotator.audit.scorer import Scorer, build_reference
 from serann.annotator.proxies import line_up
 from serann.annotator.report.audit_sections import failures_section
@@ -249,7 +249,7 @@ def test_one_speaker_is_told_of_and_not_tested(tmp_path):
     assert failures_in_words(made) == "No part of the utterances can be tested against the rest."
     assert made.parts[0].difference.method == "none: one group"
     assert made.surprises == []
-    json.dumps(_plain(made), allow_nan=False)
+    json.dumps(plain(made), allow_nan=False)
     assert "No part" in html(failures_section(made))
 
 
@@ -258,4 +258,4 @@ def test_the_section_is_json_and_html(found):
     assert page.count("<table") == 3
     assert page.count("<audio") == 20
     assert "gender: male" in page
-    json.dumps(_plain(found[0]), allow_nan=False)
+    json.dumps(plain(found[0]), allow_nan=False)

@@ -12,7 +12,7 @@ from fixtures.simulated import shuffled, simulated_corpus, simulated_run, simula
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serann.annotator.audit import panel_agreement as agree
-from serann.annotator.audit.result import _plain
+from serann.annotator.audit.result import plain
 from serann.annotator.audit.scorer import Scorer, build_reference
 from serann.annotator.report.audit_sections import agreement_section
 from serann.annotator.run.run import open_run
@@ -143,7 +143,7 @@ def test_a_single_listener_cannot_disagree_and_it_is_said(world):
     assert "no utterance has two votes of different raters (alone)" in present(found.synthetic.reason)
     assert found.reason == found.synthetic.reason
     assert found.kappa_x.value > 0.2  # one vote is enough to agree with people
-    json.dumps(_plain(found), allow_nan=False)
+    json.dumps(plain(found), allow_nan=False)
     assert "two votes of different raters" in html(agreement_section(found))
 
 
@@ -165,4 +165,4 @@ def test_another_human_panel_and_the_page(world):
     page = html(agreement_section(found))
     assert "Krippendorff&#39;s" in page or "Krippendorff's" in page
     assert "between the two" in page
-    json.dumps(_plain(found), allow_nan=False)
+    json.dumps(plain(found), allow_nan=False)

@@ -81,5 +81,5 @@ def test_three_panels_and_five_hundred_speakers_stay_small(tmp_path, utterances)
     assert len(without.encode()) < MOST / 3
     assert (tmp_path / "report.json").stat().st_size < MOST
     assert (tmp_path / "report.parquet").stat().st_size < MOST / 5
-    assert all(len(found.failures.speakers) == 20 for found in result.details)
+    assert all(len(found.sections["failures"].speakers) == 20 for found in result.details)
     assert "The speakers of smallest p out of 500" in page

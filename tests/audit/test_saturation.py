@@ -11,7 +11,7 @@ from fixtures.present import present
 from fixtures.simulated import shuffled, simulated_corpus, simulated_run
 from scipy.optimize import curve_fit
 from serann.annotator.audit import saturation
-from serann.annotator.audit.result import CurvePoint, _plain
+from serann.annotator.audit.result import CurvePoint, plain
 from serann.annotator.audit.saturation import DrawnVotes, expected_sq, fit_saturating, saturation_point
 from serann.annotator.audit.scorer import Scorer, build_reference
 from serann.annotator.proxies import line_up
@@ -182,4 +182,4 @@ def test_the_human_curve_stands_beside_it_and_the_page_is_html(world):
     page = html(saturation_section(found))
     assert page.count("<svg") == 2
     assert "human votes" in page
-    json.dumps(_plain(found), allow_nan=False)
+    json.dumps(plain(found), allow_nan=False)

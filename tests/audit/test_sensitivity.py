@@ -23,7 +23,7 @@ from serann.annotator.audit.information import (
     weights_alone,
     without_sampling_noise,
 )
-from serann.annotator.audit.result import _plain
+from serann.annotator.audit.result import plain
 from serann.annotator.audit.sensitivity import section
 from serann.annotator.engines.base import EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine
@@ -236,7 +236,7 @@ def test_a_run_of_the_crossed_panel(corpus, tmp_path):
     assert present(found.temperature).value == pytest.approx(np.mean(tempered), abs=1e-6)
     assert found.temperatures == [0.5, 0.7, 1.0, 1.4]
     assert "temperature (not counted)" in html(sensitivity_section(found))
-    json.dumps(_plain(found), allow_nan=False)
+    json.dumps(plain(found), allow_nan=False)
 
 
 def test_an_utterance_without_the_words_is_left_out_where_a_level_is_missing(tmp_path):

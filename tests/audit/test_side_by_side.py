@@ -36,14 +36,14 @@ def test_a_difference_is_the_mean_over_the_same_utterances_with_its_paired_inter
     for score in (sq_unbiased, log_score):
         rows = [[score(p, ref.redrawn(draw).scored[kept]) for draw in range(3)] for p in q]
         expected = by_group(np.mean(rows[0], axis=0) - np.mean(rows[1], axis=0), ref.groups[kept])
-        row = next(row for row in found.differences[0].scores if row.metric == score.__name__)
+        row = next(row for row in found.sections["differences"][0].scores if row.metric == score.__name__)
         assert (row.value, row.low, row.high) == pytest.approx(tuple(expected[:3]), abs=1e-9)
         assert (row.utterances, row.groups) == (359, 18)
 
 
 def test_every_two_panels_are_compared_and_like_ones_are_not_told_apart(world):
     _, _, found = world
-    pairs = {(d.panel, d.other): {row.metric: row for row in d.scores} for d in found.differences}
+    pairs = {(d.panel, d.other): {row.metric: row for row in d.scores} for d in found.sections["differences"]}
     assert list(pairs) == [("near", "far"), ("near", "again"), ("far", "again")]
     apart, same = pairs["near", "far"], pairs["near", "again"]
     assert apart["sq_unbiased"].high < 0
@@ -63,9 +63,9 @@ def test_every_two_panels_are_compared_and_like_ones_are_not_told_apart(world):
 def test_the_page_and_the_json_have_them_and_one_panel_has_none(world):
     corpus, runs, found = world
     assert len(json.loads(json.dumps(found.to_json(), allow_nan=False))["differences"]) == 3
-    page = html(differences_section(found.differences))
+    page = html(differences_section(found.sections["differences"]))
     assert page.count("<tr") == 1 + 3
     assert "near − far" in page
     alone = audit(corpus, runs[:1], draws=1)
-    assert alone.differences == []
-    assert differences_section(alone.differences) == []
+    assert alone.sections["differences"] == []
+    assert differences_section(alone.sections["differences"]) == []

@@ -8,12 +8,13 @@ from fixtures.pages import html
 from fixtures.simulated import sharpened, simulated_corpus
 from serann.annotator.audit import variants
 from serann.annotator.audit.baselines import fit_people, fitted_part, perfect
-from serann.annotator.audit.result import _plain
+from serann.annotator.audit.result import plain
 from serann.annotator.audit.scorer import Scorer, build_reference
 from serann.annotator.report.audit_sections import variants_section
 from serann.data.scores import divergences as d
 from serann.data.scores.calibration import distribution_ece, ece
 from serann.data.scores.intervals import by_group, holm, jackknife_of
+from serann.data.scores.metric import metrics_at
 from serann.data.scores.metrics import item_r2_rows, r2_by_class
 from serann.data.scores.proper_scores import log_score
 from serann.data.scores.scoring import ScoreRow
@@ -33,7 +34,7 @@ def test_every_variant_is_that_of_the_pooled_draws(world):
     scorer, truth = world
     q = scorer.repeat(truth)
     found = {row.metric: row for row in variants.variants(scorer, q)}
-    assert [name.split("@")[0] for name in found] == list(variants.ABOUT)
+    assert [name.split("@")[0] for name in found] == [metric.name for metric in metrics_at("variants")]
     for name, value in (
         *((f"{f.__name__}@4", f(q, scorer.scored).mean()) for f in DIVERGENCES),
         ("item_r2@4", np.nanmean(item_r2_rows(q, scorer.scored))),
@@ -91,8 +92,8 @@ def test_the_section_has_the_floor_and_is_json_and_html(world):
             assert own.value == pytest.approx(floor.value, abs=0.06)
     page = html(variants_section(made))
     assert "a &lt;b&gt;" in page
-    assert page.count("<tr") == 1 + len(variants.ABOUT)
-    json.dumps(_plain(made), allow_nan=False)
+    assert page.count("<tr") == 1 + len(metrics_at("variants"))
+    json.dumps(plain(made), allow_nan=False)
     assert (
         variants.section(scorer, {"a": scorer.repeat(truth)}, people=fit_people(scorer.reference)).systems[1]
         == made.systems[1]

@@ -30,7 +30,7 @@ NAN = float("nan")
 def soft_label_kl(logits, targets):
     """The mean over the batch of the loss `kl`, of targets alone."""
     none = torch.zeros(len(targets), 0)
-    return CATEGORICAL["kl"](logits, Target(targets, none, none, torch.ones(targets.shape[1]))).mean()
+    return CATEGORICAL["kl"].of(logits, Target(targets, none, none, torch.ones(targets.shape[1]))).mean()
 
 
 def test_kl_by_hand():
@@ -131,7 +131,7 @@ def test_every_categorical_loss_equals_its_definition_by_other_means():
     assert set(expected) == set(CATEGORICAL)
     for name, rows in expected.items():
         np.testing.assert_allclose(
-            CATEGORICAL[name](torch.tensor(logits), target).numpy(), rows, rtol=2e-5, err_msg=name
+            CATEGORICAL[name].of(torch.tensor(logits), target).numpy(), rows, rtol=2e-5, err_msg=name
         )
 
 
@@ -145,7 +145,7 @@ def test_losses_are_finite_with_a_gradient_at_sure_targets_and_wild_logits(name)
     logits = torch.tensor([[90.0, -90.0, 0.0], [0.0, 0.0, 0.0]], requires_grad=True)
     hard = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
     target = Target(hard, torch.tensor([[0.0, 2.0, 0.0], [0.0, 0.0, 0.0]]), torch.zeros(2, 0), torch.ones(3))
-    CATEGORICAL[name](logits, target).sum().backward()
+    CATEGORICAL[name].of(logits, target).sum().backward()
     assert torch.isfinite(present(logits.grad)).all()
 
 
@@ -158,7 +158,7 @@ def test_the_evidential_loss_has_its_least_at_the_truth():
 
     def loss(scale: float, tilt: float = 0.0) -> float:
         logits = torch.tensor(np.log(a * scale) + np.array([tilt, 0, 0])).expand(len(votes), 3)
-        return float(CATEGORICAL["dirichlet-multinomial"](logits, target).mean())
+        return float(CATEGORICAL["dirichlet-multinomial"].of(logits, target).mean())
 
     best = loss(1.0)
     assert all(best < other for other in (loss(1.4), loss(0.7), loss(1.0, 0.2), loss(1.0, -0.2)))

@@ -9,15 +9,19 @@ layer_decay     rate(l) = rate * decay^(L - l), l = L for the top layer and what
                 the first layer, -1 for the convolutions
 """
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from ...data.errors import OptionError
-from ..options import TrainOptions
 from ..targets import at_epoch, stages
 from .encoders import SpeechEncoder
 from .heads import EmotionModel
+
+if TYPE_CHECKING:
+    from ..options import TrainOptions
 
 Group = dict[str, Any]
 

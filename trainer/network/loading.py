@@ -1,6 +1,7 @@
 """Speech encoders by name: pretrained from disk or the hub, or fresh from a configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,6 @@ import torch
 from ...data.errors import ModelError
 from ...data.files import read_json
 from .encoders import SpeechEncoder, WhisperEncoder, check_extractor, fresh_whisper
-
-ENCODERS = {"wavlm": "microsoft/wavlm-base-plus"}
-ARCHITECTURES = ("wavlm", "hubert", "wav2vec2", "whisper")
 
 
 def small_config() -> Any:
@@ -45,27 +43,79 @@ def small_config() -> Any:
     )
 
 
+def _made(config: Mapping[str, Any]) -> Any:
+    """The configuration of transformers' own class for these fields."""
+    from transformers import AutoConfig
+
+    fields = {name: value for name, value in config.items() if name != "model_type"}
+    return AutoConfig.for_model(config["model_type"], **fields)
+
+
+def _from_config(config: Mapping[str, Any], normalise: bool) -> SpeechEncoder:
+    from transformers import AutoModel
+
+    return SpeechEncoder(AutoModel.from_config(_made(config)), normalise=normalise)
+
+
+def _loaded(model: Any, normalise: bool) -> SpeechEncoder:
+    return SpeechEncoder(model, normalise=normalise)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoder:
+    """An architecture of speech encoders, under the `model_type` of its configurations.
+
+    `fresh(config, normalise)` has random weights, `loaded(model, normalise)` is what transformers loaded. `hub` is the
+    checkpoint and `small()` the configuration (for --from-scratch) that the bare name stands for. `check(name, config,
+    extractor)` refuses a checkpoint whose feature extractor hears otherwise; an encoder with a `check` hears by its own
+    extractor and takes waveforms as they are. `part` begins the names of the weights that have to be there.
+    """
+
+    about: str
+    fresh: Callable[[Mapping[str, Any], bool], SpeechEncoder] = _from_config
+    loaded: Callable[[Any, bool], SpeechEncoder] = _loaded
+    hub: str | None = None
+    small: Callable[[], Any] | None = None
+    check: Callable[[str, Any, Mapping[str, Any]], None] | None = None
+    part: str = ""
+
+
+ENCODERS: dict[str, Encoder] = {
+    "wavlm": Encoder(about="WavLM", hub="microsoft/wavlm-base-plus", small=small_config),
+    "hubert": Encoder(about="HuBERT"),
+    "wav2vec2": Encoder(about="wav2vec 2.0"),
+    "whisper": Encoder(
+        about="Whisper, whose decoder is left behind",
+        fresh=lambda config, _: fresh_whisper(_made(config)),
+        loaded=lambda model, _: WhisperEncoder(model.encoder),
+        check=check_extractor,
+        part="encoder.",
+    ),
+}
+
+
 def fresh_encoder(model: str) -> SpeechEncoder:
-    """An encoder with random weights: of the small configuration for "wavlm", else of the configuration that
-    `model` names.
+    """An encoder with random weights: of the small configuration of a bare name that has one ("wavlm"), else of the
+    configuration that `model` names.
 
     Draws from torch's global generator, as transformers' initialisation does: seed it around the call.
     """
-    if model in ENCODERS:
-        return build_encoder(small_config().to_dict(), normalise=False)
+    named = ENCODERS.get(model)
+    if named is not None and named.small is not None:
+        return build_encoder(named.small().to_dict(), normalise=False)
     config, normalise = _configuration(model)
     return build_encoder(config.to_dict(), normalise=normalise)
 
 
 def build_encoder(config: Mapping[str, Any], *, normalise: bool) -> SpeechEncoder:
     """An encoder of a stored configuration; its weights are random until a state is loaded."""
-    from transformers import AutoConfig, AutoModel
+    return ENCODERS[config["model_type"]].fresh(config, normalise)
 
-    fields = {name: value for name, value in config.items() if name != "model_type"}
-    made = AutoConfig.for_model(config["model_type"], **fields)
-    if made.model_type == "whisper":
-        return fresh_whisper(made)
-    return SpeechEncoder(AutoModel.from_config(made), normalise=normalise)
+
+def _checkpoint(model: str) -> str:
+    """Where the weights of a name are: a bare name's checkpoint on the hub, else the name itself."""
+    named = ENCODERS.get(model)
+    return named.hub if named is not None and named.hub is not None else model
 
 
 def load_encoder(model: str) -> SpeechEncoder:
@@ -80,27 +130,25 @@ def load_encoder(model: str) -> SpeechEncoder:
     config, normalise = _configuration(model)
     try:
         loaded, report = AutoModel.from_pretrained(
-            ENCODERS.get(model, model), config=config, output_loading_info=True, dtype=torch.float32
+            _checkpoint(model), config=config, output_loading_info=True, dtype=torch.float32
         )
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ModelError(f"{model}: its weights cannot be loaded: {_first_sentence(error)}") from error
-    whisper = config.model_type == "whisper"  # whose decoder is left behind
-    missing = sorted(
-        key for key in report["missing_keys"] if key != "masked_spec_embed" and (not whisper or "encoder." in key)
-    )
+    encoder = ENCODERS[config.model_type]
+    missing = sorted(key for key in report["missing_keys"] if key != "masked_spec_embed" and encoder.part in key)
     if missing:
         raise ModelError(
             f"{model}: the checkpoint lacks {len(missing)} weights of its own configuration, {missing[0]} among them; "
             "it is incomplete or of another architecture"
         )
-    return WhisperEncoder(loaded.encoder) if whisper else SpeechEncoder(loaded, normalise=normalise)
+    return encoder.loaded(loaded, normalise)
 
 
 def _configuration(model: str) -> tuple[Any, bool]:
     """The configuration behind a name or directory, and whether its feature extractor normalises waveforms."""
     from transformers import AutoConfig
 
-    name = ENCODERS.get(model, model)
+    name = _checkpoint(model)
     if not Path(name).is_dir():
         _ensure_cached(name)
     elif not (Path(name) / "config.json").is_file():
@@ -114,7 +162,7 @@ def _configuration(model: str) -> tuple[Any, bool]:
             f"{name}: its configuration cannot be read: {_first_sentence(error)}; expected a transformers checkpoint "
             f"of {_families()}"
         ) from error
-    if config.model_type not in ARCHITECTURES:
+    if config.model_type not in ENCODERS:
         raise ModelError(f"{name}: it is a {config.model_type} model; expected one of {_families()}")
     return config, _normalises(name, config)
 
@@ -130,8 +178,9 @@ def _normalises(name: str, config: Any) -> bool:
     except OSError:
         found = None
     said = {} if found is None else read_json(found, what="feature extractor's configuration")
-    if config.model_type == "whisper":
-        check_extractor(name, config, said)
+    check = ENCODERS[config.model_type].check
+    if check is not None:
+        check(name, config, said)
         return False
     return bool(said.get("do_normalize", True)) if found else config.feat_extract_norm == "layer"
 
@@ -167,7 +216,7 @@ def _ensure_cached(name: str) -> None:
 
 
 def _families() -> str:
-    return ", ".join(ARCHITECTURES)
+    return ", ".join(ENCODERS)
 
 
 def _first_sentence(error: BaseException) -> str:

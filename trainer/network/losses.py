@@ -3,15 +3,12 @@
 A categorical loss gives one number an utterance, [B], so that a curriculum can weigh them; q = softmax(logits) and y
 is the target distribution, n the seen votes behind it. Natural logarithms; 0 ln 0 = 0.
 
-    ce                     -sum_c y_c ln q_c; of a one-hot y, the usual cross-entropy
-    cb-ce                  -sum_c w_c y_c ln q_c, w by effective numbers of utterances (Cui et al. 2019)
-    kl                     sum_c y_c (ln y_c - ln q_c)
-    weighted-kl            sum_c w_c y_c (ln y_c - ln q_c), w by inverse counts (Omidi and Hansen 2026)
-    jsd                    half KL(y || m) + half KL(q || m), m = (y + q) / 2
-    dirichlet-multinomial  -ln DM(n | a) / N, a = exp(logits): the votes themselves, an evidential head
+`CATEGORICAL` has a record for each, with its formula and its source: a new loss is a function and a line there. The
+options of a training, their help and the plan of class weights read it.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -91,13 +88,54 @@ def dirichlet_multinomial(logits: Tensor, target: Target) -> Tensor:
     return -log_likelihood / n.clamp(min=1)
 
 
-CATEGORICAL: dict[str, Callable[[Tensor, Target], Tensor]] = {
-    "kl": kl,
-    "ce": cross_entropy,
-    "cb-ce": balanced_cross_entropy,
-    "weighted-kl": weighted_kl,
-    "jsd": jsd,
-    "dirichlet-multinomial": dirichlet_multinomial,
+def _effective_numbers(n: np.ndarray) -> np.ndarray:
+    return (1 - BETA) / (1 - BETA**n)
+
+
+def _inverse(n: np.ndarray) -> np.ndarray:
+    return 1 / n
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Categorical:
+    """A loss on distributions: `of(logits, target)` [B], its formula and source, and what it asks for.
+
+    `weights` gives the weight of each label from the number of utterances [K] that have it (None: the loss weighs no
+    labels), scaled to mean one and then clipped to `clip`. An `evidential` loss learns from an utterance's votes
+    themselves, and takes exp(logits) for the votes that the answer is worth.
+    """
+
+    of: Callable[[Tensor, Target], Tensor]
+    formula: str
+    source: str
+    weights: Callable[[np.ndarray], np.ndarray] | None = None
+    clip: tuple[float, float] | None = None
+    evidential: bool = False
+
+
+CATEGORICAL: dict[str, Categorical] = {
+    "kl": Categorical(of=kl, formula="sum_c y_c (ln y_c - ln q_c)", source="Kullback and Leibler 1951"),
+    "ce": Categorical(of=cross_entropy, formula="-sum_c y_c ln q_c", source="of a one-hot y, the usual cross-entropy"),
+    "cb-ce": Categorical(
+        of=balanced_cross_entropy,
+        formula="-sum_c w_c y_c ln q_c, w by effective numbers of utterances",
+        source="Cui et al. 2019",
+        weights=_effective_numbers,
+    ),
+    "weighted-kl": Categorical(
+        of=weighted_kl,
+        formula="sum_c w_c y_c (ln y_c - ln q_c), w by inverse counts",
+        source="Omidi and Hansen 2026",
+        weights=_inverse,
+        clip=(LEAST_WEIGHT, MOST_WEIGHT),
+    ),
+    "jsd": Categorical(of=jsd, formula="half KL(y || m) + half KL(q || m), m = (y + q) / 2", source="Lin 1991"),
+    "dirichlet-multinomial": Categorical(
+        of=dirichlet_multinomial,
+        formula="-ln DM(n | a) / N, a = exp(logits): the votes themselves, an evidential head",
+        source="Minka 2000",
+        evidential=True,
+    ),
 }
 
 
@@ -113,18 +151,19 @@ def class_weights(loss: str, counts: np.ndarray) -> np.ndarray:
     """Weights [K] of a loss, from how many training utterances have each label as their target, [K] (soft targets:
     their mass). One for a loss that weighs no classes.
 
-    cb-ce: (1 - beta) / (1 - beta^n_c); weighted-kl: 1 / n_c, clipped to [.25, 5]; both first scaled to mean one over
-    the labels that at least one utterance has, rounded. A label below one utterance counts as one, so that nothing is
-    infinite; one that nobody chose, and that a smoothing fusion gives next to nothing, is not to set the weights of all
-    others.
+    The loss's own `weights` (cb-ce: (1 - beta) / (1 - beta^n_c); weighted-kl: 1 / n_c, clipped to [.25, 5]), scaled to
+    mean one over the labels that at least one utterance has, rounded, before they are clipped. A label below one
+    utterance counts as one, so that nothing is infinite; one that nobody chose, and that a smoothing fusion gives next
+    to nothing, is not to set the weights of all others.
     """
-    if loss not in ("cb-ce", "weighted-kl"):
+    chosen = CATEGORICAL[loss]
+    if chosen.weights is None:
         return np.ones(len(counts))
     mass = np.asarray(counts, dtype=np.float64)
     n, there = np.maximum(mass, 1.0), np.rint(mass) > 0
-    weights = (1 - BETA) / (1 - BETA**n) if loss == "cb-ce" else 1 / n
+    weights = chosen.weights(n)
     weights /= weights[there].mean() if there.any() else 1.0
-    return np.clip(weights, LEAST_WEIGHT, MOST_WEIGHT) if loss == "weighted-kl" else weights
+    return weights if chosen.clip is None else np.clip(weights, *chosen.clip)
 
 
 def concordance(x: Tensor, y: Tensor) -> Tensor:

@@ -16,15 +16,15 @@ import numpy as np
 
 from ...data.labels import LabelSet
 from ...data.scores.intervals import Interval, OfTotals, by_group
-from ...data.scores.metrics import ccc_of, confusion_rows, macro_f1_of, reference_classes, uar_of
-from ...data.scores.scoring import THIRDS, ScoreRow, row_scores, score_row, strata_thirds
+from ...data.scores.metric import Metric, Totals, metrics_at
+from ...data.scores.metrics import ccc_of, reference_classes
+from ...data.scores.scoring import THIRDS, ScoreRow, pairs_at, score_row, statistic_of, strata_thirds
 from ...data.seeds import seed_from
 from ...data.votes import split_counts
 
 # The squared error of a third of 120 utterances of 8 speakers, between seeds: standard deviation .026 to .040 with one
 # draw, .006 to .013 with 20, .003 to .007 with 50. Fifty draws of ten thousand utterances take 5 s.
 REDRAWS = 50
-CONFUSION = "confusion"
 
 
 class Draw(NamedTuple):
@@ -79,18 +79,19 @@ def score_thirds(
     sums = _sum_up(
         q[keep], [Draw(d.scored[keep], d.thirds[keep]) for d in draws], np.asarray(ids, object)[keep], m, seed
     )
-    classes, shape = reference_classes(counts), (len(labels), len(labels))
+    classes = reference_classes(counts)
     asked = times_in_thirds(draws).sum(axis=1) / len(draws)
     found = {}
     for third, name in enumerate(THIRDS):
         if not asked[third]:
             continue
         rows = []
-        for metric, sum_of in sums.items():
-            for of_metric, statistic in _statistics(metric, classes, shape):
-                interval = _interval(sum_of.columns[third], sum_of.times[third], groups[keep], statistic, seed)
-                scored = sum_of.times[third].sum() / len(draws)
-                rows.append(_per_draw(of_metric, interval, scored, asked[third]))
+        for metric, totals in _by_rows():
+            sum_of = sums[totals]
+            statistic = _statistic(metric, classes)
+            interval = _interval(sum_of.columns[third], sum_of.times[third], groups[keep], statistic, seed)
+            scored = sum_of.times[third].sum() / len(draws)
+            rows.append(_per_draw(metric.key(m), interval, scored, asked[third]))
         found[name] = rows
     return found
 
@@ -125,29 +126,33 @@ def about_thirds(counts: np.ndarray, m: int) -> str | None:
     )
 
 
-def _sum_up(q: np.ndarray, draws: Sequence[Draw], ids: np.ndarray, m: int, seed: int) -> dict[str, Sums]:
-    sums: dict[str, Sums] = {}
+def _by_rows() -> list[tuple[Metric, Totals]]:
+    """The metrics among the scores that are made of rows, with their totals."""
+    return [(metric, metric.totals) for metric in metrics_at("scores") if metric.totals is not None]
+
+
+def _sum_up(q: np.ndarray, draws: Sequence[Draw], ids: np.ndarray, m: int, seed: int) -> dict[Totals, Sums]:
+    """Each metric's columns summed over the draws; metrics of the same totals share them."""
+    asked = list(dict.fromkeys(totals for _, totals in _by_rows()))
+    sums: dict[Totals, Sums] = {}
     for draw in draws:
-        scores = {name: x[:, None] for name, x in row_scores(q, draw.scored, m, ids.tolist(), seed).items()}
-        scores[CONFUSION] = confusion_rows(q, draw.scored).reshape(len(ids), -1)
-        for name, x in scores.items():
-            if name not in sums:
-                sums[name] = Sums(np.zeros((len(THIRDS), *x.shape)), np.zeros((len(THIRDS), len(ids))))
+        pairs = pairs_at(q, draw.scored, m, ids.tolist(), seed)
+        for totals in asked:
+            x = np.asarray(totals(pairs)).reshape(len(ids), -1)
+            if totals not in sums:
+                sums[totals] = Sums(np.zeros((len(THIRDS), *x.shape)), np.zeros((len(THIRDS), len(ids))))
             known = np.flatnonzero(~np.isnan(x).any(axis=1))
-            sums[name].columns[draw.thirds[known], known] += x[known]
-            sums[name].times[draw.thirds[known], known] += 1
+            sums[totals].columns[draw.thirds[known], known] += x[known]
+            sums[totals].times[draw.thirds[known], known] += 1
     return sums
 
 
-def _statistics(metric: str, classes: np.ndarray, shape: tuple[int, int]) -> list[tuple[str, OfTotals]]:
-    """Names and functions of totals [..., S + 1], the number of draws last."""
-    if metric != CONFUSION:
-        return [(metric, lambda totals: totals[..., 0] / totals[..., 1])]
-
-    def of_confusion(f) -> OfTotals:
-        return lambda totals: f(totals[..., :-1].reshape(*totals.shape[:-1], *shape), classes)
-
-    return [("uar", of_confusion(uar_of)), ("macro_f1", of_confusion(macro_f1_of))]
+def _statistic(metric: Metric, classes: np.ndarray) -> OfTotals:
+    """The metric's function of totals [..., T + 1], the number of draws last."""
+    statistic = statistic_of(metric, classes)
+    if statistic == "mean":
+        return lambda totals: totals[..., 0] / totals[..., 1]
+    return lambda totals: statistic(totals[..., :-1])
 
 
 def _interval(columns: np.ndarray, times: np.ndarray, groups: np.ndarray, statistic: OfTotals, seed: int) -> Interval:

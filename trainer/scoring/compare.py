@@ -14,13 +14,14 @@ from ...data.corpus import Corpus, as_corpus
 from ...data.display import Displayed, listed, number, records
 from ...data.errors import CorpusError, LabelError, OptionError, list_problems
 from ...data.scores.intervals import share, share_difference
+from ...data.scores.metric import BINS, GUESSES, THRESHOLDS, pauar_name
 from ...data.scores.scoring import VOTES_SCORED, ScoreRow, choose_votes_scored, score_row
 from ..checkpoint import CONSTANT, ModelInfo, Trained, open_model
 from ..predict import Prediction, Progress, as_prediction, predict_corpus
 from .evaluate import check_numbers
 from .held_out import HeldOut, aligned, check_fit, held_out, notes_of, reference, warnings_of
-from .measures import BINS, by_name, difference, measures, scored
-from .speakers import GUESSES, SUPPORT, THRESHOLDS, own_uar, pauar_name, recalls
+from .measures import by_name, difference, measures, scored
+from .speakers import SUPPORT, own_uar, recalls
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,13 +14,14 @@ from ...data.corpus import Corpus, as_corpus
 from ...data.display import Displayed, number, records
 from ...data.errors import OptionError
 from ...data.scores.calibration import reliability
+from ...data.scores.metric import BINS
 from ...data.scores.metrics import ccc_rows
 from ...data.scores.scoring import THIRDS, VOTES_SCORED, ScoreRow, choose_votes_scored, score_row
 from ..checkpoint import CONSTANT, ModelInfo, Trained, open_model
 from ..predict import Prediction, Progress, as_prediction, predict_corpus
 from .ambiguity import REDRAWS, Draw, about_thirds, concordance_in_third, cuttable, redraw, score_thirds
 from .held_out import HeldOut, aligned, check_fit, held_out, notes_of, reference, warnings_of
-from .measures import BINS, balanced_scores, by_class, corrected_scores, gender_gap, measures, scored
+from .measures import CCC, balanced_scores, by_class, corrected_scores, gender_gap, measures, scored
 from .noise import KINDS, under_noise
 from .speakers import SUPPORT, by_speaker
 
@@ -269,7 +270,7 @@ def _concordances(rated: np.ndarray, ref: HeldOut, draws: Sequence[Draw], third:
         if np.isnan(columns).all():
             continue
         interval, count, skipped = concordance_in_third(columns, draws, third, groups=ref.speakers, seed=ref.seed)
-        rows.append(score_row(f"ccc_{dimension}", interval)._replace(utterances=count, skipped=skipped))
+        rows.append(score_row(f"{CCC.name}_{dimension}", interval)._replace(utterances=count, skipped=skipped))
     return rows
 
 

@@ -3,12 +3,8 @@
 So a resample of speakers, a difference between two systems on the same utterances, or one between two parts of the
 speakers costs a sum over speakers, however many utterances there are. Reference: human votes and ratings alone.
 
-    sq_unbiased, log_score, jsd_bits@m, bhattacharyya@m, total_variation@m     data/scores/scoring.py
-    kl_nats@m          KL(h || q), h the frequencies of the same m votes        data/scores/divergences.py
-    brier              over votes, each an outcome                              data/scores/proper_scores.py
-    accuracy, uar, macro_f1; accuracy_2best, accuracy_3best                     data/scores/metrics.py
-    ece, distribution_ece   in `BINS` bins of equal width                       data/scores/calibration.py
-    ccc_<dimension>    with the mean human rating                               data/scores/metrics.py
+Which there are, and what each is, `data/scores/metric.py` says: those shown among the scores, those of evaluations
+beside them, and the concordance of each dimension with the mean human rating.
 
 The prior that a model was taught, and its distributions moved to another one.
 
@@ -32,21 +28,17 @@ from typing import Any
 
 import numpy as np
 
-from ...data.scores.calibration import distribution_ece_of, distribution_ece_totals, ece_of, ece_totals
 from ...data.scores.class_balance import class_balanced, estimated_prior, expected_shares, prior_corrected
-from ...data.scores.divergences import kl_nats
 from ...data.scores.intervals import NO_LIMITS, Interval, OfTotals, by_group, by_sums, group_sums, jackknife_of
-from ...data.scores.metrics import accuracy_rows, ccc_of, ccc_rows, f1_by_class, group_confusion, n_best_rows
-from ...data.scores.proper_scores import brier, votes_at
-from ...data.scores.scoring import ScoreRow, confusion_statistics, limits_of, score_columns, score_row, score_table
+from ...data.scores.metric import METRICS, Metric, Pairs, Place, limits_of, metric_of, metrics_at
+from ...data.scores.metrics import accuracy_rows, ccc_of, ccc_rows, f1_by_class, group_confusion, reference_classes
+from ...data.scores.scoring import ScoreRow, columns_of, pairs_at, score_row, score_table, statistic_of
 from ..checkpoint import CONSTANT, ModelInfo
 from ..network.losses import class_weights
 from .held_out import HeldOut
 
-BINS = 10
-# Absolute values near 0: resampling only makes them larger, so they have a jackknife at any number of speakers.
-NOT_RESAMPLED = ("ece", "distribution_ece")
 LEVEL = 0.95
+CCC = METRICS["ccc"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +59,14 @@ class Measure:
 
 def measures(q: np.ndarray, rated: np.ndarray | None, ref: HeldOut) -> list[Measure]:
     """All scores of distributions q [U, K] and, where given, of ratings [U, D]; NaN rows are utterances not heard."""
-    columns = score_columns(q, ref.counts, ids=ref.ids, m=ref.m, seed=ref.seed)
-    at_m = votes_at(ref.counts, ref.m, ref.ids, ref.seed)
-    columns += [
-        (f"kl_nats@{ref.m}", kl_nats(at_m, q), "mean"),
-        ("brier", brier(q, ref.counts), "mean"),
-        *((f"accuracy_{n}best", n_best_rows(q, ref.counts, n), "mean") for n in (2, 3)),
-    ]
+    pairs, classes = pairs_at(q, ref.counts, ref.m, ref.ids, ref.seed), reference_classes(ref.counts)
+    asked = [*metrics_at("scores"), *metrics_at("evaluation")]
     found = [
-        _of_columns(name, x, _mean if isinstance(statistic, str) else statistic, ref) for name, x, statistic in columns
+        _of_columns(name, x, _mean if isinstance(statistic, str) else statistic, ref)
+        for name, x, statistic in columns_of(asked, pairs, classes)
     ]
-    return found + _calibration(q, ref) + _concordances(rated, ref)
+    summed = [_of_sums(metric, pairs, classes, ref) for metric in asked if metric.totals is None and metric.sums]
+    return found + summed + _concordances(rated, ref)
 
 
 def _mean(totals: np.ndarray) -> np.ndarray:
@@ -97,18 +86,14 @@ def _support(kept: np.ndarray, ref: HeldOut) -> tuple[np.ndarray, int, int]:
     return there, int(kept.sum()), int((~kept).sum())
 
 
-def _calibration(q: np.ndarray, ref: HeldOut) -> list[Measure]:
-    kept = ~np.isnan(accuracy_rows(q, ref.counts))
-    where = {"bins": BINS, "groups": ref.codes, "size": ref.groups}
-    return [
-        Measure("ece", ece_totals(q, ref.counts, **where), ece_of, *_support(kept, ref)),
-        Measure(
-            "distribution_ece",
-            distribution_ece_totals(q, ref.counts, **where),
-            distribution_ece_of,
-            *_support(kept, ref),
-        ),
-    ]
+def _of_sums(metric: Metric, pairs: Pairs, classes: np.ndarray, ref: HeldOut) -> Measure:
+    """A metric that gives its sums by speaker itself, of the utterances that have a plurality on both sides."""
+    statistic = statistic_of(metric, classes)
+    assert metric.sums is not None
+    assert statistic != "mean"
+    kept = ~np.isnan(accuracy_rows(pairs.q, pairs.counts))
+    sums = metric.sums(pairs.q, pairs.counts, ref.codes, ref.groups)
+    return Measure(metric.key(pairs.m), sums, statistic, *_support(kept, ref))
 
 
 def _concordances(rated: np.ndarray | None, ref: HeldOut) -> list[Measure]:
@@ -117,7 +102,7 @@ def _concordances(rated: np.ndarray | None, ref: HeldOut) -> list[Measure]:
     for d, dimension in enumerate(ref.dimensions):
         columns = np.full((len(ref.ids), 6), np.nan) if rated is None else ccc_rows(rated[:, d], ref.ratings[:, d])
         if not np.isnan(columns).all():
-            found.append(_of_columns(f"ccc_{dimension}", columns, ccc_of, ref))
+            found.append(_of_columns(f"{CCC.name}_{dimension}", columns, ccc_of, ref))
     return found
 
 
@@ -143,7 +128,8 @@ def difference(measure: Measure, other: Measure, ref: HeldOut) -> ScoreRow:
 
 
 def _interval(name: str, sums: np.ndarray, of: OfTotals, there: np.ndarray, ref: HeldOut, *, paired: bool) -> Interval:
-    if name in NOT_RESAMPLED and len(sums):
+    # absolute values near 0: resampling only makes them larger
+    if not metric_of(name).resampled and len(sums):
         found = jackknife_of(sums, of, LEVEL)[0]
         lowest, highest = limits_of(name)
         # what lies beyond the limits is no value that could be covered
@@ -159,9 +145,9 @@ def _row(measure: Measure, found: Interval) -> ScoreRow:
     return row._replace(utterances=measure.utterances, skipped=measure.skipped)
 
 
-def by_name(found: Iterable[Measure], names: Sequence[str] | None = None) -> dict[str, Measure]:
-    """Measures under their names, all or those asked for that there are (a name without its @m will do)."""
-    return {x.name: x for x in found if names is None or x.name.split("@")[0] in names}
+def by_name(found: Iterable[Measure], at: Place | None = None) -> dict[str, Measure]:
+    """Measures under their names, all or those of the metrics shown at a place."""
+    return {x.name: x for x in found if at is None or at in metric_of(x.name).at}
 
 
 # --------------------
@@ -212,7 +198,6 @@ def _f1_interval(sums: np.ndarray, c: int, size: int, ref: HeldOut) -> Interval:
 # The gap between female and male voices, with an interval over speakers.
 
 GENDERS = ("female", "male")
-COMPARED = ("sq_unbiased", "log_score", "accuracy", "uar", "macro_f1", "ccc_valence", "ccc_arousal", "ccc_dominance")
 
 
 def gender_gap(found: Sequence[Measure], q: np.ndarray, ref: HeldOut) -> dict[str, Any]:
@@ -234,7 +219,7 @@ def gender_gap(found: Sequence[Measure], q: np.ndarray, ref: HeldOut) -> dict[st
     strata = (gender[both] == GENDERS[1]).astype(int)
     shared, of_classes = _shared_classes(q, ref, gender)
     gaps = []
-    for measure in by_name(found, COMPARED).values():
+    for measure in by_name(found, "parts").values():
         of = of_classes.get(measure.name, measure.of) if shared else measure.of
         gaps.append({"metric": measure.name, **_gap(measure, of, both, strata, ref)})
     names = [label for c, label in enumerate(ref.labels) if c in shared]
@@ -251,12 +236,13 @@ def genders_of_speakers(ref: HeldOut) -> np.ndarray:
 
 
 def _shared_classes(q: np.ndarray, ref: HeldOut, gender: np.ndarray) -> tuple[list[int], dict[str, Any]]:
-    """The labels with support among both, and UAR and macro-F1 over them."""
+    """The labels with support among both, and the functions of totals of the metrics of labels over them."""
     size = len(ref.labels)
     sums = group_confusion(q, ref.counts, ref.codes, ref.groups)
     support = [sums[gender == name].sum(axis=0).reshape(size, size).sum(axis=1) > 0 for name in GENDERS]
     shared = support[0] & support[1]
-    return np.flatnonzero(shared).tolist(), dict(confusion_statistics(shared))
+    of = {metric.name: statistic_of(metric, shared) for metric in metrics_at("parts") if metric.of == "label"}
+    return np.flatnonzero(shared).tolist(), {name: value for name, value in of.items() if value != "mean"}
 
 
 def _gap(measure: Measure, of: Any, both: np.ndarray, strata: np.ndarray, ref: HeldOut) -> dict[str, Any]:

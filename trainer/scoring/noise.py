@@ -163,8 +163,6 @@ def _looped(sound: np.ndarray, start: int, length: int) -> np.ndarray:
 # --------------------
 # Robustness: the same scores on the same votes, with noise at stated levels in what is heard.
 
-REPORTED = ("sq_unbiased", "log_score", "accuracy", "uar", "macro_f1", "ccc_valence", "ccc_arousal", "ccc_dominance")
-
 
 def under_noise(
     trained: Trained,
@@ -204,7 +202,7 @@ def _rows(
 ) -> list[dict[str, Any]]:
     lost = np.isnan(heard[0]).any(axis=1, keepdims=True) | np.isnan(clean[0]).any(axis=1, keepdims=True)
     with_noise, without = (
-        by_name(measures(np.where(lost, np.nan, q), np.where(lost, np.nan, rated), ref), REPORTED)
+        by_name(measures(np.where(lost, np.nan, q), np.where(lost, np.nan, rated), ref), "parts")
         for q, rated in (heard, clean)
     )
     return [

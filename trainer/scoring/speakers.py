@@ -18,14 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...data.scores.intervals import group_sums, share
+from ...data.scores.metric import GUESSES, THRESHOLDS, pauar_name
 from ...data.scores.metrics import among_best, plurality
 from ...data.seeds import rng_from
 from .held_out import HeldOut
 
 SUPPORT = 3
 CLASSES = 2
-GUESSES = (1, 2, 3)
-THRESHOLDS = (0.5, 0.75)
 DRAWS = 1000
 # Draws held at a time: 25 MB of them for the 3,641 speakers of MSP-Podcast.
 BLOCK = 100
@@ -116,11 +115,6 @@ def by_speaker(q: np.ndarray, ref: HeldOut, *, least: int = SUPPORT) -> dict[str
         for g in np.flatnonzero(able)
     ]
     return {**rule, "reason": None, "shares": shares, "distribution": spread, "own": rows}
-
-
-def pauar_name(threshold: float, guesses: int) -> str:
-    """`pauar_50`, `pauar_75_2best`, …"""
-    return f"pauar_{100 * threshold:.0f}" + ("" if guesses == 1 else f"_{guesses}best")
 
 
 def _share_above(drawn: np.ndarray, threshold: float) -> dict[str, float]:
