@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -248,11 +248,7 @@ def prepare_release(
 def read_release(reader: str, source: Path, options: Options) -> Imported:
     """What the reader makes of a release; options that it does not take are refused by name."""
     chosen = load_reader(reader)
-    given = [
-        name
-        for name in ("audio", "modality", "rule", "filter", "mapping", "columns", "aliases", "labels")
-        if getattr(options, name) not in (None, {})
-    ]
+    given = [f.name for f in fields(Options) if getattr(options, f.name) not in (None, {})]
     strange = [name for name in given if name not in chosen.options]
     if strange:
         takes = ", ".join(map(flag, chosen.options)) or "none of these"

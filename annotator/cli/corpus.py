@@ -71,7 +71,9 @@ SHOWN_PROBLEMS = 5
 
 
 def import_(
-    reader: Annotated[str, typer.Argument(metavar="READER", help="See serann corpus readers.", show_default=False)],
+    reader: Annotated[
+        str, typer.Argument(metavar="READER", help="{readers}; see serann corpus readers.", show_default=False)
+    ],
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The release's folder or file.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the corpus is written.", show_default=False)],
     labels: Annotated[
@@ -84,12 +86,12 @@ def import_(
     seed: Annotated[int, typer.Option(help="Seed of a split of ours.")] = 0,
     audio: Annotated[Path | None, typer.Option(help="Where the sounds lie, if not in the release's own place.")] = None,
     copy_audio: Annotated[bool, typer.Option("--copy-audio", help="Copy the sounds into the corpus.")] = False,
-    modality: Annotated[str | None, typer.Option(help="crema-d: voice, face or av; ravdess: speech or song.")] = None,
+    modality: Annotated[str | None, typer.Option(help="{modality}.")] = None,
     rule: Annotated[str | None, typer.Option(help="How answers become votes, for readers that must be told.")] = None,
-    filter: Annotated[str | None, typer.Option(help="crema-d's raw responses: official or none.")] = None,
-    mapping: Annotated[Path | None, typer.Option(help="table, hf: a file that says what each column is.")] = None,
+    filter: Annotated[str | None, typer.Option(help="{filter}.")] = None,
+    mapping: Annotated[Path | None, typer.Option(help="{mapping}: a file that says what each column is.")] = None,
     columns: Annotated[
-        list[str] | None, typer.Option(help="table, hf: FIELD=COLUMN, say label=emotion; may be repeated.")
+        list[str] | None, typer.Option(help="{columns}: FIELD=COLUMN, say label=emotion; may be repeated.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="The corpus's name; by default the reader's.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,

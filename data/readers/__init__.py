@@ -30,4 +30,10 @@ def load_reader(name: str) -> Reader:
     return import_module(f".{READERS[name]}", __name__).READER
 
 
-__all__ = ["READERS", "Imported", "Options", "Reader", "load_reader"]
+def takers(option: str) -> dict[str, str]:
+    """The readers that take an option, each with what it may be there ("" where the reader's page says it)."""
+    found = {name: load_reader(name) for name in READERS}
+    return {name: reader.values.get(option, "") for name, reader in found.items() if option in reader.options}
+
+
+__all__ = ["READERS", "Imported", "Options", "Reader", "load_reader", "takers"]

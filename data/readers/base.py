@@ -82,7 +82,8 @@ class Reader:
     """One corpus's reader: `serann corpus import NAME SOURCE`.
 
     `read(source, options)` raises `CorpusError` (or `OptionError`), listing what was looked for, where `source` is not
-    what it expects. `page` is shown by `serann corpus readers NAME`: files, rules, traps, licence.
+    what it expects. `page` is shown by `serann corpus readers NAME`: files, rules, traps, licence. `options` are the
+    fields of `Options` that it takes, and `values` says of some what they may be, for the help of `import`.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Reader:
     read: Callable[[Path, Options], Imported]
     page: str
     options: tuple[str, ...] = ()
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
 class Gatherer:

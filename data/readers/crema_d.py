@@ -452,4 +452,5 @@ READER = Reader(
     read=read,
     page=__doc__ or "",
     options=("modality", "filter", "audio"),
+    values={"modality": "voice, face or av", "filter": "official or none (of the raw responses)"},
 )

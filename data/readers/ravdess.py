@@ -165,4 +165,5 @@ READER = Reader(
     read=read,
     page=__doc__ or "",
     options=("modality", "audio"),
+    values={"modality": "speech or song"},
 )
