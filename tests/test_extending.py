@@ -77,7 +77,7 @@ class ToyConfig(WavLMConfig):
 def toy_config():
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     sounds = {"conv_dim": (8, 16), "conv_kernel": (400, 3), "conv_stride": (160, 2), "num_conv_pos_embeddings": 4}
-    return ToyConfig(**sizes, **sounds, num_conv_pos_embedding_groups=2, num_feat_extract_layers=2)
+    return ToyConfig(**sizes, **sounds, num_conv_pos_embedding_groups=2)
 
 
 def fresh_toy(config, normalise):

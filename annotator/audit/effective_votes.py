@@ -359,4 +359,4 @@ def _chosen(
 
 
 def _full_name(score: str, scorer: Scorer) -> str:
-    return f"{score}@{scorer.reference.m}" if score == "jsd_bits" else score
+    return metric_of(score).key(scorer.reference.m)

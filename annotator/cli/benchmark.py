@@ -81,9 +81,10 @@ def fusion(
 
 
 def _print_fusion(found: dict[str, Any]) -> None:
+    from ..fusion.benchmark import SCORES
     from .console import note, print_table
 
-    columns = ["proxy", "seen", "strategy", *(name for name in ("sq_unbiased", "log_score", "jsd_bits")), "low", "high"]
+    columns = ["proxy", "seen", "strategy", *SCORES, "low", "high"]
     titles = [*columns[:5], "log score", found["setting"]["scores"][2], "low", "high"]
     whole = [row for row in found["rows"] if row["stratum"] == "all"]
     print_table("Scores", titles, [[row[name] for name in columns] for row in whole])

@@ -10,7 +10,7 @@ from fixtures.present import present
 from fixtures.scripted_runs import corpus_of, run_scripted
 from fixtures.simulated import simulated_corpus
 from scipy import stats
-from serann.annotator.audit.alignment import listening
+from serann.annotator.audit.listening import listening
 from serann.annotator.audit.result import plain
 from serann.annotator.audit.sensitivity import cues_of
 from serann.annotator.engines.base import EngineSpec
