@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .annotator.audit import audit
     from .annotator.fusion import fuse
+    from .annotator.listening import listener
     from .annotator.run.annotate import annotate
     from .annotator.run.run import open_run
     from .data.corpus import open_corpus
@@ -32,6 +33,7 @@ NAMES = {
     "fuse": "annotator.fusion",
     "hold_out": "data.holdout",
     "import_corpus": "data.importing",
+    "listener": "annotator.listening",
     "open_corpus": "data.corpus",
     "open_run": "annotator.run.run",
     "predict": "trainer",
@@ -50,6 +52,7 @@ __all__ = [
     "fuse",
     "hold_out",
     "import_corpus",
+    "listener",
     "open_corpus",
     "open_run",
     "predict",

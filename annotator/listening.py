@@ -19,7 +19,7 @@ import pyarrow as pa
 from ..data.audio import hash_wave, sound_seconds, window_count
 from ..data.errors import AudioError, ModelError, OptionError
 from ..data.files import hash_file
-from ..data.labels import LabelSet, label_set
+from ..data.labels import LabelSet, as_label_set
 from ..data.tables import SCORES, VOTES, distribution_array, validate
 from ..prompts.loader import Panel, load_panel
 from .engines.base import Engine
@@ -311,13 +311,7 @@ def listener(
         too_long=too_long,
     )
     chosen = panel if isinstance(panel, Panel) else load_panel(panel)
-    return SoundListener(asking, ListeningPanel(panel_for(chosen, mode, reason=reason), _label_set(labels)))
-
-
-def _label_set(labels: str | Sequence[str] | LabelSet) -> LabelSet:
-    if isinstance(labels, LabelSet):
-        return labels
-    return label_set(labels) if isinstance(labels, str) else LabelSet("own", tuple(labels))
+    return SoundListener(asking, ListeningPanel(panel_for(chosen, mode, reason=reason), as_label_set(labels)))
 
 
 def _check_lists(sounds: Sequence[Any], words: Sequence[Any], ids: Sequence[Any]) -> None:
