@@ -20,14 +20,16 @@ from ..data.audio import hash_wave, sound_seconds, window_count
 from ..data.errors import AudioError, ModelError, OptionError
 from ..data.files import hash_file
 from ..data.labels import LabelSet, as_label_set
+from ..data.options import as_options
 from ..data.tables import SCORES, VOTES, distribution_array, validate
 from ..prompts.loader import Panel, load_panel
 from .engines.base import Engine
 from .listener import Answered, ask, check_engine, panel_for
 from .panel.panel import ListeningPanel
-from .run.asking import Asking, running_engine
+from .run.asking import running_engine
 from .run.ledger import Batch
 from .run.open_questions import dealt_draws
+from .run.options import AnnotateOptions
 from .run.run import distribution_of
 from .run.segments import Results
 from .run.session import batch_limits, unit_of
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Sound = str | Path | np.ndarray
+# Options of `annotate` that say something of a corpus.
+CORPUS_ALONE = ("panel", "limit", "control", "attributes")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,9 +113,10 @@ class _Asked(NamedTuple):
 class SoundListener:
     """A loaded model and a panel, ready to `listen`; `close` it, or use it as a context manager, to free the model."""
 
-    def __init__(self, asking: Asking, listening: ListeningPanel):
+    def __init__(self, model: str, asking: AnnotateOptions, listening: ListeningPanel):
         self._asking, self._panel, self._stack = asking, listening, ExitStack()
-        self._engine = self._stack.enter_context(running_engine(asking))
+        self._engine = self._stack.enter_context(running_engine(model, asking))
+        self._model = self._engine.identity.get("model", model)
         try:
             check_engine(self._engine, asking.mode)
             self._duration = duration_for(asking.max_seconds, asking.too_long, self._engine.max_seconds)
@@ -130,9 +135,9 @@ class SoundListener:
         self._stack.close()
 
     def __repr__(self) -> str:
-        asking, model = self._asking, self._engine.identity.get("model", self._asking.model)
+        asking = self._asking
         return (
-            f"{model} listens as panel {self._panel.panel.name}, {len(self._panel.listeners)} listeners\n"
+            f"{self._model} listens as panel {self._panel.panel.name}, {len(self._panel.listeners)} listeners\n"
             f"mode {asking.mode}, {asking.votes} votes a sound over {', '.join(self._panel.labels)}"
         )
 
@@ -245,7 +250,7 @@ class SoundListener:
             self._panel,
             votes=self._asking.votes,
             seed=seed,
-            run=f"{self._engine.identity.get('model', self._asking.model)}/{self._panel.panel.name}",
+            run=f"{self._model}/{self._panel.panel.name}",
             mode=mode,
         )
         scores = validate(made.scores, SCORES, labels=labels, where="scores")
@@ -268,24 +273,14 @@ def listener(
     model: str | Path | Engine,
     panel: str | Path | Panel,
     labels: str | Sequence[str] | LabelSet,
-    *,
-    votes: int = 20,
-    mode: str = "exact",
-    reason: bool = False,
-    seed: int = 0,
-    engine: str = "transformers",
-    revision: str | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
-    batch_size: int | None = None,
-    max_seconds: float | None = None,
-    too_long: str = "reject",
+    options: AnnotateOptions | None = None,
+    **keywords: Any,
 ) -> SoundListener:
     """Load a model that listens as a panel to single sounds, without a corpus: `listener(…).listen(sound)`.
 
     `model` is a short name, a checkpoint folder or a hub id, or an engine that is running (and stays so). `panel` is a
-    name, a `.toml` file, or a panel. `labels` is the name of a label set, a label set, or a list of labels. The other
-    options are those of `annotate` (`Asking`).
+    name, a `.toml` file, or a panel. `labels` is the name of a label set, a label set, or a list of labels. The
+    options are those of `annotate`, as a model or as keywords, but for what needs a corpus (`CORPUS_ALONE`).
 
     Raises `OptionError`, `LabelError`, `PromptError` and `ModelError` for what cannot be asked; panels with examples
     need a corpus.
@@ -295,23 +290,20 @@ def listener(
     scripted listens as panel letters, 4 listeners
     mode exact, 20 votes a sound over calm, upset
     """
-    known = isinstance(model, str | Path)
-    asking = Asking(
-        str(model) if known else str(model.identity.get("model", type(model).__name__)),
-        votes=votes,
-        engine=engine if known else model,
-        mode=mode,
-        reason=reason,
-        seed=seed,
-        revision=revision,
-        device=device,
-        dtype=dtype,
-        batch_size=batch_size,
-        max_seconds=max_seconds,
-        too_long=too_long,
-    )
+    asking = as_options(AnnotateOptions, options, keywords)
+    needless = [name for name in CORPUS_ALONE if getattr(asking, name) != AnnotateOptions.model_fields[name].default]
+    if needless:
+        raise OptionError(f"a listener of single sounds takes no {', '.join(needless)}; annotate does, over a corpus")
+    if isinstance(model, str | Path):
+        name = str(model)
+    else:
+        name, asking = (
+            str(model.identity.get("model", type(model).__name__)),
+            asking.model_copy(update={"engine": model}),
+        )
     chosen = panel if isinstance(panel, Panel) else load_panel(panel)
-    return SoundListener(asking, ListeningPanel(panel_for(chosen, mode, reason=reason), as_label_set(labels)))
+    listening = ListeningPanel(panel_for(chosen, asking.mode, reason=asking.reason), as_label_set(labels))
+    return SoundListener(name, asking, listening)
 
 
 def _check_lists(sounds: Sequence[Any], words: Sequence[Any], ids: Sequence[Any]) -> None:

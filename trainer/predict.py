@@ -254,14 +254,12 @@ def _heard_of(source: Corpus | str | PathLike[str] | Sequence[str | PathLike[str
     """A corpus, opened where its folder is named, or sound files."""
     if isinstance(source, Corpus):
         return source
-    given = [source] if isinstance(source, str | PathLike) else list(source)
-    if len(given) == 1:
-        place = corpus_directory(given[0])
-        if not place.exists():
-            raise CorpusError(f"nothing is at {given[0]}: expected a corpus directory, 'demo', or sound files")
-        if place.is_dir():
-            return open_corpus(given[0])
-    return [fspath(file) for file in given]
+    if not isinstance(source, str | PathLike):
+        return [fspath(file) for file in source]
+    place = corpus_directory(source)
+    if not place.exists():
+        raise CorpusError(f"nothing is at {fspath(source)}: expected a corpus directory, 'demo', or sound files")
+    return open_corpus(source) if place.is_dir() else [fspath(source)]
 
 
 def _refuse_silence(found: Prediction) -> None:

@@ -37,7 +37,7 @@ def predict(
     with stopped_in_a_sentence(NOTHING_WRITTEN), progress("predict") as step:
         found = run_prediction(
             model,
-            source,
+            source[0] if len(source) == 1 else source,
             out=output,
             device=device,
             batch_seconds=batch_seconds,

@@ -223,6 +223,7 @@ def test_one_long_utterance_is_asked_in_parts(most, batches):
     asked: Any = [["a question"]]
     (found,) = score_windows(engine, [Windows(tuple(range(-7, 0)), (30.0,) * 7)], asked)
     assert engine.batches == batches
+    assert isinstance(found, Scores)
     np.testing.assert_allclose(np.exp(found.answer_logp), np.mean(np.exp(np.arange(-7.0, 0))))
     with pytest.raises(MemoryError):
         engine.most = 0
