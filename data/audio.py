@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import math
+import stat
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -170,6 +171,8 @@ def sound_seconds(path: str | Path) -> float | None:
     """Seconds of a sound file by its header; None for a file that has none to read."""
     import soundfile
 
+    if not Path(path).is_file():
+        return None
     try:
         found = soundfile.info(str(path))
     except (soundfile.SoundFileError, OSError):
@@ -180,9 +183,12 @@ def sound_seconds(path: str | Path) -> float | None:
 def _check_file(path: Path, name: str) -> None:
     """What can be said from the file's size and first bytes, in words that a decoder would not find."""
     try:
-        size = path.stat().st_size
+        found = path.stat()
+        size = found.st_size
         if path.is_dir():
             raise AudioError(f"{name} is a folder, expected a sound file")
+        if not stat.S_ISREG(found.st_mode):  # to open a pipe would wait for ever
+            raise AudioError(f"{name} is a pipe or a device, expected a sound file")
         with path.open("rb") as file:
             head = file.read(64)
     except FileNotFoundError:

@@ -22,6 +22,7 @@ from .display import Displayed, columns_of, frame, listed, number
 from .errors import CorpusError, OutputError, TableError, list_problems
 from .files import new_directory, read_json, refuse_existing, write_json
 from .labels import LabelSet
+from .sound_paths import SoundPlaces, absolute_audio, kind_of_name, stated_root, with_root
 from .tables import RATINGS, UTTERANCES, VOTES, TableSpec, read_table, sorted_json, write_table
 from .votes import count_votes
 
@@ -55,6 +56,7 @@ class CorpusInfo(BaseModel):
     counts: dict[str, int] = {}
     scale: tuple[float, float] | None = None
     division: Division | None = None
+    audio_root: str | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,19 +88,37 @@ class Corpus(Displayed):
         """Return a column of the utterances as an object array [U], None where it is empty."""
         return np.array(self.utterances[name].to_pylist(), dtype=object)
 
-    def audio_path(self, i: int) -> Path:
-        """Return where utterance i's sound lies: relative paths start at the corpus, absolute ones stay.
+    @property
+    def audio_root(self) -> Path:
+        """Where relative names of sounds start: what corpus.json or --audio-root says, else the corpus's folder."""
+        stated = self.info.audio_root
+        return self.path if stated is None else self.path / os.path.expanduser(stated)
 
-        Raises CorpusError for an utterance without audio or with a remote address.
+    @cached_property
+    def places(self) -> SoundPlaces:
+        """Where the names in the column `audio` lead."""
+        return SoundPlaces(self.path, self.audio_root)
+
+    def audio_path(self, i: int) -> Path:
+        """Return where utterance i's sound lies (`data.sound_paths`).
+
+        Raises CorpusError for an utterance without audio or with a remote address, for an audio root that is absent,
+        and for a relative name that leads out of it.
         """
         audio = self.utterances["audio"][i].as_py()
         if audio is None:
             raise CorpusError(f"utterance {self.ids[i]!r} names no audio; its 'audio' column is empty")
-        if "://" in audio and not audio.startswith("file://"):
+        if kind_of_name(audio) == "remote":
             raise CorpusError(
                 f"utterance {self.ids[i]!r}: audio at {audio} is remote; download it, and name the local file"
             )
-        return self.path / audio.removeprefix("file://")
+        return self.places.path(audio)
+
+    def require_root(self) -> None:
+        """Raise CorpusError where sounds lie below an audio root that is not there: none of them can be read."""
+        names = self.utterances["audio"].to_pylist()
+        if self.places.missing is not None and any(kind_of_name(name) == "relative" for name in names):
+            raise CorpusError(self.places.missing)
 
     def lines(self) -> tuple[str, str]:
         """Name, utterances, speakers and labels; votes, their division, the folder."""
@@ -135,11 +155,13 @@ def as_corpus(corpus: Corpus | str | PathLike[str]) -> Corpus:
     return corpus if isinstance(corpus, Corpus) else open_corpus(corpus)
 
 
-def open_corpus(path: str | PathLike[str]) -> Corpus:
+def open_corpus(path: str | PathLike[str], *, audio_root: str | PathLike[str] | None = None) -> Corpus:
     """Open and check a corpus directory; `demo` names the embedded one.
 
-    Raises CorpusError or TableError for a corpus that is absent, of a newer format, or whose tables are invalid or
-    do not fit each other.
+    `audio_root` is the folder below which its sounds are read this time (`data.sound_paths.with_root`); without it,
+    they lie where corpus.json says.
+    Raises OptionError for an `audio_root` that is no folder, CorpusError or TableError for a corpus that is absent, of
+    a newer format, or whose tables are invalid or do not fit each other.
     """
     path = corpus_directory(path)
     info = _read_info(path)
@@ -149,7 +171,7 @@ def open_corpus(path: str | PathLike[str]) -> Corpus:
     ratings = _read(path, RATINGS, labels) if (path / "ratings.parquet").exists() else None
     corpus = Corpus(path, info, labels, utterances, votes, ratings)
     _check_fit(corpus)
-    return corpus
+    return corpus if audio_root is None else with_root(corpus, audio_root)
 
 
 def corpus_directory(path: str | PathLike[str]) -> Path:
@@ -213,6 +235,7 @@ def write_corpus(
     simulated: bool = False,
     scale: tuple[float, float] | None = None,
     division: Division | None = None,
+    audio_root: str | Path | None = None,
     overwrite: bool = False,
     inputs: Sequence[str | Path] = (),
     extra: Callable[[Path], None] | None = None,
@@ -221,13 +244,13 @@ def write_corpus(
 
     `utterances` need `utterance_id`, and for most uses `audio`, `speaker` and `split` (train, development, test…);
     `votes` need `utterance_id`, `label` and, where it is known, `rater_id` (see `data.schemas` for every column, and
-    `from_rows`). `scale` holds the ends of the ratings' scale; `extra` may write further files (sounds) into the
-    directory before that.
+    `from_rows`). `scale` holds the ends of the ratings' scale; `audio_root` is the folder where relative names of
+    sounds start (None: the corpus's own); `extra` may write further files (sounds) into the directory before that.
     Raises OutputError for an existing output without `overwrite`, or one that holds one of the `inputs` or a sound of
     the utterances; TableError for invalid tables.
     """
     refuse_existing(Path(path), what="corpus", overwrite=overwrite, inputs=inputs)
-    refuse_sounds(Path(path), utterances)
+    refuse_sounds(Path(path), utterances, audio_root)
     counts = {"utterances": utterances.num_rows, "votes": votes.num_rows, "ratings": ratings.num_rows if ratings else 0}
     info = CorpusInfo(
         name=name,
@@ -238,6 +261,7 @@ def write_corpus(
         counts=counts,
         scale=scale,
         division=division,
+        audio_root=None if audio_root is None else stated_root(audio_root, Path(path)),
     )
     with new_directory(path, what="corpus", overwrite=overwrite) as partial:
         write_table(utterances, partial / "utterances.parquet", UTTERANCES, labels=labels, provenance=provenance)
@@ -253,26 +277,20 @@ def write_corpus(
     return replace(corpus, path=Path(path))
 
 
-def refuse_sounds(path: Path, utterances: pa.Table) -> None:
-    """Raise OutputError where an utterance's sound, named by absolute path, lies in a directory that is to be written
-    anew.
+def refuse_sounds(path: Path, utterances: pa.Table, audio_root: str | Path | None = None) -> None:
+    """Raise OutputError where an utterance's sound, by absolute path or below a root, lies in a directory that is to be
+    written anew.
     """
     if not path.is_dir():
         return
-    inside = pc.starts_with(utterances["audio"], f"{path.resolve()}{os.sep}")
-    if pc.any(inside).as_py():
-        sound = utterances["audio"].filter(inside)[0].as_py()
-        raise OutputError(f"{path} holds the sound {sound}, which would be lost; choose another output")
-
-
-def absolute_audio(corpus: Corpus) -> pa.Table:
-    """Return the utterances with every local audio path made absolute, for a table that lives in another directory."""
-    paths = [
-        audio if audio is None or "://" in audio else str((corpus.path / audio).resolve())
-        for audio in corpus.utterances["audio"].to_pylist()
-    ]
-    place = corpus.utterances.column_names.index("audio")
-    return corpus.utterances.set_column(place, "audio", pa.array(paths, pa.string()))
+    there, places = f"{path.resolve()}{os.sep}", SoundPlaces(path, Path(audio_root or path))
+    for audio in utterances["audio"].to_pylist():
+        kind = kind_of_name(audio)
+        if kind != "absolute" and (kind != "relative" or audio_root is None):
+            continue
+        sound = str(places.named(audio))
+        if sound.startswith(there):
+            raise OutputError(f"{path} holds the sound {sound}, which would be lost; choose another output")
 
 
 def take(corpus: Corpus, mask: np.ndarray) -> Corpus:

@@ -152,15 +152,18 @@ def as_fused(fused: Fused | str | PathLike[str]) -> Fused:
     return fused if isinstance(fused, Fused) else open_fused(fused)
 
 
-def open_fused(path: str | PathLike[str]) -> Fused:
-    """Read a fused corpus. Raises CorpusError where it is absent, of a newer format, or does not fit its corpus."""
+def open_fused(path: str | PathLike[str], *, audio_root: str | PathLike[str] | None = None) -> Fused:
+    """Read a fused corpus, its sounds below `audio_root` where one is given (`open_corpus`).
+
+    Raises CorpusError where it is absent, of a newer format, or does not fit its corpus.
+    """
     path = Path(path)
     if path.is_dir() and not is_fused(path):
         raise CorpusError(
             f"{path}: no {FUSION_FILE} here, so this is not a fused corpus; make one with "
             f"'serann fuse {path} RUN -o FUSED'"
         )
-    corpus = open_corpus(path)
+    corpus = open_corpus(path, audio_root=audio_root)
     info = read_fusion_info(corpus.path / FUSION_FILE)
     table = read_table(corpus.path / DISTRIBUTIONS_FILE, DISTRIBUTIONS, labels=corpus.labels)
     return assemble(corpus, info, table)

@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from .arrow import pc
-from .corpus import Corpus, Division, absolute_audio, as_corpus, open_corpus, write_corpus
+from .corpus import Corpus, Division, as_corpus, open_corpus, write_corpus
 from .errors import CorpusError, OptionError, OutputError, few
 from .files import write_json
 from .seeds import uniforms
+from .sound_paths import elsewhere
 from .tables import PARTS, RATINGS, VOTES, occurrence, row_keys, write_table
 from .votes import count_votes
 
@@ -227,11 +228,13 @@ def write_division(corpus: Corpus, divided: Divided, out: str | Path | None, *, 
     """
     info = corpus.info
     if out is not None:
+        utterances, audio_root = elsewhere(corpus)
         return write_corpus(
             out,
             name=info.name,
             labels=corpus.labels,
-            utterances=absolute_audio(corpus),
+            utterances=utterances,
+            audio_root=audio_root,
             votes=divided.votes,
             ratings=divided.ratings,
             licence=info.licence,

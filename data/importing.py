@@ -19,6 +19,7 @@ from .labels import LabelMap, LabelSet, map_labels
 from .policies import OUTSIDE
 from .readers import Imported, Options, load_reader
 from .readers.base import votes_of
+from .sound_paths import below
 from .splits import split_tables
 from .tables import PROBLEMS, write_table
 
@@ -163,6 +164,8 @@ def import_corpus(
 ) -> tuple[Corpus, Report]:
     """Read a release with one of `READERS` and write it as a corpus; sounds are read in place, unless `copy_audio`.
 
+    Their names are relative to an audio root that corpus.json states: `options.audio` or the release's folder,
+    whichever holds all of them, else the deepest folder that does.
     `labels` is the target label set: votes that it has no place for abstain, with the reason. `split`: `official` or
     none at all, `speaker` (speaker-disjoint, seeded), `auto` (official where there is one, else speaker), `none`.
     What could not be taken in lies in `problems.parquet` beside the votes; corpus.json's provenance holds the report.
@@ -175,8 +178,11 @@ def import_corpus(
     check_split(split)
     found = read_release(reader, Path(source), options)
     found, splits, report, notes = prepare_release(found, labels, split=split, seed=seed, progress=progress)
-    utterances = found.utterances
-    utterances, copy = copies(utterances) if copy_audio else (utterances, None)
+    utterances, audio_root, copy = found.utterances, None, None
+    if copy_audio:
+        utterances, copy = copies(utterances)
+    else:
+        utterances, audio_root = below(utterances, _roots(Path(source), options.audio))
     result = Report(
         reader,
         found.release,
@@ -212,10 +218,17 @@ def import_corpus(
         },
         simulated=found.simulated,
         scale=found.scale,
+        audio_root=audio_root,
         overwrite=overwrite,
         extra=extra,
     )
     return corpus, result
+
+
+def _roots(source: Path, audio: Path | None) -> list[Path]:
+    """Folders that may be the audio root, the best first."""
+    release = source if source.is_dir() else source.parent
+    return [folder.resolve() for folder in (audio, release) if folder is not None]
 
 
 def check_split(split: str) -> None:

@@ -100,6 +100,8 @@ def _header(excerpt: Excerpt) -> tuple[int, int, float]:
     """Rate, channels and the excerpt's seconds; whatever is wrong with the file is found when it is read."""
     import soundfile
 
+    if not excerpt.path.is_file():
+        return 16000, 1, float("nan")
     try:
         info = soundfile.info(str(excerpt.path))
     except (soundfile.SoundFileError, OSError):
@@ -275,8 +277,12 @@ def _sound_findings(
     if excerpts and corpus.utterances["audio"].null_count == len(excerpts):
         yield _finding("no audio", "no utterance names a sound: votes can be examined, nothing can be annotated")
         return
-    speakers = corpus.column("speaker")
+    speakers, missing = corpus.column("speaker"), corpus.places.missing
+    if missing is not None and (below := [excerpt for excerpt in excerpts if excerpt == missing]):
+        yield _finding("missing audio", f"{len(below)} of {len(excerpts)} utterances: {missing}")
     for i, excerpt in enumerate(excerpts):
+        if missing is not None and excerpt == missing:  # said once
+            continue
         of = {"utterance_id": corpus.ids[i], "speaker": speakers[i]}
         if isinstance(excerpt, str):
             yield _finding("missing audio", excerpt, **of)

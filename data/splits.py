@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from .arrow import pc
-from .corpus import Corpus, absolute_audio, write_corpus
+from .corpus import Corpus, write_corpus
 from .errors import CorpusError, OptionError
 from .labels import LabelSet
 from .scores.divergences import normalised_entropy
 from .scores.groups import Groups, conversation_groups, speaker_groups
 from .seeds import uniforms
+from .sound_paths import elsewhere
 from .votes import count_votes, frequencies
 
 # --------------------
@@ -265,7 +266,7 @@ def write_split(corpus: Corpus, split: Split, out: str | Path, *, overwrite: boo
     if ratings is not None:
         place = ratings.column_names.index("part")
         ratings = ratings.set_column(place, "part", pa.nulls(ratings.num_rows, pa.string()))
-    utterances = absolute_audio(corpus)
+    utterances, audio_root = elsewhere(corpus)
     place = utterances.column_names.index("split")
     return write_corpus(
         out,
@@ -278,6 +279,7 @@ def write_split(corpus: Corpus, split: Split, out: str | Path, *, overwrite: boo
         provenance={**corpus.info.provenance, "split": split.report},
         simulated=corpus.info.simulated,
         scale=corpus.info.scale,
+        audio_root=audio_root,
         overwrite=overwrite,
         inputs=[corpus.path],
     )

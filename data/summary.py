@@ -10,6 +10,7 @@ from .corpus import Corpus
 from .scores.agreement import agreement
 from .scores.divergences import entropy_bits, normalised_entropy
 from .scores.reliability import rater_reliability, reliability_summary
+from .sound_paths import sounds_by_kind
 from .votes import count_votes
 
 
@@ -22,6 +23,7 @@ def summarise(corpus: Corpus) -> dict[str, Any]:
     their votes' frequencies, which few votes bias downwards; `entropy_over_ln_k` is the same mean with each entropy
     divided by ln K of the label set. Hours are None where a duration is missing (`without_duration` says how many);
     an utterance without votes counts in `without_votes` and in no share; without any votes the shares are None.
+    `audio_root` is where names of sounds start, and `sounds` how many name theirs in which way; none is opened.
     `stated_labels` are the utterances by intended and by consensus label, which are no votes.
     """
     counts = count_votes(corpus.votes, corpus.ids, corpus.labels)
@@ -36,6 +38,8 @@ def summarise(corpus: Corpus) -> dict[str, Any]:
         "utterances": len(corpus.ids),
         "hours": None if np.isnan(durations).any() else float(durations.sum() / 3600),
         "without_duration": int(np.isnan(durations).sum()),
+        "audio_root": f"{corpus.audio_root}{'' if corpus.places.missing is None else ' (not there)'}",
+        "sounds": sounds_by_kind(corpus),
         "speakers": _distinct(corpus.utterances["speaker"]),
         "without_speaker": corpus.utterances["speaker"].null_count,
         "raters": _distinct(human["rater_id"]),

@@ -84,6 +84,7 @@ def train(
     workers: int = 0,
     save_minutes: float = SAVE_MINUTES,
     features: str | Path | None = None,
+    audio_root: str | Path | None = None,
     tensorboard: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -99,7 +100,8 @@ def train(
     nothing is drawn from a state that lives longer than a batch. Finished and called again the same way, it returns
     what is in `out` and does nothing. `progress(done, total)` counts batches, first those that `auto` listens to,
     then with those that a frozen encoder hears. What a frozen encoder heard lies in the folder `features`, for
-    other trainings too; by default inside `out`, until the training is finished. With `overwrite` the model in
+    other trainings too; by default inside `out`, until the training is finished. Sounds lie below
+    `audio_root` where one is given (`open_corpus`). With `overwrite` the model in
     `out` stays until the new one, made beside it, is finished; the same call goes on with that.
 
     An utterance that cannot be heard is left out and listed in `failures` of model.json; `warnings` there says
@@ -113,7 +115,8 @@ def train(
         raise OptionError("--features keeps what a frozen encoder hears, and this one learns: add --frozen")
     if tensorboard:
         require_tensorboard()
-    fused, out = fused if isinstance(fused, Fused) else open_existing(fused), Path(out)
+    fused = fused if isinstance(fused, Fused) else open_existing(fused, audio_root=audio_root)
+    out = Path(out)
     if overwrite:
         refuse_inputs(out, [fused.path, *(path for path in (model, features) if path and Path(path).exists())])
     else:

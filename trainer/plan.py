@@ -218,6 +218,7 @@ def plan(
     model: str = "wavlm",
     from_scratch: bool = False,
     device: str = "auto",
+    audio_root: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> TrainPlan:
@@ -226,11 +227,10 @@ def plan(
     Raises what `train` raises for its input and options.
     """
     chosen = check_options(with_defaults(model, from_scratch, options), given=options)
+    fused = open_existing(fused_dir, audio_root=audio_root)
     where, begun = pick_device(device), time.perf_counter()
     with own_generator(), TemporaryDirectory() as folder:
-        training, _ = prepare(
-            open_existing(fused_dir), chosen, Path(folder) / "plan", device=device, workers=0, overwrite=False
-        )
+        training, _ = prepare(fused, chosen, Path(folder) / "plan", device=device, workers=0, overwrite=False)
         started = time.perf_counter() - begun
         found = _measured(training, Path(folder) / "frames", progress)
         state_bytes = len(as_bytes(state_of(training, [])))

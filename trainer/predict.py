@@ -284,6 +284,7 @@ def predict_corpus(
     progress: Progress | None = None,
 ) -> Prediction:
     """Listen to a corpus's utterances, all or those at `rows`, as they are or as `change` makes them."""
+    corpus.require_root()
     chosen = range(len(corpus.ids)) if rows is None else [int(row) for row in rows]
 
     def read(row: int) -> np.ndarray:

@@ -132,7 +132,7 @@ class Training:
         return sum(-(-len(self.batches(epoch)) // each) for epoch in range(epochs))
 
 
-def open_existing(fused_dir: str | PathLike[str]) -> Fused:
+def open_existing(fused_dir: str | PathLike[str], *, audio_root: str | PathLike[str] | None = None) -> Fused:
     """Open a fused corpus; CorpusError that says how to make one where nothing lies, or a corpus, or a run."""
     there, kind = Path(fused_dir).exists(), kind_of(Path(fused_dir))
     if kind == "corpus" or (str(fused_dir) == "demo" and not there):
@@ -150,7 +150,7 @@ def open_existing(fused_dir: str | PathLike[str]) -> Fused:
         raise CorpusError(
             f"no fused corpus at {fused_dir}: nothing is there; make one with 'serann fuse CORPUS RUN -o {fused_dir}'"
         )
-    return open_fused(fused_dir)
+    return open_fused(fused_dir, audio_root=audio_root)
 
 
 def prepare(
@@ -166,6 +166,8 @@ def prepare(
     """Build data, network and optimiser, then take the output; and what lies in the output already."""
     _check_machine(options, device)
     there = claim(out, overwrite=False)
+    if overwrite or there is None or not there.finished:
+        fused.corpus.require_root()
     data = _material(fused, options)
     seed_torch("weights", options.seed)
     encoder = fresh_encoder(options.model) if options.from_scratch else load_encoder(options.model)

@@ -32,11 +32,11 @@ from .sections import findings_of, measure_audit, measure_panel
 WARNED_BELOW = 10
 
 
-def open_audited(path: str | PathLike[str]) -> Corpus:
+def open_audited(path: str | PathLike[str], *, audio_root: str | PathLike[str] | None = None) -> Corpus:
     """Open the corpus that panels are audited against; CorpusError for a run in its place."""
     if is_run(Path(path)) and not (Path(path) / "corpus.json").exists():
         raise CorpusError(f"{path} is a run, not a corpus; give the corpus first: serann audit CORPUS {path}")
-    return open_corpus(path)
+    return open_corpus(path, audio_root=audio_root)
 
 
 def audit(

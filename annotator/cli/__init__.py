@@ -32,10 +32,9 @@ COMMANDS = {
     "prompts": "panels",
     "panels": "panels",
 }
-# Commands whose options are not all in their function's signature.
-# Commands of a class of their own, which their file has.
+# Commands of a class of their own, which their file has: their options are not all in their function's signature.
 CLASSES = {"fuse": "FuseCommand"}
-CORPUS_COMMANDS = ("import", "readers", "info", "check", "split", "holdout", "distributions", "export")
+CORPUS_COMMANDS = ("import", "readers", "info", "check", "split", "holdout", "distributions", "export", "relocate")
 BENCHMARK_COMMANDS = ("annotate", "fusion")
 
 

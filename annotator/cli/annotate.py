@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..run.options import AnnotateOptions, SessionOptions
+from .corpus import AudioRoot
 from .options import with_options
 
 if TYPE_CHECKING:
+    from ...data.corpus import Corpus
     from ..run.run import Run
 
 
@@ -19,6 +21,7 @@ def annotate(
     output: Annotated[Path, typer.Option("--output", "-o", help="The run directory.", show_default=False)],
     asked: AnnotateOptions,
     session: SessionOptions,
+    audio_root: AudioRoot = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Measure a few utterances, say the cost, write nothing.")
     ] = False,
@@ -50,17 +53,19 @@ def annotate(
 
     Example: serann annotate demo --model demo -o run
     """
+    from ...data.corpus import open_corpus
     from .console import stopped_in_a_sentence
 
     with stopped_in_a_sentence():
+        opened = open_corpus(corpus, audio_root=audio_root)
         if plan:
-            _plan(corpus, model, output, asked, session, as_json)
+            _plan(opened, model, output, asked, session, as_json)
         else:
-            _run(corpus, model, output, asked, session, as_json)
+            _run(opened, model, output, asked, session, as_json)
 
 
 def _plan(
-    corpus: str, model: str, output: Path, asked: AnnotateOptions, session: SessionOptions, as_json: bool
+    corpus: "Corpus", model: str, output: Path, asked: AnnotateOptions, session: SessionOptions, as_json: bool
 ) -> None:
     from ..run.annotate import plan_annotation
 
@@ -68,7 +73,9 @@ def _plan(
     _show_plan(estimate._asdict(), as_json)
 
 
-def _run(corpus: str, model: str, output: Path, asked: AnnotateOptions, session: SessionOptions, as_json: bool) -> None:
+def _run(
+    corpus: "Corpus", model: str, output: Path, asked: AnnotateOptions, session: SessionOptions, as_json: bool
+) -> None:
     from ..run.annotate import annotate as run_annotation
     from .console import print_json
 

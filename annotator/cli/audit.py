@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from .corpus import AudioRoot
+
 # of the table's first column, so that the table stays below 100 columns
 LONGEST_NAME = 30
 
@@ -54,6 +56,7 @@ def audit(
             "'effective_votes.low>=1'; exit code 3 where one is missed. Figures: {figures}.",
         ),
     ] = None,
+    audio_root: AudioRoot = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a report that is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -76,7 +79,7 @@ def audit(
     requirements = [] if require is None else gate.parse_requirements(require)
     if output is not None:
         check_page(output, AUDIT, overwrite=overwrite)
-    opened = open_audited(corpus)
+    opened = open_audited(corpus, audio_root=audio_root)
     sources = [open_panel(path, "audit") for path in panels]
     with progress("audit") as step:
         result = run_audit(

@@ -146,7 +146,7 @@ def plain_signs(words: str) -> str:
 ANSWERING = {"model": "a trained model", "prediction": "a prediction"}
 
 
-def open_last(path: str, *, command: str) -> "Corpus":
+def open_last(path: str, *, command: str, audio_root: Path | None = None) -> "Corpus":
     """Open the corpus that a command takes last; CorpusError with the command's order where a model lies there."""
     from ...data.corpus import open_corpus
     from ...data.errors import CorpusError
@@ -155,7 +155,7 @@ def open_last(path: str, *, command: str) -> "Corpus":
     found = ANSWERING.get(kind_of(Path(path)) or "")
     if found is not None:
         raise CorpusError(f"{path} is {found}, and the corpus comes last: serann {command}")
-    return open_corpus(path)
+    return open_corpus(path, audio_root=audio_root)
 
 
 # --------------------

@@ -8,6 +8,14 @@ import typer
 CorpusArgument = Annotated[
     str, typer.Argument(metavar="CORPUS", help="A corpus directory, or 'demo'.", show_default=False)
 ]
+AudioRoot = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="ROOT",
+        help="The folder below which the sounds lie now; for good: serann corpus relocate.",
+        show_default=False,
+    ),
+]
 
 
 def holdout(
@@ -218,6 +226,7 @@ def check(
     least_votes: Annotated[int, typer.Option(min=1, help="Fewer human votes than this are too few.")] = 2,
     max_seconds: Annotated[float, typer.Option(min=0.1, help="Longer sounds are too long.")] = 30.0,
     most: Annotated[int, typer.Option(min=0, help="Findings of a kind that are shown; --json gives all.")] = 5,
+    audio_root: AudioRoot = None,
     as_json: AsJson = False,
 ) -> None:
     """Look for what is wrong with a corpus: sounds, duplicates, leaks across splits, raters, votes, ratings.
@@ -231,7 +240,7 @@ def check(
     from ...data.quality import Limits, check_corpus
     from .console import note, print_json, print_table, progress
 
-    opened = open_corpus(corpus)
+    opened = open_corpus(corpus, audio_root=audio_root)
     limits = Limits(max_seconds=max_seconds)
     with progress("sounds") as step:
         checked = check_corpus(opened, limits=limits, least_votes=least_votes, sounds=sounds, progress=step)
@@ -253,8 +262,8 @@ def check(
         raise typer.Exit(1)
 
 
-def info(corpus: CorpusArgument, as_json: AsJson = False) -> None:
-    """Say what a corpus holds: utterances, hours, speakers, votes, label shares, agreement, raters, licence.
+def info(corpus: CorpusArgument, audio_root: AudioRoot = None, as_json: AsJson = False) -> None:
+    """Say what a corpus holds: utterances, hours, sounds, speakers, votes, label shares, agreement, raters, licence.
 
     Intervals are 95 %, by speaker where speakers are known; the column unit says by what.
 
@@ -264,7 +273,7 @@ def info(corpus: CorpusArgument, as_json: AsJson = False) -> None:
     from ...data.summary import describe
     from .console import note, print_json, print_table
 
-    opened = open_corpus(corpus)
+    opened = open_corpus(corpus, audio_root=audio_root)
     found = describe(opened)
     if as_json:
         print_json(found)
@@ -272,6 +281,7 @@ def info(corpus: CorpusArgument, as_json: AsJson = False) -> None:
     simulated = " (simulated)" if found["simulated"] else ""
     note(f"{opened.name}{simulated}: {opened.path}")
     facts = [[k.replace("_", " "), _fact(v)] for k, v in found.items() if not isinstance(v, dict | list)]
+    facts += [["sounds", "; ".join(f"{number} {kind}" for kind, number in found["sounds"].items())]]
     print_table("Corpus", ["what", "value"], [row for row in facts if row[0] != "division"])
     splits = [[row["split"], row["utterances"], row["seen"], row["heldout"]] for row in part_counts(opened)]
     division = opened.info.division
@@ -412,6 +422,7 @@ def export(
     run: Annotated[Path | None, typer.Option(help="label-studio: a run whose votes become predictions.")] = None,
     policy: PolicyOption = "primary",
     copy_audio: Annotated[bool, typer.Option("--copy-audio", help="Copy the sounds instead of naming them.")] = False,
+    audio_root: AudioRoot = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing output.")] = False,
 ) -> None:
     """Write a corpus in another tool's format: a Hugging Face dataset with its card, EMO-SUPERB CSV, audformat, or
@@ -425,12 +436,62 @@ def export(
     from .console import note
 
     votes = open_run(run).votes if run is not None else None
-    found = export_corpus(
-        open_corpus(corpus), kind, output, run_votes=votes, policy=policy, copy=copy_audio, overwrite=overwrite
-    )
+    opened = open_corpus(corpus, audio_root=audio_root)
+    found = export_corpus(opened, kind, output, run_votes=votes, policy=policy, copy=copy_audio, overwrite=overwrite)
     for sentence in found.notes:
         note(f"note: {sentence}")
     note(
         f"{found.utterances} utterances, {found.distributions} of them with a distribution, {found.human_votes} human "
         f"and {found.synthetic_votes} synthetic votes; written to {found.path}"
     )
+
+
+# --------------------
+# `serann corpus relocate`: the sounds are somewhere else now.
+
+
+def relocate(
+    corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="A corpus directory.", show_default=False)],
+    root: Annotated[
+        str, typer.Argument(metavar="ROOT", help="The folder below which the sounds lie now.", show_default=False)
+    ],
+    former: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="FOLDER",
+            help="The part of absolute paths that ROOT stands for; found by itself where the sounds are there.",
+            show_default=False,
+        ),
+    ] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Change the root even where sounds are missing; exit code 1.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give a corpus another audio root, after looking whether every sound is there.
+
+    A corpus of an earlier version, whose sounds have absolute paths, gets names relative to ROOT. Unless every sound is
+    found, nothing is changed and those that are not there are counted. Works for fused corpora alike. Runs, fused
+    corpora and models made before stay valid: neither paths nor the root are part of their fingerprints.
+
+    Example: serann corpus relocate corpus /data/CREMA-D
+    """
+    from ...data.corpus import open_corpus
+    from ...data.sound_paths import relocate as move
+    from .console import note, print_json, print_table
+
+    done = move(open_corpus(corpus), root, former=former, allow_missing=allow_missing)
+    now = str(done.corpus.audio_root)
+    if as_json:
+        told = {"former_root": done.former, "kinds": done.kinds, "names_changed": done.renamed}
+        print_json({"corpus": str(done.corpus.path), "audio_root": now, **told, "problems": done.problems})
+    else:
+        note(f"{done.corpus.path}: the audio root is {now} (before: {done.former}), {done.renamed} names were changed")
+        print_table("Sounds", ["where", "utterances"], [[kind, number] for kind, number in done.kinds.items()])
+        for problem in done.problems[:SHOWN_PROBLEMS]:
+            note(f"{problem['utterance_id']}: {problem['sentence']}")
+        if len(done.problems) > SHOWN_PROBLEMS:
+            note(f"... and {len(done.problems) - SHOWN_PROBLEMS} more (--json)")
+    if done.problems:
+        raise typer.Exit(1)

@@ -9,6 +9,7 @@ import typer
 
 from ..report.figures import figure
 from .console import print_table
+from .corpus import AudioRoot
 
 
 def evaluate(
@@ -43,6 +44,7 @@ def evaluate(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the draws of votes and of noise.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    audio_root: AudioRoot = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a page that is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -65,7 +67,7 @@ def evaluate(
     snrs, kinds = asked_noise(snr, noise)
     if output is not None:
         check_page(output, EVALUATION, overwrite=overwrite)
-    opened = open_last(corpus, command="evaluate MODEL CORPUS")
+    opened = open_last(corpus, command="evaluate MODEL CORPUS", audio_root=audio_root)
     with stopped_in_a_sentence(NOTHING_WRITTEN), progress("evaluate") as step:
         found = run_evaluation(
             model,
@@ -125,6 +127,7 @@ def compare(
     ] = 3,
     seed: Annotated[int, typer.Option(help="Seed of the draws of votes.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    audio_root: AudioRoot = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a page that is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -151,7 +154,7 @@ def compare(
     *paths, corpus = systems
     if output is not None:
         check_page(output, COMPARISON, overwrite=overwrite)
-    opened = open_last(corpus, command="compare MODEL OTHER CORPUS")
+    opened = open_last(corpus, command="compare MODEL OTHER CORPUS", audio_root=audio_root)
     with stopped_in_a_sentence(NOTHING_WRITTEN), progress("compare") as step:
         found = run_comparison(
             paths,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .choices import Command
+from .corpus import AudioRoot
 
 # --------------------
 # What `serann fuse` prints of a fusion: the compact form of its report, from the figures that report.json holds.
@@ -207,6 +208,7 @@ def fuse(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of folds and draws.")] = 0,
+    audio_root: AudioRoot = None,
     sounds: Annotated[bool, typer.Option(help="Put sounds to listen to into the report.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -229,7 +231,7 @@ def fuse(
 
     options = {"strategy": strategy, "seed": seed, **context.meta[OF_STRATEGIES]}
     _check_output(output, dry_run, next_votes)
-    opened, proxies = open_corpus(corpus), [open_panel(path, "fuse") for path in runs or []]
+    opened, proxies = open_corpus(corpus, audio_root=audio_root), [open_panel(path, "fuse") for path in runs or []]
     if next_votes is not None:
         _list_next(opened, proxies, next_votes, {**options, "out": output, "overwrite": overwrite}, as_json)
     elif dry_run:

@@ -1,9 +1,11 @@
 """`serann predict`: what a trained model hears."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from .corpus import AudioRoot
 
 
 def predict(
@@ -17,6 +19,7 @@ def predict(
     ],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     batch_seconds: Annotated[float, typer.Option(help="Seconds of sound a batch, with padding.")] = 120.0,
+    audio_root: AudioRoot = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a former prediction.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -31,13 +34,20 @@ def predict(
 
     Example: serann predict model demo -o prediction
     """
+    from ...data.corpus import corpus_directory, open_corpus
+    from ...data.errors import OptionError
     from ...trainer import predict as run_prediction
     from .console import NOTHING_WRITTEN, note_failures, print_json, progress, stopped_in_a_sentence
 
+    given: Any = source[0] if len(source) == 1 else source
+    if audio_root is not None:
+        if len(source) > 1 or not corpus_directory(source[0]).is_dir():
+            raise OptionError("--audio-root is for a corpus; sound files are read where they are named: leave it out")
+        given = open_corpus(source[0], audio_root=audio_root)
     with stopped_in_a_sentence(NOTHING_WRITTEN), progress("predict") as step:
         found = run_prediction(
             model,
-            source[0] if len(source) == 1 else source,
+            given,
             out=output,
             device=device,
             batch_seconds=batch_seconds,

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from .corpus import AudioRoot
+
 # --------------------
 # The options of `serann train`, by what they are about. None: not given, so the recipe's or the default holds.
 
@@ -217,6 +219,7 @@ def train(
         Path | None,
         typer.Option(help="Keep a frozen encoder's frames in this folder, for other trainings.", show_default=False),
     ] = None,
+    audio_root: AudioRoot = None,
     save_minutes: Annotated[float, typer.Option(help="Save a long epoch's work so often.")] = 10.0,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write each epoch's figures for TensorBoard, too.")

@@ -7,9 +7,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from ...data.corpus import Corpus, absolute_audio, as_corpus, refuse_sounds, write_corpus
+from ...data.corpus import Corpus, as_corpus, refuse_sounds, write_corpus
 from ...data.files import new_directory, refuse_existing, write_json
 from ...data.fused import DISTRIBUTIONS_FILE, FUSION_FILE, Fused, FusionInfo, open_fused
+from ...data.sound_paths import absolute_audio, elsewhere
 from ...data.tables import DISTRIBUTIONS, write_table
 from ..proxies import Source, as_panels
 from .accounts import FusionReport, figures, with_files
@@ -110,6 +111,7 @@ def _write_sounds(fusion: Fusion, partial: Path, progress: Progress | None) -> l
 def _write(partial: Path, fusion: Fusion, info: FusionInfo, rows: list[dict[str, Any]]) -> None:
     """Fill `partial`, under whose audio/ the new sounds lie already, with the rest of the fused corpus."""
     corpus, tables = fusion.corpus, partial / ".tables"
+    utterances, audio_root = with_new_rows(corpus, rows) if fusion.blend.new else elsewhere(corpus)
     table = distributions_table(fusion)
 
     def further_files(directory: Path) -> None:
@@ -120,7 +122,8 @@ def _write(partial: Path, fusion: Fusion, info: FusionInfo, rows: list[dict[str,
         tables,
         name=corpus.info.name,
         labels=corpus.labels,
-        utterances=with_new_rows(corpus, rows) if fusion.blend.new else absolute_audio(corpus),
+        utterances=utterances,
+        audio_root=audio_root,
         votes=corpus.votes,
         ratings=corpus.ratings,
         licence=corpus.info.licence,

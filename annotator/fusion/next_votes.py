@@ -31,11 +31,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...data.corpus import Corpus, absolute_audio, corpus_fingerprint
+from ...data.corpus import Corpus, corpus_fingerprint
 from ...data.errors import CorpusError, OptionError
 from ...data.exports.label_studio import address, interface
 from ...data.files import new_directory, refuse_existing, write_json
 from ...data.seeds import uniforms
+from ...data.sound_paths import absolute_audio
 from ..proxies import Source
 from .base import Blend
 from .evidence import Evidence, gather, remarks

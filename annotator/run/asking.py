@@ -35,6 +35,7 @@ class Ready(NamedTuple):
 def loaded(corpus: Corpus | str | PathLike[str], model: str, asking: AnnotateOptions) -> Iterator[Ready]:
     """Open the corpus, load panel and model, and close the engine at the end (unless the caller brought it)."""
     corpus = as_corpus(corpus)
+    corpus.require_root()
     listening = listening_panel(panel_for(load_panel(asking.panel), asking.mode, reason=asking.reason), corpus)
     corpus, listening = controlled(corpus, listening, asking.control)
     rated = None

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -163,6 +164,8 @@ def fingerprint_sound(
         found = os.stat(path)
         if known is not None and (known.size, known.mtime_ns) == (found.st_size, found.st_mtime_ns):
             return known._replace(content=known.content.partition("#")[0] + segment)
+        if not stat.S_ISREG(found.st_mode):
+            return None
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:

@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from ..arrow import pc
-from ..corpus import Corpus, absolute_audio
+from ..corpus import Corpus
 from ..errors import CorpusError
 from ..policies import distributions
 from ..schemas import DIMENSIONS
+from ..sound_paths import absolute_audio
 from ..tables import VOTES, validate
 
 
@@ -71,14 +72,18 @@ class Content:
     def sound(self, i: int) -> tuple[str, bytes] | None:
         """The i-th utterance's sound as a file's name and bytes: the file as it is, or its window cut out as wav.
 
-        None where it is not on this disk. Names begin with the utterance's place, so that no two are the same.
+        None where it cannot be read on this disk. Names begin with the utterance's place, so that no two are the same.
         """
-        row, path = self.rows[i], self.audio[i]
-        if path is None or "://" in path or not Path(path).is_file():
+        row = self.rows[i]
+        try:
+            path = self.corpus.audio_path(i)
+        except CorpusError:  # no sound, a remote one, or one that must not be opened
+            return None
+        if not path.is_file():
             return None
         stem = f"{i:06d}-" + re.sub(r"[^\w.-]+", "_", row["utterance_id"])[:80]
         if row["start"] is None and row["end"] is None:
-            return stem + Path(path).suffix, Path(path).read_bytes()
+            return stem + path.suffix, path.read_bytes()
         return f"{stem}.wav", _window(path, row["start"], row["end"])
 
 
@@ -121,7 +126,7 @@ def _plain(votes: pa.Table) -> pa.Table:
     return votes.replace_schema_metadata(None)
 
 
-def _window(path: str, start: float | None, end: float | None) -> bytes:
+def _window(path: Path, start: float | None, end: float | None) -> bytes:
     import soundfile
 
     try:

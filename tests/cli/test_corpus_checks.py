@@ -6,8 +6,9 @@ import pytest
 import typer
 from fixtures.simulated import simulated_corpus
 from serann.annotator.cli.corpus import check, info, split
-from serann.data.corpus import absolute_audio, open_corpus, write_corpus
+from serann.data.corpus import open_corpus, write_corpus
 from serann.data.labels import LABEL_SETS
+from serann.data.sound_paths import absolute_audio
 from serann.data.splits import leaks
 from serann.data.tables import RATINGS, UTTERANCES, VOTES, from_rows
 from typer.testing import CliRunner

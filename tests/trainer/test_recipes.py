@@ -6,8 +6,9 @@ from fixtures.simulated import simulated_corpus
 from fixtures.small_encoders import make_encoder_checkpoint
 from serann.annotator.cli import app
 from serann.annotator.fusion import fuse
-from serann.data.corpus import absolute_audio, write_corpus
+from serann.data.corpus import write_corpus
 from serann.data.errors import OptionError
+from serann.data.sound_paths import absolute_audio
 from serann.data.tables import VOTES, from_rows
 from serann.trainer import loop, train
 from serann.trainer.options import DEFAULTS, FOLDER, about_recipe, check_options, read_recipe, recipe_names

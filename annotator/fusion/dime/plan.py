@@ -11,7 +11,7 @@ import numpy as np
 
 from ....data.audio import ROUNDING, sound_seconds, utterance_audio
 from ....data.corpus import Corpus
-from ....data.errors import AudioError, OptionError
+from ....data.errors import AudioError, CorpusError, OptionError
 from ..base import Progress
 
 SAMPLE_RATE = 16_000
@@ -82,11 +82,15 @@ class Plan:
 def parent_sound(corpus: Corpus, i: int, *, max_seconds: float) -> np.ndarray:
     """The sound [T] of utterance i, 16 kHz; AudioError where it cannot be read or lasts more than `max_seconds`."""
     start, end = (corpus.utterances[name][i].as_py() for name in ("start", "end"))
-    whole = start is None and end is None and corpus.utterances["audio"][i].is_valid
-    seconds = (sound_seconds(corpus.audio_path(i)) or 0.0) if whole else float((end or 0.0) - (start or 0.0))
+    try:
+        path = corpus.audio_path(i)
+    except CorpusError as error:
+        raise AudioError(str(error)) from None
+    whole = start is None and end is None
+    seconds = (sound_seconds(path) or 0.0) if whole else float((end or 0.0) - (start or 0.0))
     if seconds > max_seconds + ROUNDING:
         raise AudioError(
-            f"{corpus.audio_path(i)} lasts {seconds:.1f} s, and a parent at most {max_seconds:g} s; where training "
+            f"{path} lasts {seconds:.1f} s, and a parent at most {max_seconds:g} s; where training "
             "hears more, say so (--max-seconds)"
         )
     return utterance_audio(corpus, i, max_seconds=max_seconds)

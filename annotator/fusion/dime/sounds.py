@@ -28,8 +28,9 @@ import numpy as np
 import pyarrow as pa
 
 from ....data.audio import SAMPLE_RATE, utterance_audio
-from ....data.corpus import Corpus, absolute_audio
+from ....data.corpus import Corpus
 from ....data.files import hash_file
+from ....data.sound_paths import OWN, elsewhere
 from .plan import PARAMETERS, NewUtterance, Perturbation, load_librosa, mix_sounds
 
 SEMITONES = (-1.0, 1.0)
@@ -139,7 +140,7 @@ def write_sounds(
     rows = []
     for item in items:
         sound = new_sound(item, sound_of)
-        audio = f"audio/{item.utterance_id}.flac"
+        audio = f"{OWN}audio/{item.utterance_id}.flac"
         # Written by Python: on a full disk libsndfile's own writer ends in an error that does not say so.
         (directory / audio).write_bytes(flac(sound))
         rows.append(
@@ -205,9 +206,9 @@ def _transcript(item: NewUtterance, transcripts: np.ndarray) -> str | None:
     return None if first is None or second is None else f"{first} {second}"
 
 
-def with_new_rows(corpus: Corpus, rows: Sequence[dict[str, Any]]) -> pa.Table:
-    """The corpus's utterances, audio paths absolute, and the new rows below them."""
-    utterances = absolute_audio(corpus)
+def with_new_rows(corpus: Corpus, rows: Sequence[dict[str, Any]]) -> tuple[pa.Table, str | None]:
+    """The corpus's utterances as read from elsewhere and the new rows below them, and the audio root of the former."""
+    utterances, audio_root = elsewhere(corpus)
     made = {name: pa.float64() for name in PARAMETERS if any(name in row for row in rows)}
     for name, kind in {**PEDIGREE, **made}.items():
         if name in utterances.column_names:
@@ -215,4 +216,4 @@ def with_new_rows(corpus: Corpus, rows: Sequence[dict[str, Any]]) -> pa.Table:
         utterances = utterances.append_column(name, pa.nulls(utterances.num_rows, kind))
     schema = utterances.schema.remove_metadata()
     new = pa.Table.from_pylist(list(rows), schema=schema)
-    return pa.concat_tables([utterances.replace_schema_metadata(None), new])
+    return pa.concat_tables([utterances.replace_schema_metadata(None), new]), audio_root

@@ -118,7 +118,9 @@ class DimeAug(NamedTuple):
 
 
 def fit(evidence: Evidence, options: Options, models: Models) -> DimeAug:
-    """Fit the strategy that gives the distributions."""
+    """Fit the strategy that gives the distributions; CorpusError where the sounds to be changed are not there."""
+    if evidence.sounds is not None:
+        evidence.sounds.require_root()
     inner = models.strategies[options.blend]
     inner.refuse(evidence)
     own = inner.Options() if options.of_blend is None else options.of_blend

@@ -49,7 +49,9 @@ class SoundFinder:
         """The path of a sound that a column names; addresses of remote sounds stay as they are."""
         if "://" in name and not name.startswith("file://"):
             return name
-        name = name.removeprefix("file://")
+        name = os.path.expanduser(name.removeprefix("file://"))
+        if "\\" in name and not any(os.path.isfile(os.path.join(place, name)) for place in self._folders):
+            name = name.replace("\\", "/")  # a table made on Windows
         candidates = [os.path.join(place, name) for place in self._folders]
         if self.folder is not None:
             candidates.append(os.path.join(self.folder, os.path.basename(name)))
