@@ -164,7 +164,7 @@ def power_of(name: str) -> float:
 
 
 def _parameters(cross: CrossFit, choices: Mapping[int, str], chosen: str) -> dict[str, Any]:
-    return cross.described() | {
+    return cross.described([BASE] if cross.folds else []) | {
         "model": BASE if chosen == NO_POWER else chosen,
         "power": power_of(chosen),
         "powers_of_folds": [power_of(name) for f, name in choices.items() if f >= 0],

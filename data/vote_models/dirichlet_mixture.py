@@ -27,6 +27,11 @@ Both are fitted by one EM on the joint, with the same w; the M-step is Minka's f
     start               at utterances' votes               at their votes and twice the proxies' shares
     effort              `HUMAN`                            `LATENT`
 
+The audit's curve of human votes uses the human mixture, which it fits hundreds of times; the fusion strategy
+`human-mixture` is the latent mixture at power 0 without a proxy, sixteen classes and four starts. On CREMA-D voice that
+lowers the squared error of ten speakers from .1088 to .1085 (two seen votes) and from .0911 to .0890 (three), of all 91
+from .1029 to .1026 and from .0827 to .0825.
+
 Sources: Minka, "Estimating a Dirichlet distribution" (2000); Dirichlet-multinomial mixtures, Holmes, Harris and Quince
 (2012). The latent mixture is ours.
 """

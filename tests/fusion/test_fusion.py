@@ -121,6 +121,15 @@ def test_held_out_votes_and_other_splits_change_nothing(simulated, tmp_path, str
         assert np.nanmax(np.abs(p - moved)) > 0.05
 
 
+def test_a_strategy_that_reads_sounds_gets_no_vote_with_them(simulated):
+    corpus, _, run = simulated
+    sounds = gather(corpus, [run]).sounds
+    assert sounds is not None
+    assert sounds.ids == corpus.ids
+    assert sounds.votes.num_rows == 0
+    assert sounds.ratings is None
+
+
 def test_an_undivided_corpus_is_refused(simulated, tmp_path):
     corpus, _ = simulated_corpus(tmp_path / "undivided", seen=None)
     with pytest.raises(
