@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from fixtures.simulated import simulated_corpus, simulated_run
-from serann.annotator.audit.section import Finding, PanelSubject, Section
+from serann.annotator.audit.section import Absent, FigureRow, Finding, PanelSubject, Section
 from serann.annotator.audit.sections import SECTIONS
 from serann.annotator.cli import main
 from serann.annotator.fusion import fuse
+from serann.annotator.report.audit_words import FINDINGS
 from serann.data.corpus import open_corpus
 from serann.data.labels import LabelSet
 from serann.data.readers import READERS, Reader
@@ -51,6 +52,13 @@ class ToyWeight:
 
     label: str
     mass: Interval
+
+
+@dataclass(frozen=True)
+class ToySizes:
+    """How many utterances are audited."""
+
+    size: int
 
 
 def measure_toy(subject: PanelSubject) -> ToyWeight:
@@ -194,6 +202,42 @@ def test_a_metric_and_a_section_are_in_the_audits_json_table_page_gate_and_answe
     code, _, err = serann("audit", *arguments[:2], "--require", "toy_wurst<=1")
     assert code == 2
     assert "macro_f1, toy_worst, gap" in err
+
+
+def test_a_section_of_the_whole_audit_gives_its_own_rows_and_one_that_is_absent_its_reason(
+    monkeypatch, serann, place, tmp_path
+):
+    whole = Section(
+        name="toy_sizes",
+        title="Toy sizes",
+        about="How many utterances there are: a toy.",
+        of="audit",
+        measure=lambda subject: ToySizes(len(subject.ground.scorer.reference.ids)),
+        figures=lambda found: [FigureRow("part=everything", "size", float(found.size), n=found.size)],
+        findings=lambda found: [Finding("toy-sizes", None, {"toy_size": float(found.size)}, "blocks")],
+        required={"toy_size": "utterances audited"},
+    )
+    absent = Section(name="toy_absent", title="Toy absent", about="-", measure=lambda _: Absent("no toy was given"))
+    monkeypatch.setitem(SECTIONS, "toy_sizes", whole)
+    monkeypatch.setitem(SECTIONS, "toy_absent", absent)
+    page = tmp_path / "report.html"
+    arguments = ("--draws", "1", "--require", "toy_size>=60, cross_kappa>=-1, winning_rate>=0", "-o", page, "--json")
+    code, out, err = serann("audit", place / "corpus", place / "run", *arguments)
+    found = json.loads(out)
+    assert code == 0, err
+    assert found["toy_sizes"] == {"size": 60}
+    assert found["details"][0]["toy_absent"] == {"reason": "no toy was given"}
+    figures = pq.read_table(page.with_suffix(".parquet")).to_pylist()
+    (row,) = (row for row in figures if row["section"] == "toy_sizes")
+    assert (row["part"], row["metric"], row["value"], row["n"]) == ("part=everything", "size", 60.0, 60)
+    text = page.read_text(encoding="utf-8")
+    for words in ("Toy sizes", "How many utterances there are", "Not shown: no toy was given.", "toy size 60.000"):
+        assert words in text, words
+    assert found["notes"][0] == "Toy sizes: toy size 60.000."
+    monkeypatch.setitem(FINDINGS, "toy-sizes", "There are {toy_size} toys.")
+    code, _, err = serann("audit", place / "corpus", place / "run", "--draws", "1")
+    assert code == 0
+    assert "There are 60.000 toys." in err
 
 
 def test_a_loss_an_encoder_and_a_metric_are_trained_by_evaluated_and_compared(toys, serann, place, tmp_path):

@@ -71,7 +71,7 @@ def audit(
     from ..audit import audit as run_audit
     from ..audit import gate, open_audited
     from ..proxies import open_panel
-    from ..report.audit_words import answers, check_in_words, notes_in_words
+    from ..report.audit_words import answers, check_in_words, remarks
     from ..report.files import document, write_report
     from ..report.page import AUDIT, check_page
     from .console import note, plain_signs, print_json, progress
@@ -100,7 +100,7 @@ def audit(
         print_json({**document(result), "report": None if output is None else str(output)})
     else:
         _print(result)
-        for sentence in (*answers(result), *notes_in_words(result.notes)):
+        for sentence in (*answers(result), *remarks(result)):
             note(plain_signs(sentence))
         if output is not None:
             print(f"report: {output}")

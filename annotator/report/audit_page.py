@@ -21,10 +21,9 @@ from .audit_sections import details_sections, drawn, percent
 from .audit_words import (
     answers,
     calibration_in_words,
-    findings_in_words,
     mass_warning,
     nearest_human_votes,
-    notes_in_words,
+    remarks,
 )
 from .blocks import (
     Answer,
@@ -131,9 +130,8 @@ def _answer(result: AuditResult) -> Section:
         said = Words(words.removeprefix(warning), strong=warning)
         parts.append(Answer(panel.name, _color(i), [Tiles(_tiles(result, panel)), said]))
     listening = result.sections.get("listening")
-    of_all = [one for one in result.told() if one.panel is None]
     exposure = [] if listening is None else listening.exposure
-    notes = [*findings_in_words(of_all), *notes_in_words(result.notes), *exposure]
+    notes = [*remarks(result), *exposure]
     return Section("The answer", [*parts, *([Points(notes, cls="note")] if notes else [])])
 
 

@@ -254,6 +254,12 @@ NOTES: dict[str, str] = {
 }
 
 
+def remarks(result: AuditResult) -> list[str]:
+    """What has to be said beside the answers: what sections found of the whole audit, then the notes."""
+    of_all = [finding for finding in result.told() if finding.panel is None]
+    return [*findings_in_words(of_all), *notes_in_words(result.notes)]
+
+
 def notes_in_words(notes: Iterable[Note]) -> list[str]:
     """Each note as a sentence or two."""
     return [_note(note) for note in notes]

@@ -28,6 +28,7 @@ from .audit_words import (
     cues_in_words,
     failures_in_words,
     notes_in_words,
+    remarks,
     saturation_in_words,
     sensitivity_in_words,
 )
@@ -41,7 +42,7 @@ def document(result: AuditResult) -> dict[str, Any]:
     """An audit as JSON: its numbers, and among them the answers and notes in words."""
     whole = result.to_json()
     _put(whole, "answers", answers(result), after="reference")
-    whole["notes"] = notes_in_words(result.notes)
+    whole["notes"] = remarks(result)
     for detail, found in zip(whole["details"], result.details, strict=True):
         _say(detail, found.sections, result)
     _say(whole, result.sections, result)
