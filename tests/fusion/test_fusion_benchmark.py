@@ -21,7 +21,6 @@ from serann.annotator.fusion.benchmark import (
     strata_of,
     stressed,
 )
-from serann.annotator.fusion.strategies import STRATEGIES
 from serann.annotator.proxies import line_up
 from serann.annotator.run.run import open_run
 from serann.data.corpus import open_corpus
@@ -95,8 +94,7 @@ def test_mistakes_are_sentences(place, tmp_path):
 
 def test_strategies_that_cannot_run_are_told(place, monkeypatch):
     monkeypatch.setattr("serann.annotator.fusion.crowd.find_spec", lambda name: None)
-    for name in set(STRATEGIES) - {*CROWD, "human", "human-mixture"}:
-        monkeypatch.delitem(STRATEGIES, name)
+    monkeypatch.setattr("serann.annotator.fusion.benchmark.blends", lambda: [*CROWD, "human", "human-mixture"])
     corpus, run = open_corpus(place / "corpus"), open_run(place / "run")
     found = benchmark_fusion(corpus, [run], seen=(2,), seeds=1, stress=False)
     assert found["skipped"] == dict.fromkeys(CROWD, "crowd-kit is not installed: pip install 'serann[crowd]'")

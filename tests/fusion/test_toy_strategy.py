@@ -158,7 +158,7 @@ def test_its_models_are_candidates_of_auto(place, tmp_path, monkeypatch):
     offer = Candidates(fits=lambda runs: {"toy prior": fit_prior}, best=lambda cross, fold: "toy prior")
     monkeypatch.setitem(STRATEGIES, "toy", replace(TOY, candidates=offer))
     for name in ("latent-class", "empirical-bayes"):
-        monkeypatch.delitem(STRATEGIES, name)
+        monkeypatch.setitem(STRATEGIES, name, replace(STRATEGIES[name], candidates=None))
     fused = fuse(open_corpus(place / "corpus"), [open_run(place / "run")], out=tmp_path / "auto")
     assert fused.info.parameters["model"] == "toy prior"
 
