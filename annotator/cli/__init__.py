@@ -36,6 +36,7 @@ COMMANDS = {
 CLASSES = {"fuse": "FuseCommand"}
 CORPUS_COMMANDS = ("import", "readers", "info", "check", "split", "holdout", "distributions", "export", "relocate")
 BENCHMARK_COMMANDS = ("annotate", "fusion")
+RUNS_COMMANDS = ("show",)
 
 
 class _Lazily(TyperGroup):
@@ -79,6 +80,14 @@ app.add_typer(
         cls=_lazily({name: ("corpus", f"{name}_" if name == "import" else name) for name in CORPUS_COMMANDS}),
     ),
     name="corpus",
+)
+app.add_typer(
+    typer.Typer(
+        help="Look at runs that are there.",
+        no_args_is_help=True,
+        cls=_lazily({name: ("runs", name) for name in RUNS_COMMANDS}),
+    ),
+    name="runs",
 )
 app.add_typer(
     typer.Typer(

@@ -176,45 +176,62 @@ def prompts(
 # `serann models`: which models can annotate.
 
 
-def models(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
-    """List the model families and the models that have a short name.
+def models(
+    name: Annotated[str | None, typer.Argument(help="A model's short name: all about it.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """List the model families and the models that have a short name, or show one model.
 
     Any checkpoint of a listed family works, by its folder or hub id. What a
     model's makers state of the corpora it has met comes with its source;
     what is not stated is unknown, and may well have been trained on.
 
-    Example: serann models
+    Example: serann models qwen2-audio
     """
-    from pathlib import Path
-
-    from ..models.exposure import CORPORA, UNKNOWN
+    from ...data.errors import OptionError
     from ..models.families import FAMILIES, KNOWN_MODELS
     from .console import note, print_json, print_table
 
-    known = [
-        {
-            "name": name,
-            "family": FAMILIES[model.family].name,
-            "location": "embedded" if Path(model.location).is_dir() else model.location,
-            "about": model.about,
-            "exposure": {
-                corpus: (model.exposure[corpus]._asdict() if corpus in model.exposure else {"status": UNKNOWN})
-                for corpus in CORPORA
-            },
-        }
-        for name, model in KNOWN_MODELS.items()
-    ]
+    if name is not None and name not in KNOWN_MODELS:
+        raise OptionError(
+            f"no model has the short name '{name}'; expected one of {', '.join(KNOWN_MODELS)} (any other checkpoint of "
+            "a family is named by its folder or hub id)"
+        )
+    known = [_model_row(one) for one in KNOWN_MODELS if name in (None, one)]
     families = [
-        {"family": family.name, "class": family.model_class, "about": family.about} for family in FAMILIES.values()
+        {"family": family.name, "class": family.model_class, "about": family.about}
+        for family in FAMILIES.values()
+        if name is None or family.name == known[0]["family"]
     ]
     if as_json:
         print_json({"models": known, "families": families})
         return
-    head = [name for name in known[0] if name != "exposure"]
-    print_table("Models by name", head, [[row[name] for name in head] for row in known])
-    statuses = [[corpus, *(row["exposure"][corpus]["status"] for row in known)] for corpus in CORPORA]
+    head = [key for key in known[0] if key != "exposure"]
+    print_table("Models by name", head, [[row[key] for key in head] for row in known])
+    corpora = list(known[0]["exposure"])
+    statuses = [[corpus, *(row["exposure"][corpus]["status"] for row in known)] for corpus in corpora]
     print_table("\nWhat is stated of corpora they have met", ["corpus", *(row["name"] for row in known)], statuses)
     for row in known:
         for source in dict.fromkeys(e["source"] for e in row["exposure"].values() if "source" in e):
             note(f"{row['name']}: {source}")
     print_table("\nFamilies", list(families[0]), [list(row.values()) for row in families])
+
+
+def _model_row(name: str) -> dict[str, Any]:
+    """What is known of a model with a short name."""
+    from pathlib import Path
+
+    from ..models.exposure import CORPORA, UNKNOWN
+    from ..models.families import FAMILIES, KNOWN_MODELS
+
+    model = KNOWN_MODELS[name]
+    return {
+        "name": name,
+        "family": FAMILIES[model.family].name,
+        "location": "embedded" if Path(model.location).is_dir() else model.location,
+        "about": model.about,
+        "exposure": {
+            corpus: (model.exposure[corpus]._asdict() if corpus in model.exposure else {"status": UNKNOWN})
+            for corpus in CORPORA
+        },
+    }
