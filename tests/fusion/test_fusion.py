@@ -229,9 +229,11 @@ def test_a_fused_corpus_cannot_be_read_where_there_is_none(simulated, tmp_path):
         open_fused(tmp_path / "fused")
 
 
-def test_audio_paths_of_the_originals_become_absolute(tmp_path):
+def test_a_fused_corpus_reads_the_originals_below_the_corpus_s_root(tmp_path):
     corpus, truth = simulated_corpus(tmp_path / "corpus", utterances=24, audio=True)
     run = open_run(simulated_run(tmp_path / "run", corpus, truth))
     fused = fuse(corpus, [run], strategy="synthetic", out=tmp_path / "elsewhere" / "fused")
     assert [fused.corpus.audio_path(i).is_file() for i in range(24)] == [True] * 24
+    assert fused.corpus.info.audio_root == str(corpus.path)
+    assert fused.corpus.utterances["audio"].equals(corpus.utterances["audio"])
     assert open_corpus(fused.path).info.simulated
