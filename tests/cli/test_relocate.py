@@ -15,7 +15,7 @@ from serann.data.corpus import corpus_fingerprint, open_corpus, write_corpus
 from serann.data.errors import CorpusError
 from serann.data.files import read_json, write_json
 from serann.data.fused import open_fused
-from serann.data.holdout import hold_out, write_division
+from serann.data.holdout import divide_votes, write_division
 from serann.data.importing import import_corpus
 from serann.data.sound_paths import absolute_audio, relocate
 from serann.trainer import predict, train
@@ -50,7 +50,7 @@ def laptop(tmp_path_factory):
     ]
     (release / "votes.csv").write_text("utterance_id,path,speaker,rater,label\n" + "".join(rows))
     corpus, _ = import_corpus("table", release / "votes.csv", path / "corpus", labels=made.labels, seed=1)
-    write_division(corpus, hold_out(corpus, seen=2), None)
+    write_division(corpus, divide_votes(corpus, seen=2), None)
     corpus = open_corpus(path / "corpus")
     assert corpus.info.audio_root == str(release)
     run_scripted(corpus, path / "run")

@@ -10,7 +10,7 @@ from serann.data.audio import load_audio, sound_seconds, utterance_audio
 from serann.data.corpus import corpus_fingerprint, open_corpus, write_corpus
 from serann.data.errors import AudioError, CorpusError, OptionError, OutputError
 from serann.data.exports import export_corpus
-from serann.data.holdout import hold_out, write_division
+from serann.data.holdout import divide_votes, write_division
 from serann.data.importing import import_corpus
 from serann.data.labels import LABEL_SETS
 from serann.data.quality import check_corpus
@@ -257,14 +257,14 @@ def test_relocated_again_after_a_stop_between_the_files_it_comes_out_whole(tmp_p
 def test_divisions_and_splits_written_elsewhere_keep_names_and_root(tmp_path):
     names = [f"audio/u{i}.wav" for i in range(8)]
     corpus = corpus_naming(tmp_path / "c", names, extra=lambda new: sounds_in(new, names) and None)
-    divided = write_division(corpus, hold_out(corpus, seen=1), tmp_path / "divided")
+    divided = write_division(corpus, divide_votes(corpus, seen=1), tmp_path / "divided")
     split = write_split(divided, split_corpus(divided), tmp_path / "split")
     for written in (divided, split):
         assert names_of(written) == names
         assert written.info.audio_root == str(corpus.path)
         assert all(written.audio_path(i).is_file() for i in range(8))
     with pytest.raises(OutputError, match=r"holds the sound .*u0\.wav, which would be lost"):
-        write_division(divided, hold_out(divided, seen=1), corpus.path, overwrite=True)
+        write_division(divided, divide_votes(divided, seen=1), corpus.path, overwrite=True)
 
 
 def test_a_corpus_s_own_sounds_are_named_by_absolute_path_elsewhere(tmp_path):
