@@ -93,3 +93,33 @@ def test_no_file_is_named_after_nothing():
     vague = {"utils", "helpers", "common", "manager", "core", "misc"}
     named = [*installed(), *files_in("tools", "tests")]
     assert not [path for path in named if vague & {path.stem, *path.relative_to(ROOT).parts}]
+
+
+# Name of a dependency, where its module has another.
+MODULES = {"pyyaml": "yaml", "crowd-kit": "crowdkit"}
+# What comes with a dependency and is imported by its own name as well.
+COMES_WITH = {
+    "huggingface_hub": "transformers",
+    "markupsafe": "jinja2",
+    "pandas": "datasets",
+    "rich": "typer",
+    "safetensors": "transformers",
+    "tokenizers": "transformers",
+}
+
+
+def modules_of(requirements: list[str]) -> set[str]:
+    names = [requirement.partition(">")[0].strip() for requirement in requirements]
+    return {MODULES.get(name, name) for name in names}
+
+
+def test_every_core_dependency_is_imported_by_something_and_every_import_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    core = modules_of(project["dependencies"])
+    extras = {name: own for name, own in project["optional-dependencies"].items() if name != "dev"}
+    optional = modules_of([item for own in extras.values() for item in own])
+    absolute = {name for path in files_in(*ROOMS) for name in imports_of(path)[1]}
+    imported = {name.partition(".")[0] for name in absolute} - sys.stdlib_module_names
+    assert core - imported == set()
+    assert imported - core - optional == set(COMES_WITH)
+    assert set(COMES_WITH.values()) <= core

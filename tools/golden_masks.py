@@ -47,7 +47,7 @@ MEASURES = {
 # When a file was written: in a run's ledger, to tell whether it has changed.
 COLUMNS = {"mtime_ns": 0}
 
-_PACKAGES = "serann|torch|transformers|accelerate|numpy|soundfile|soxr|pyarrow|librosa|audformat|crowd-kit|python|peft"
+_PACKAGES = "serann|torch|transformers|accelerate|numpy|soundfile|soxr|pyarrow|librosa|audformat|crowd-kit|python"
 _TEXT: list[tuple[str, str]] = [
     (r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)?", "<time>"),
     (r"\b20\d\d-\d\d-\d\d\b", "<date>"),

@@ -33,7 +33,7 @@ from .network.features import FrozenFeatures, answer, encoder_fingerprint
 from .network.freezing import set_trainable
 from .network.losses import CATEGORICAL, Loss, Target, dimensional_loss
 from .options import check_options, check_running, with_defaults
-from .preparing import Training, open_existing, own_generator, pick_device, prepare, seed_torch
+from .preparing import Training, open_existing, own_state, pick_device, prepare, seed_torch
 from .resume import Row, resume, save, what_is_kept
 from .schedule import set_rates
 from .targets import ambiguity_of, lesson
@@ -121,7 +121,7 @@ def train(
         refuse_inputs(out, [fused.path, *(path for path in (model, features) if path and Path(path).exists())])
     else:
         complete(out)
-    with own_generator():
+    with own_state():
         training, found = prepare(
             fused, chosen, out, device=device, workers=workers, overwrite=overwrite, progress=progress
         )

@@ -30,7 +30,7 @@ from .network import features
 from .network.features import FrozenFeatures, answer
 from .network.freezing import set_trainable
 from .options import TrainOptions, check_options, with_defaults
-from .preparing import Training, open_existing, own_generator, pick_device, prepare
+from .preparing import Training, open_existing, own_state, pick_device, prepare
 from .resume import as_bytes, state_of
 from .targets import Examples, stages
 
@@ -229,7 +229,7 @@ def plan(
     chosen = check_options(with_defaults(model, from_scratch, options), given=options)
     fused = open_existing(fused_dir, audio_root=audio_root)
     where, begun = pick_device(device), time.perf_counter()
-    with own_generator(), TemporaryDirectory() as folder:
+    with own_state(), TemporaryDirectory() as folder:
         training, _ = prepare(fused, chosen, Path(folder) / "plan", device=device, workers=0, overwrite=False)
         started = time.perf_counter() - begun
         found = _measured(training, Path(folder) / "frames", progress)

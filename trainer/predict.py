@@ -28,7 +28,7 @@ from .checkpoint import ModelInfo, Trained, open_model, software
 from .dataset import heard, pad
 from .network.heads import Output
 from .network.losses import CATEGORICAL, LOG_EVIDENCE
-from .preparing import pick_device
+from .preparing import no_shapes_kept, pick_device
 from .targets import from_unit
 
 if TYPE_CHECKING:
@@ -333,7 +333,7 @@ def listen(
     for windows in _chunks(ids, readers, network.encoder.shortest, failures):
         for batch in _batches(windows, batch_seconds):
             waveforms, lengths = pad([sound for _, sound in batch])
-            with torch.inference_mode():
+            with torch.inference_mode(), no_shapes_kept():
                 answers = _answers(network(waveforms.to(where), lengths.to(where)), info)
             places = [place for place, _ in batch]
             np.add.at(sums, places, answers)

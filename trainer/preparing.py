@@ -60,7 +60,6 @@ def pick_device(device: str) -> torch.device:
     if device not in DEVICES:
         raise OptionError(f"--device is {device!r}; expected one of {', '.join(DEVICES)}")
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    os.environ.setdefault(*_NO_SHAPES_KEPT)  # read once, when oneDNN is first used
     if device == "auto":
         return torch.device(next(name for name, found in there.items() if found))
     if not there[device]:
@@ -69,7 +68,7 @@ def pick_device(device: str) -> torch.device:
 
 
 def make_accelerator(device: str, precision: str) -> "Accelerator":
-    """An Accelerator for a --device and a precision; it may differ from the one before it in this process."""
+    """An Accelerator for a --device and a precision, whatever was there before it; inside `own_state` only."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
@@ -79,16 +78,40 @@ def make_accelerator(device: str, precision: str) -> "Accelerator":
 
 
 @contextmanager
-def own_generator() -> Iterator[None]:
-    """Give torch's global generator back as it was: transformers initialises, and dropout draws, from no
-    other.
-    """
-    with torch.random.fork_rng():
+def no_shapes_kept() -> Iterator[None]:
+    """Tell oneDNN to keep no shapes, and give the environment back; it looks there once, when torch first uses it."""
+    name, value = _NO_SHAPES_KEPT
+    told = name not in os.environ
+    os.environ.setdefault(name, value)
+    try:
         yield
+    finally:
+        if told:
+            os.environ.pop(name, None)
+
+
+@contextmanager
+def own_state() -> Iterator[None]:
+    """Give back as they were torch's global generator, accelerate's state of the process, and the environment.
+
+    transformers initialises, and dropout draws, from no other generator, and a process has one state of accelerate,
+    which the caller's program may use as well.
+    """
+    from accelerate.state import AcceleratorState, GradientState, PartialState
+
+    shared = [kind._shared_state for kind in (AcceleratorState, GradientState, PartialState)]
+    before = [dict(state) for state in shared]
+    with torch.random.fork_rng(), no_shapes_kept():
+        try:
+            yield
+        finally:
+            for state, former in zip(shared, before, strict=True):
+                state.clear()
+                state.update(former)
 
 
 def seed_torch(*parts: object) -> None:
-    """Seed torch's global generator from the parts' text; inside `own_generator` only."""
+    """Seed torch's global generator from the parts' text; inside `own_state` only."""
     torch.manual_seed(seed_from(*parts) % 2**63)
 
 

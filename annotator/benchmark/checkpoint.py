@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...data.labels import LABEL_SETS
+from ..models.families import without_bars
 
 if TYPE_CHECKING:
     import torch
@@ -131,15 +132,8 @@ def make_processor(tokenizer: Any) -> Any:
 
 def make_checkpoint(path: Path, *, size: str = "mid") -> Path:
     """Write a random checkpoint of this size into a new folder."""
-    import transformers
-
-    bars = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()
-    try:
+    with without_bars():
         tokenizer = make_tokenizer()
         make_model(SIZES[size], tokenizer).save_pretrained(path)
-    finally:
-        if bars:
-            transformers.utils.logging.enable_progress_bar()
     make_processor(tokenizer).save_pretrained(path)
     return path

@@ -54,8 +54,10 @@ def annotate(
     Example: serann annotate demo --model demo -o run
     """
     from ...data.corpus import open_corpus
+    from ..engines.memory import keep_freed_memory
     from .console import stopped_in_a_sentence
 
+    keep_freed_memory()
     with stopped_in_a_sentence():
         opened = open_corpus(corpus, audio_root=audio_root)
         if plan:

@@ -20,8 +20,10 @@ def annotate(
     Example: serann benchmark annotate --quick
     """
     from ..benchmark import benchmark_annotate
+    from ..engines.memory import keep_freed_memory
     from .console import note, print_json, print_table
 
+    keep_freed_memory()
     found = benchmark_annotate(device=device, quick=quick, say=note)
     if as_json:
         print_json(found)

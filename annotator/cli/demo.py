@@ -77,10 +77,12 @@ def start_afresh(output: Path, options: dict[str, Any], *, overwrite: bool) -> N
 def run_loop(place: Path, size: Size, seed: int) -> dict[str, Any]:
     """Run every stage below `place` and return the final figures."""
     from ..audit import audit
+    from ..engines.memory import keep_freed_memory
     from ..report.audit_words import answers
     from ..report.files import write_report
     from ..run.annotate import annotate
 
+    keep_freed_memory()
     corpus = divided_corpus(place / "corpus", size, seed)
     with stage("annotate: every utterance, every listener") as step:
         run = annotate(corpus, "demo", out=place / "run", seed=seed, progress=step)

@@ -1,5 +1,7 @@
 """A device's memory: how much of it is taken and how much a batch may take, and what is done where it runs out."""
 
+import ctypes
+import os
 import resource
 import sys
 from collections.abc import Callable, Iterator
@@ -164,6 +166,20 @@ def memory_in_a_sentence() -> Iterator[None]:
         f"the memory of this machine ran out ({told or 'no more could be had'}); finished utterances are kept: "
         "run the same command again with a smaller --batch-size, or where there is more memory"
     )
+
+
+def keep_freed_memory() -> bool:
+    """Let the process keep up to 512 MiB that torch has freed, instead of giving it back; whether it could be told.
+
+    A pass frees megabytes at a time, which glibc returns to the system at once, to get them back as page faults: 20,000
+    to 40,000 for a panel of eight on a 75 M model, 5 to 13 % of its time. Blocks above 32 MiB are returned as ever. It
+    cannot be taken back, so only a process of serann's own is told so: commands, and no function that a program calls.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is None:  # only glibc has it
+        return False
+    trim_threshold, mmap_threshold = -1, -3
+    return bool(mallopt(mmap_threshold, 32 << 20)) and bool(mallopt(trim_threshold, 512 << 20))
 
 
 def release_memory() -> None:

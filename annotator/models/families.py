@@ -1,7 +1,8 @@
 """Families of audio-language models: what serann must know about each, and how one is found and loaded."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -205,30 +206,24 @@ def load_model(
     import transformers
     from safetensors import SafetensorError
 
-    from .matrix_kernels import keep_freed_memory, use_fast_products
+    from .matrix_kernels import use_fast_products
 
     location = locate(name, revision=revision)
     where = _device(device)
     kind = _dtype(dtype, where)
     family = _family(name, location, revision)
-    bars = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()
     try:
-        processor = transformers.AutoProcessor.from_pretrained(location, revision=revision)
-        model, report = getattr(transformers, family.model_class).from_pretrained(
-            location, revision=revision, dtype=kind, attn_implementation="sdpa", output_loading_info=True
-        )
+        with without_bars():
+            processor = transformers.AutoProcessor.from_pretrained(location, revision=revision)
+            model, report = getattr(transformers, family.model_class).from_pretrained(
+                location, revision=revision, dtype=kind, attn_implementation="sdpa", output_loading_info=True
+            )
         model = model.eval().to(where)
         use_fast_products(model)
-        if where == "cpu":
-            keep_freed_memory()
     except torch.cuda.OutOfMemoryError:
         raise ModelError(f"model {name} does not fit into the memory of {where}; try --device cpu") from None
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"model {name} cannot be loaded: {_first_line(error)}") from error
-    finally:
-        if bars:
-            transformers.utils.logging.enable_progress_bar()
     absent = sorted(report["missing_keys"])
     if absent:  # the loader fills them with random numbers, and only warns
         raise ModelError(f"model {name} lacks {len(absent)} of its weights ({absent[0]}, …); download it again")
@@ -238,6 +233,23 @@ def load_model(
         "dtype": str(kind).removeprefix("torch."),
     }
     return AudioLanguageModel(name, family, model, processor, identity)
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Let transformers show no progress bars; what it and the hub's client are set to is given back."""
+    import transformers
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars
+
+    shown, hidden = transformers.utils.logging.is_progress_bar_enabled(), are_progress_bars_disabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:  # this switches the hub's on as well
+            transformers.utils.logging.enable_progress_bar()
+        if shown and hidden:
+            disable_progress_bars()
 
 
 def locate(name: str, *, revision: str | None = None) -> str:

@@ -5,8 +5,6 @@ AVX-512, one thread: 100 billion operations a second by MKL, 230 by oneDNN, for 
 (Half precision and GPUs have one library only, and are left as they are.)
 """
 
-import ctypes
-import os
 from functools import cache
 from typing import Any
 
@@ -46,16 +44,3 @@ def use_fast_products(model: Any) -> bool:
         if type(module) is torch.nn.Linear:
             module.__class__ = OneDnnLinear
     return True
-
-
-def keep_freed_memory() -> bool:
-    """Let the process keep up to 512 MiB that torch has freed, instead of giving it back; whether it could be told.
-
-    A pass frees megabytes at a time, which glibc returns to the system at once, to get them back as page faults: 20,000
-    to 40,000 for a panel of eight on a 75 M model, 5 to 13 % of its time. Blocks above 32 MiB are returned as ever.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is None:  # only glibc has it
-        return False
-    trim_threshold, mmap_threshold = -1, -3
-    return bool(mallopt(mmap_threshold, 32 << 20)) and bool(mallopt(trim_threshold, 512 << 20))

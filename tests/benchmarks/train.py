@@ -40,7 +40,7 @@ from serann.trainer import loop
 from serann.trainer.dataset import Sounds, pad
 from serann.trainer.network.losses import Target, dimensional_loss, kl
 from serann.trainer.options import DEFAULTS, check_options
-from serann.trainer.preparing import Training, own_generator, prepare
+from serann.trainer.preparing import Training, own_state, prepare
 
 MARKS = {"tuned": 1.5, "frozen": 5.0}
 SMALL = {
@@ -86,7 +86,7 @@ def write_config(path: Path, fields: dict) -> str:
 def make(fused: Path, model: str, device: str, **options) -> Training:
     """A training of our own, ready to begin; Trainer's arm takes its network from another."""
     chosen = check_options({**DEFAULTS[False], "model": model, "from_scratch": True, "perturb": False, **options})
-    with own_generator():
+    with own_state():
         out = Path(tempfile.mkdtemp(dir=fused.parent)) / "model"
         return prepare(open_fused(fused), chosen, out, device=device, workers=0, overwrite=False)[0]
 
@@ -94,7 +94,7 @@ def make(fused: Path, model: str, device: str, **options) -> Training:
 def ours(training: Training, epochs: int) -> np.ndarray:
     """Seconds, and processor seconds, of hearing once, where the encoder is frozen, and of so many epochs."""
     begun = now(training)
-    with own_generator():
+    with own_state():
         loop._hear_once(training, None, None)
         for epoch in range(epochs):
             loop._train_epoch(training, epoch, [], lambda done: None, save_minutes=1e9)

@@ -29,7 +29,7 @@ from serann.trainer import loop, open_model, read_model_info, train
 from serann.trainer.checkpoint import save_weights
 from serann.trainer.dataset import Sounds, bucketed_batches, collate, heard, perturb
 from serann.trainer.options import check_options
-from serann.trainer.preparing import own_generator, seed_torch
+from serann.trainer.preparing import own_state, seed_torch
 from serann.trainer.resume import load_state, save_state
 from serann.trainer.schedule import set_rates
 from serann.trainer.targets import (
@@ -520,11 +520,11 @@ def test_sounds_too_short_for_the_encoder_are_a_reason_not_a_crash(place):
     assert batch.places.tolist() == [1]
 
 
-def test_seeding_inside_own_generator_leaves_the_outer_one():
+def test_seeding_inside_own_state_leaves_the_outer_generator():
     torch.manual_seed(1)
     expected = torch.rand(2)
     torch.manual_seed(1)
-    with own_generator():
+    with own_state():
         seed_torch("anything")
         torch.rand(5)
     assert torch.equal(torch.rand(2), expected)
