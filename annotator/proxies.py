@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from ..data.arrow import pc
 from ..data.corpus import Corpus, corpus_fingerprint, open_corpus
-from ..data.errors import CorpusError, LabelError, RunError, by_reason, few
+from ..data.errors import CorpusError, LabelError, RunError, by_reason
 from ..data.fused import is_fused
 from ..data.scores.divergences import as_distribution
 from ..data.scores.groups import cross_fitted
@@ -237,11 +237,11 @@ def _label_mass(run: Run, ids: Sequence[str]) -> float | None:
 
 
 def _failures(run: Run, ids: Sequence[str]) -> dict[str, int]:
-    """How many of these utterances failed altogether, by reason, with three of them."""
+    """How many of these utterances failed altogether, by kind of reason."""
     wanted, rows = set(ids), run.failures.select(["utterance_id", "listener", "reason"]).to_pylist()
     failed = ((row["utterance_id"], row["reason"]) for row in rows if row["listener"] is None)
     found = by_reason(pair for pair in failed if pair[0] in wanted)
-    return {f"{item.reason} ({few(item.ids)})": len(item.ids) for item in found}
+    return {item.reason: len(item.ids) for item in found}
 
 
 def _about_run(run: Run) -> dict[str, Any]:

@@ -18,8 +18,8 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .arrow import pc
-from .display import Displayed, columns_of, frame, listed, number
-from .errors import CorpusError, OutputError, TableError, list_problems
+from .display import NAMES, Displayed, columns_of, frame, number
+from .errors import CorpusError, OutputError, TableError, few, list_problems
 from .files import new_directory, read_json, refuse_existing, write_json
 from .labels import LabelSet
 from .sound_paths import SoundPlaces, absolute_audio, kind_of_name, stated_root, with_root
@@ -129,7 +129,7 @@ class Corpus(Displayed):
         divided = "not divided" if division is None else f"{division.seen} per train utterance are seen"
         return (
             f"Corpus {self.name}: {number(utterances, 'utterance')} of {number(speakers, 'speaker')}, "
-            f"{number(len(self.labels), 'label')} ({listed(self.labels.labels)})",
+            f"{number(len(self.labels), 'label')} ({few(self.labels.labels, NAMES)})",
             f"{votes} of {number(raters, 'named rater')}; {divided}; {self.path}",
         )
 

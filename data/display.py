@@ -53,12 +53,6 @@ def number(count: int, word: str, words: str | None = None) -> str:
     return f"{count:,} {word if count == 1 else words or word + 's'}"
 
 
-def listed(names: Sequence[object]) -> str:
-    """The first names, and how many more there are."""
-    further = len(names) - NAMES
-    return ", ".join(map(str, names[:NAMES])) + (f" and {further} more" if further > 0 else "")
-
-
 def columns_of(labels: Sequence[str], values: np.ndarray, taken: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Columns of a table, one a label by its name, from values [U, K]; `label:NAME` where a column has that name."""
     return {(f"label:{name}" if name in taken else name): values[:, k] for k, name in enumerate(labels)}

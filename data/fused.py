@@ -13,8 +13,8 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .corpus import Corpus, corpus_fingerprint, open_corpus
-from .display import Displayed, columns_of, frame, listed, number
-from .errors import CorpusError, list_problems
+from .display import NAMES, Displayed, columns_of, frame, number
+from .errors import CorpusError, few, list_problems
 from .files import fingerprint, read_json
 from .tables import DISTRIBUTIONS, distribution_array, read_table
 
@@ -93,7 +93,7 @@ class Fused(Displayed):
         labels, given = self.corpus.labels, self.info.blend or self.info.strategy
         how = self.info.strategy + ("" if given == self.info.strategy else f" ({given})")
         return (
-            f"Fused corpus {self.corpus.name} by {how}, {number(len(labels), 'label')} ({listed(labels.labels)})",
+            f"Fused corpus {self.corpus.name} by {how}, {number(len(labels), 'label')} ({few(labels.labels, NAMES)})",
             f"{self.defined.sum():,} of {number(len(self.corpus.ids), 'utterance')} have a distribution; "
             f"{number(len(self.info.warnings), 'warning')}; {self.path}",
         )

@@ -12,7 +12,7 @@ import pytest
 import serann
 from fixtures.simulated import simulated_corpus, simulated_run
 from serann.data.corpus import open_corpus
-from serann.data.display import Displayed, listed, number
+from serann.data.display import Displayed, number
 from serann.data.errors import CorpusError, LabelError, OptionError, TableError
 from serann.data.frames import as_arrow, corpus_from_frames
 from serann.data.holdout import divide_votes, write_division
@@ -201,7 +201,5 @@ def test_a_result_that_lies_nowhere_is_no_path(results):
         Path(results["audit"])
 
 
-def test_counts_and_lists_in_words():
+def test_counts_in_words():
     assert [number(n, "vote") for n in (0, 1, 2880)] == ["0 votes", "1 vote", "2,880 votes"]
-    assert listed("abc") == "a, b, c"
-    assert listed(range(9)) == "0, 1, 2, 3, 4, 5 and 3 more"

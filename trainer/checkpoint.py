@@ -16,8 +16,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..data.corpus import Division
-from ..data.display import Displayed, listed, number, records
-from ..data.errors import ModelError, OutputError, list_problems
+from ..data.display import NAMES, Displayed, number, records
+from ..data.errors import ModelError, OutputError, few, list_problems
 from ..data.files import atomic_file, finite, kind_of, read_json, take_place, write_json
 from ..data.labels import LabelSet
 from .network.encoders import choose
@@ -130,7 +130,7 @@ class Model(Displayed):
         encoder = info.architecture.encoder.get("model_type", "encoder")
         return (
             f"Model {info.name} ({encoder}) trained on {fused.name} fused by {fused.strategy}, "
-            f"{number(len(info.label_set), 'label')} ({listed(info.label_set.labels)})",
+            f"{number(len(info.label_set), 'label')} ({few(info.label_set.labels, NAMES)})",
             f"epoch {info.best_epoch} was best on development: {best}; {self.path}",
         )
 

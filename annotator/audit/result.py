@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...data.display import Displayed, listed, number, records
+from ...data.display import NAMES, Displayed, number, records
+from ...data.errors import few
 from ...data.scores.intervals import Interval
 from ...data.scores.scoring import ScoreRow
 from .effective_votes import CurveValue, EffectiveVotes
@@ -214,10 +215,10 @@ class AuditResult(Displayed):
         """What was audited; what each panel is worth in human votes, by log score."""
         panels = [f"{p.name} {_worth(p)}" for p in self.panels]
         return (
-            f"Audit of {listed([p.name for p in self.panels])} against {self.corpus['name']}: "
+            f"Audit of {few([p.name for p in self.panels], NAMES)} against {self.corpus['name']}: "
             f"{number(self.reference['votes_scored'], 'held-out vote')} of "
             f"{number(self.reference['utterances'], 'utterance')} by {number(self.reference['speakers'], 'speaker')}",
-            f"worth in human votes, by log score: {listed(panels)}",
+            f"worth in human votes, by log score: {few(panels, NAMES)}",
         )
 
     def to_pandas(self, limit: int | None = None) -> pd.DataFrame:

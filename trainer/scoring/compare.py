@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...data.corpus import Corpus, as_corpus
-from ...data.display import Displayed, listed, number, records
-from ...data.errors import CorpusError, LabelError, OptionError, list_problems
+from ...data.display import NAMES, Displayed, number, records
+from ...data.errors import CorpusError, LabelError, OptionError, few, list_problems
 from ...data.scores.intervals import share, share_difference
 from ...data.scores.metric import BINS, GUESSES, THRESHOLDS, pauar_name
 from ...data.scores.scoring import VOTES_SCORED, ScoreRow, choose_votes_scored, score_row
@@ -62,7 +62,7 @@ class Comparison(Displayed):
     def lines(self) -> tuple[str, str]:
         """What was compared on what; utterances that all heard."""
         return (
-            f"Comparison of {listed(self.systems)} against {self.against} on {self.split} of {self.corpus}",
+            f"Comparison of {few(self.systems, NAMES)} against {self.against} on {self.split} of {self.corpus}",
             f"{number(self.utterances, 'utterance')} that all heard, of {number(self.speakers, 'speaker')}; "
             f"{self.left_out:,} left out",
         )
