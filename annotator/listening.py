@@ -138,7 +138,7 @@ class SoundListener:
         asking = self._asking
         return (
             f"{self._model} listens as panel {self._panel.panel.name}, {len(self._panel.listeners)} listeners\n"
-            f"mode {asking.mode}, {asking.votes} votes a sound over {', '.join(self._panel.labels)}"
+            f"mode {asking.mode}, {asking.votes} votes per sound over {', '.join(self._panel.labels)}"
         )
 
     @overload
@@ -288,7 +288,7 @@ def listener(
     >>> heard = listener("scripted", "letters", ["calm", "upset"], engine="scripted")
     >>> print(heard)
     scripted listens as panel letters, 4 listeners
-    mode exact, 20 votes a sound over calm, upset
+    mode exact, 20 votes per sound over calm, upset
     """
     asking = as_options(AnnotateOptions, options, keywords)
     needless = [name for name in CORPUS_ALONE if getattr(asking, name) != AnnotateOptions.model_fields[name].default]

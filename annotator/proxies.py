@@ -309,7 +309,7 @@ def smoothed(counts: np.ndarray, folds: np.ndarray) -> np.ndarray | None:
     """A panel's own votes [U, K] as distributions without zeros: its Dirichlet-multinomial posterior mean.
 
     alpha is fitted to the panel's votes on the other folds' speakers: no human vote of the corpus enters. Rows without
-    votes stay NaN. None where the panel has one vote an utterance: nothing tells how much to smooth then.
+    votes stay NaN. None where the panel has one vote per utterance: nothing tells how much to smooth then.
     """
     said = counts.sum(axis=1) > 0
     try:

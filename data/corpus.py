@@ -171,7 +171,7 @@ def open_corpus(path: str | PathLike[str], *, audio_root: str | PathLike[str] | 
     ratings = _read(path, RATINGS, labels) if (path / "ratings.parquet").exists() else None
     corpus = Corpus(path, info, labels, utterances, votes, ratings)
     _check_fit(corpus)
-    return corpus if audio_root is None else with_root(corpus, audio_root)
+    return corpus if audio_root is None else with_root(corpus, Path(audio_root))
 
 
 def corpus_directory(path: str | PathLike[str]) -> Path:

@@ -50,8 +50,8 @@ def corpus_from_frames(
     """A corpus from a table of utterances and one of votes, or from one table of both.
 
     Tables are pandas DataFrames, Arrow tables, anything with Arrow's stream (polars, duckdb), dictionaries of
-    columns or lists of rows. Votes are long (utterance, rater, label: a row a vote) or wide (a column a label with
-    numbers of votes, or a column a rater with labels). `columns` names fields as --columns does ({"utterance_id":
+    columns or lists of rows. Votes are long (utterance, rater, label: a row per vote) or wide (a column per label with
+    numbers of votes, or a column per rater with labels). `columns` names fields as --columns does ({"utterance_id":
     "file"}), `aliases` other spellings of labels ({"anger": "angry"}), `labels` the label set: by name, as a list,
     or None for the labels found, sorted. Paths of sounds start at `audio`, by default at the working directory.
     `split`: `auto` takes a column `split` if there is one, else divides by speaker; `speaker`, `official` (the

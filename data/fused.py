@@ -99,7 +99,7 @@ class Fused(Displayed):
         )
 
     def to_pandas(self, limit: int | None = None) -> pd.DataFrame:
-        """A row per utterance: split, the distribution, a column a label by its name, what it is worth in votes and
+        """A row per utterance: split, the distribution, a column per label by its name, what it is worth in votes and
         what it was made of.
         """
         corpus, part = self.corpus, slice(limit)

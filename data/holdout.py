@@ -70,7 +70,7 @@ def divide_votes(corpus: Corpus, *, seen: int, seed: int = 0) -> Divided:
     Raises OptionError for `seen` below 1, CorpusError for a corpus without splits, train utterances or human votes.
     """
     if seen < 1:
-        raise OptionError(f"--seen is {seen}; expected 1 or more human votes an utterance to be seen")
+        raise OptionError(f"--seen is {seen}; expected 1 or more human votes per utterance to be seen")
     _require_splits(corpus)
     train = corpus.utterances["utterance_id"].filter(pa.array(corpus.in_split("train"))).combine_chunks()
     votes, parts = _divide_votes(corpus.votes, train, seen, seed)

@@ -15,7 +15,7 @@ from .votes import count_votes
 
 
 def summarise(corpus: Corpus) -> dict[str, Any]:
-    """Return the corpus's figures: utterances, hours, speakers, raters, votes an utterance, label shares, splits.
+    """Return the corpus's figures: utterances, hours, speakers, raters, votes per utterance, label shares, splits.
 
     A rater's several labels share one vote (weights), so sums of votes may be no whole numbers. `without_label` are the
     primary human votes that name no label of the set: abstentions, and what a label map dropped.

@@ -40,7 +40,7 @@ from .schemas import (
 )
 
 # --------------------
-# Rows told apart by several columns at once: a whole number a row, which is compared and sorted where text is not.
+# Rows told apart by several columns at once: a whole number per row, which is compared and sorted where text is not.
 
 
 def row_keys(table: pa.Table, columns: Sequence[str]) -> np.ndarray:

@@ -45,7 +45,7 @@ def frequencies(counts: np.ndarray) -> np.ndarray:
 
 
 def split_counts(counts: np.ndarray, n: int, ids: Sequence[str], *seed: object) -> tuple[np.ndarray, np.ndarray]:
-    """Draw n votes an utterance without replacement; return them and the rest, both float64 [U, K].
+    """Draw n votes per utterance without replacement; return them and the rest, both float64 [U, K].
 
     `counts` are whole numbers. The draw of a row depends on its id and `seed` alone, and the draws for n and n + 1
     are nested. Rows with fewer than n votes are NaN in both.
@@ -88,7 +88,7 @@ def _in_random_order(counts: np.ndarray, ids: Sequence[str], *seed: object) -> _
 
 
 def draw_counts(counts: np.ndarray, n: int, ids: Sequence[str], *seed: object) -> np.ndarray:
-    """Draw n votes an utterance without replacement, [U, K]; rows with fewer than n votes are NaN."""
+    """Draw n votes per utterance without replacement, [U, K]; rows with fewer than n votes are NaN."""
     return nested_draws(counts, (n,), ids, *seed)[0]
 
 

@@ -312,7 +312,7 @@ def refuse_changes(found: ModelInfo, asked: ModelInfo, out: Path) -> None:
 
 
 def write_metrics(out: Path, history: list[dict[str, Any]]) -> None:
-    """Write metrics.jsonl, one line an epoch; a number that is not finite becomes null."""
+    """Write metrics.jsonl, one line per epoch; a number that is not finite becomes null."""
     with atomic_file(out / "metrics.jsonl") as partial:
         partial.write_text(
             "".join(json.dumps(finite(row), allow_nan=False) + "\n" for row in history), encoding="utf-8"

@@ -174,7 +174,7 @@ BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """From an epoch (counted from 1) on: how many parameters learn, and seconds an epoch, validation included."""
+    """From an epoch (counted from 1) on: how many parameters learn, and seconds per epoch, validation included."""
 
     epoch: int
     trained: int

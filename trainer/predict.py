@@ -69,7 +69,7 @@ class Prediction(Displayed):
         )
 
     def to_pandas(self, limit: int | None = None) -> pd.DataFrame:
-        """A row per utterance: the distribution, a column a label by its name, mean ratings, and why it failed."""
+        """A row per utterance: the distribution, a column per label by its name, mean ratings, and why it failed."""
         part, info = slice(limit), self.model
         labels = info.label_set.labels
         strength = {} if self.effective_votes is None else {"effective_votes": self.effective_votes[part]}

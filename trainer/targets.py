@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 # The targets.
 
 TARGETS = ("fused", "hard", "primary", "merged", "smoothed", "disaggregated")
-# The prior's votes where single votes an utterance cannot tell how many: one a label.
+# The prior's votes where single votes per utterance cannot tell how many: one a label.
 PLAIN = 1.0
 
 
@@ -108,7 +108,7 @@ def vote_targets(fused: Fused, kind: str, *, part: str | None, merged_alpha: flo
 
 
 def marginal_prior(votes: np.ndarray) -> np.ndarray:
-    """Dirichlet parameters [K] of the distributions: maximum likelihood; from single votes, one vote a label."""
+    """Dirichlet parameters [K] of the distributions: maximum likelihood; from single votes, one vote per label."""
     if votes.sum(axis=1).max(initial=0) > 1:
         return fit_dirichlet_multinomial(votes)
     return np.full(votes.shape[1], PLAIN)

@@ -53,7 +53,7 @@ def audit(
 ) -> AuditResult:
     """Score panels (runs, or other human panels as corpora) against a divided corpus's held-out human votes.
 
-    m held-out votes an utterance are scored (default 4, lowered to what is available); the others serve strata,
+    m held-out votes per utterance are scored (default 4, lowered to what is available); the others serve strata,
     baselines and the human curve. Which m those are is drawn `draws` times; every figure is the mean over the draws
     (default 20, fewer for more than 10,000 utterances, whose number evens the luck of a draw out). Every system meets
     the same utterances: those that have m held-out votes and a distribution of every panel; what a panel lacks is

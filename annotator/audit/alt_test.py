@@ -243,7 +243,7 @@ def _untested(rater: str, n: int, least: int) -> RaterRow:
 def _too_few(name: str, n: np.ndarray, least: int) -> str:
     most = int(n.max(initial=0))
     return (
-        f"too few votes a rater: the most that any of {len(n)} raters shares with other raters and {name} is "
+        f"too few votes per rater: the most that any of {len(n)} raters shares with other raters and {name} is "
         f"{most} item{'' if most == 1 else 's'}, and {least} are asked for; if raters keep their names from item to "
         "item, bring more items or lower --min-instances, else this test cannot be made"
     )
@@ -323,7 +323,7 @@ def alt_test_of(
         notes=[LICENCE],
     )
     if len(people.raters) < 2:
-        return replace(section, reason=f"too few votes a rater: {PERSISTENT}, and in {corpus.name} {_found(people)}")
+        return replace(section, reason=f"too few votes per rater: {PERSISTENT}, and in {corpus.name} {_found(people)}")
     speakers = speaker_groups(corpus.utterances).codes
     tests = [
         alt_test(

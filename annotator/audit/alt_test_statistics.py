@@ -51,7 +51,7 @@ def human_votes(table: ArrayLike) -> HumanVotes:
 
 
 def listed_votes(item: np.ndarray, rater: np.ndarray, value: np.ndarray, *, items: int, raters: int) -> HumanVotes:
-    """Votes of a list [V] of items, raters and values, one vote a rater and item.
+    """Votes of a list [V] of items, raters and values, one vote per rater and item.
 
     >>> listed_votes(np.array([0, 1, 1]), np.array([7, 7, 9]), np.array([2, 0, 1]), items=2, raters=10).value
     array([[ 2,  0],

@@ -37,7 +37,7 @@ CALIBRATIONS = {
     "latent mixture": "kinds of utterances, told by the panel's answers",
     "calibrated prior": "confusion map, temperature and class bias",
 }
-# Of the latent mixture's EM: 150 steps gain .0015 nats a vote over 40 on CREMA-D, at four times the time.
+# Of the latent mixture's EM: 150 steps gain .0015 nats per vote over 40 on CREMA-D, at four times the time.
 STEPS = 40
 # How sure it must be over speakers that the calibrated prior is better.
 LEVEL = 0.95
@@ -107,8 +107,8 @@ def chosen(candidates: Mapping[str, np.ndarray], draw: Reference) -> str:
 
     The latent mixture, being the human curve's own model, unless the calibrated prior is better with 95 % confidence
     over speakers (paired, `data.bootstrap`); the latent mixture too where nothing can be told: no such votes, one
-    speaker. On CREMA-D's panels they are not told apart (AV: .0025 nats a vote, face: -.0034, standard errors .0015 and
-    .0019); by the calibrated prior AV would be worth 3.24 / 2.94 / 2.88 votes by log score / JSD / squared error.
+    speaker. On CREMA-D's panels they are not told apart (AV: .0025 nats per vote, face: -.0034, standard errors .0015
+    and .0019); by the calibrated prior AV would be worth 3.24 / 2.94 / 2.88 votes by log score / JSD / squared error.
     """
     votes = draw.other
     latent, prior = (np.log(np.maximum(as_distribution(candidates[name]), 1e-300)) for name in CALIBRATIONS)

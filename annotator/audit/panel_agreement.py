@@ -128,7 +128,7 @@ def one_vote_a_rater(source: Run | Corpus, reference: Reference) -> tuple[np.nda
         apart = "" if whole.all() else f" ({(~whole).sum()} utterances with shares of votes left out)"
         return np.where(whole[:, None], np.rint(counts), 0.0), f"the panel's human votes{apart}"
     if source.scores.num_rows:
-        return _drawn(source, reference.ids)[:, columns], "one vote a rater, drawn from its exact distribution"
+        return _drawn(source, reference.ids)[:, columns], "one vote per rater, drawn from its exact distribution"
     return _first_votes(source, reference.ids)[:, columns], "each rater's first readable answer"
 
 

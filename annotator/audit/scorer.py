@@ -45,7 +45,7 @@ class Note(NamedTuple):
 class Reference:
     """The utterances that are audited (rows, in the corpus's order) and their human votes.
 
-    `rows` [U] are places in the corpus; `scored` [U, K] has m votes a row, `other` [U, K] all the other human votes
+    `rows` [U] are places in the corpus; `scored` [U, K] has m votes per row, `other` [U, K] all the other human votes
     outside the reference (held out or seen), `heldout` [U, K] are the votes the scored ones were drawn from in this
     `draw`. `groups` [U] are speakers, `folds` [U] their folds. `left_out` maps a reason to the number of the corpus's
     utterances that are not audited.

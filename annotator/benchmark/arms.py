@@ -110,7 +110,7 @@ def generate_inputs(alm: AudioLanguageModel, batch: Batch) -> dict[str, Any]:
 
 
 def generate(alm: AudioLanguageModel, inputs: dict[str, Any], *, tokens: int) -> torch.Tensor:
-    """transformers' `generate(num_return_sequences=20)`; a random model ends no turn, so `tokens` tokens an answer."""
+    """transformers' `generate(num_return_sequences=20)`; a random model ends no turn, so `tokens` tokens per answer."""
     return alm.model.generate(
         **inputs,
         do_sample=True,

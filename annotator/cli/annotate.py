@@ -31,7 +31,7 @@ def annotate(
 ) -> None:
     """Draw synthetic votes: every listener of a panel answers on every utterance.
 
-    Exact answer distributions by one pass an utterance, votes drawn from
+    Exact answer distributions by one pass per utterance, votes drawn from
     them with seeds. The same command again goes on where it stopped; a larger
     --limit, --votes or --panel extends the run. An utterance that cannot be
     heard is listed, and the exit code is then 1; so it is when --max-hours
@@ -117,7 +117,7 @@ def _watching(as_json: bool) -> Any:
 
 
 def _json_lines() -> Any:
-    """At most one line a second, and always the last."""
+    """At most one line per second, and always the last."""
     import json
     import sys
     import time

@@ -30,7 +30,7 @@ def holdout(
 ) -> None:
     """Divide the human votes into seen and held-out ones, once.
 
-    In the train split, K raters' votes an utterance are seen by fusion and training; every other human vote is only
+    In the train split, K raters' votes per utterance are seen by fusion and training; every other human vote is only
     ever a reference.
 
     Example: serann corpus holdout demo --seen 2 --seed 0 -o divided

@@ -19,7 +19,7 @@ TARGETS = ("human", "empirical-bayes")
 
 
 class Size(NamedTuple):
-    """How much the demo does: utterances a speaker (None: all), epochs of training, fusions beside `TARGETS`."""
+    """How much the demo does: utterances per speaker (None: all), epochs of training, fusions beside `TARGETS`."""
 
     utterances: int | None
     epochs: int
@@ -33,7 +33,7 @@ FAST = Size(3, 2, ())
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Where everything goes.")] = Path("serann-demo"),
     fast: Annotated[
-        bool, typer.Option("--fast", help="Three utterances a speaker and two epochs: shows that it runs, no more.")
+        bool, typer.Option("--fast", help="Three utterances per speaker and two epochs: shows that it runs, no more.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
     overwrite: Annotated[bool, typer.Option(help="Replace an earlier demo at the output.")] = False,

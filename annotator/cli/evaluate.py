@@ -51,7 +51,7 @@ def evaluate(
     """Score a model on human votes that neither fusion nor training has seen.
 
     Proper scores first (sq_unbiased: lower is better, 0 is perfect; log score in
-    nats a vote: higher is better), intervals over speakers, and each third of the
+    nats per vote: higher is better), intervals over speakers, and each third of the
     utterances by ambiguity, cut by votes that are not scored (means of 50 draws).
     'constant' is the best answer without listening. Then label by label, speaker
     by speaker (paUAR), women and men, the prior, and noise where --snr asks.

@@ -99,7 +99,7 @@ LeastWeight = Annotated[float | None, _option("Least weight of an utterance (def
 
 Epochs = Annotated[int | None, _option("Epochs (default: 20 from scratch, else 10).", panel=COURSE)]
 BatchSeconds = Annotated[float | None, _option("Seconds a batch, with padding (default: 30, else 120).", panel=COURSE)]
-BatchSize = Annotated[int | None, _option("Most utterances a batch (default: as the seconds allow).", panel=COURSE)]
+BatchSize = Annotated[int | None, _option("Most utterances per batch (default: as the seconds allow).", panel=COURSE)]
 Accumulate = Annotated[int | None, _option("Batches a step (default 1).", panel=COURSE)]
 LearningRate = Annotated[float | None, _option("The encoder's (default: 0.002, else 0.00001).", panel=COURSE)]
 HeadLearningRate = Annotated[float | None, _option("The heads' (default: 0.002, else 0.0001).", panel=COURSE)]

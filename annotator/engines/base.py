@@ -30,7 +30,7 @@ class EngineSpec:
 
 
 class Scores(NamedTuple):
-    """One utterance's answers: log P(answer) [Q, K], one row a question, not normalised over its answers.
+    """One utterance's answers: log P(answer) [Q, K], one row per question, not normalised over its answers.
 
     K is that of the question with the most answers; the rows of others are NaN behind theirs. A row is all NaN where
     the question was None (an abstaining listener). No other NaN is in a sound answer.

@@ -17,13 +17,13 @@ from .base import EngineSpec, Reason, Scores, examples_of, shown_texts
 from .generation import Generated, Request, generate_texts
 from .memory import CpuMemory, CudaMemory, Memory, in_halves
 
-# Below this many parameters a batch is too little work to share: the embedded checkpoint scored 34 utterances a second
-# with one thread, and 5 with two threads on two cores that other processes were using as well.
+# Below this many parameters a batch is too little work to share: the embedded checkpoint scored 34 utterances per
+# second with one thread, and 5 with two threads on two cores that other processes were using as well.
 SMALL_MODEL = 20_000_000
 
 
 class TransformersEngine:
-    """Exact answer probabilities of one model: one packed pass a batch, halved where memory does not suffice."""
+    """Exact answer probabilities of one model: one packed pass per batch, halved where memory does not suffice."""
 
     def __init__(self, spec: EngineSpec):
         self._alm = load_model(spec.model, revision=spec.revision, device=spec.device, dtype=spec.dtype)

@@ -372,7 +372,7 @@ def _check(seen: Sequence[int], heldout: int, seeds: int, strategies: Sequence[s
         raise OptionError("seen is a list of numbers of votes from 2 on, as in --seen 2,3,5")
     if min(seen) == 1:
         raise OptionError(
-            "strength not identifiable from single votes: with one seen vote an utterance nothing tells how much "
+            "strength not identifiable from single votes: with one seen vote per utterance nothing tells how much "
             "utterances differ or what a proxy is worth; compare from two seen votes on (--seen 2,3,5)"
         )
     if heldout < 2 or seeds < 1:

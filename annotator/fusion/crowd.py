@@ -8,10 +8,10 @@
     glad         raters and listeners have an ability, utterances a difficulty, and every utterance one true label:
                  P(y_uw = z_u) = 1 / (1 + exp(-a_w b_u)), the other labels sharing the rest equally; by EM
 
-What they read is one row a listener, `task, worker, label`. Raters and listeners are workers alike. A synthetic
-listener gives one row an utterance, the plurality label of its p: repeated draws of one p are no independent witnesses,
-and a crowd model would take them for such. Listeners that differ in temperature alone are one worker. Votes without a
-rater are the votes of one worker, `anonymous`, whose errors are those of all of them.
+What they read is one row per listener, `task, worker, label`. Raters and listeners are workers alike. A synthetic
+listener gives one row per utterance, the plurality label of its p: repeated draws of one p are no independent
+witnesses, and a crowd model would take them for such. Listeners that differ in temperature alone are one worker. Votes
+without a rater are the votes of one worker, `anonymous`, whose errors are those of all of them.
 
 Crowd models look for the one true label of an utterance; the p they give says how sure they are of it, not how people
 differ. They are here as the field's rules. They are fitted to the train utterances and say nothing of others.

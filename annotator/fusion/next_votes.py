@@ -7,7 +7,7 @@ So one more vote lowers the expected squared error, the trace of the posterior c
 
 p_u is the strategy's fused distribution, S_u = N_u + A: its seen votes and one strength for all, the mean over train of
 what the strategy's effective votes add to them. (A mixture's own gain, class by class, was measured and is worse: from
-two or three votes an utterance the strengths of its classes are hardly known, and the largest are errors.) Unlike
+two or three votes per utterance the strengths of its classes are hardly known, and the largest are errors.) Unlike
 entropy it knows how many votes an utterance has. CREMA-D, 500 votes for 5,903 clips (3,240 at 5 and mixed), fall in
 `sq_unbiased` of a chosen clip over that of any clip, mean of eight draws, entropy sampled in the same way:
 

@@ -1,4 +1,4 @@
-"""The fallback for models that cannot take a packed mask: the prefix's cache, expanded to one row a label form.
+"""The fallback for models that cannot take a packed mask: the prefix's cache, expanded to one row per label form.
 
 Three ordinary forwards with a cache: the prefixes; for each group of questions the text all its answers share; for
 each leaf of its token tree the rest. Slower, for every row repeats its prefix's cache, but nothing is asked of the

@@ -54,7 +54,7 @@ FAMILIES: dict[str, Family] = {
         audio_token="<|AUDIO|>",
         audio_end="<|audio_eos|>",
         turn_ends=("<|im_end|>", "<|endoftext|>"),
-        about="Whisper-style encoder, 25 audio tokens a second, at most 30 s of audio",
+        about="Whisper-style encoder, 25 audio tokens per second, at most 30 s of audio",
     ),
 }
 
@@ -88,7 +88,7 @@ class ChatParts(NamedTuple):
 
 
 class Features(NamedTuple):
-    """Model inputs of a batch of B clips, cut to the longest: [B, mels, frames], [B, frames], audio tokens a clip."""
+    """Model inputs of a batch of B clips, cut to the longest: [B, mels, frames], [B, frames], audio tokens per clip."""
 
     input_features: "torch.Tensor"
     mask: "torch.Tensor"

@@ -1,6 +1,6 @@
 """Texts sampled from a model: an utterance's audio is computed once, each question once, then token by token.
 
-    prefix (system, audio)            one row an utterance, cached
+    prefix (system, audio)            one row per utterance, cached
         text of a question            one row a distinct question of an utterance, on a copy of that cache
             answer, token by token    one row a wanted text, on a copy of that one
 

@@ -181,7 +181,7 @@ def ambiguity_by_thirds(result: AuditResult) -> Markup:
 
 
 def _drawn(panel: PanelResult) -> list[StratumRow]:
-    """The thirds whose panel ambiguity is known: one vote an utterance tells none."""
+    """The thirds whose panel ambiguity is known: one vote per utterance tells none."""
     return [s for s in panel.strata if not math.isnan(s.panel_ambiguity.value)]
 
 

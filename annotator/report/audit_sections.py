@@ -368,7 +368,7 @@ def differences_section(differences: Sequence[Difference]) -> list[Block]:
 
 
 def variants_section(found: Variants) -> list[Block]:
-    """A line a variant, a column a system, and what each variant is."""
+    """A line a variant, a column per system, and what each variant is."""
     if not found.systems:
         return []
     shown = found.systems
@@ -383,7 +383,7 @@ def variants_section(found: Variants) -> list[Block]:
         rows.append(Row(head, [cell(s.get(metric)) for s in by_system]))
         said.append(f"{one.title}: {one.formula}.")
     caption = (
-        f"The variants that papers use, against the same {found.votes_scored} votes an utterance. They are here for "
+        f"The variants that papers use, against the same {found.votes_scored} votes per utterance. They are here for "
         "comparison with published figures and decide nothing: most are not proper, and what stands @m depends on m. "
         "Of the human curve its end is shown; shuffles and that end are of a seeded 100,000 utterances where there are "
         f"more.{left}"

@@ -88,7 +88,7 @@ def _compared(doc: Document, metrics: Sequence[str]) -> Section:
     drawn = [Figure(pictures.by_system(doc, m), f"{m} of each system.") for m in metrics if "drawn" in metric_of(m).at]
     head = ["score", "better", "system", "value", f"less {doc['against']}", "n"]
     about = (
-        f"@{doc['votes_scored']}: against {doc['votes_scored']} votes an utterance. 'constant' is the best answer "
+        f"@{doc['votes_scored']}: against {doc['votes_scored']} votes per utterance. 'constant' is the best answer "
         "without listening: the seen votes' shares. n: utterances, in pauar rows speakers with "
         f"{doc['speaker_support']} utterances or more of two labels."
     )
@@ -112,7 +112,7 @@ def _overall(doc: Document) -> Section:
             rows.append(Row(metric, [metric_of(metric).better, _score(own), _score(constant), str(own["utterances"])]))
     head = ["score", "better", "model", "constant", "utterances"]
     about = (
-        f"@{doc['votes_scored']}: against {doc['votes_scored']} votes an utterance. 'constant' is the best answer "
+        f"@{doc['votes_scored']}: against {doc['votes_scored']} votes per utterance. 'constant' is the best answer "
         "without listening: the seen votes' shares. What each score is stands at the end of the page."
     )
     words = "What is said with a probability, and how often people agree."
@@ -133,7 +133,7 @@ def _ambiguity(doc: Document) -> Section | None:
 
 
 def _thirds_table(doc: Document) -> Table:
-    """A row a score and system, a column a third with its n."""
+    """A row per score and system, a column a third with its n."""
     of = {(row["metric"], row["system"], row["stratum"]): row for row in doc["scores"]}
     thirds = [third for third in THIRDS if ("sq_unbiased", doc["model"], third) in of]
     named = dict.fromkeys((metric, system) for metric, system, stratum in of if stratum in thirds)

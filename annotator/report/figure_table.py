@@ -1,6 +1,6 @@
 """An audit's figures, and each utterance's own scores, as two long tables for plots and further tests.
 
-Figures: a row a figure, at the place that it has in the JSON.
+Figures: a row per figure, at the place that it has in the JSON.
 
     section   where it stands in the JSON, such as panels.strata.scores or details.failures.parts
     panel     the panel that it is of (null: of all of them, or of none)
@@ -14,11 +14,11 @@ Figures: a row a figure, at the place that it has in the JSON.
 
 (section, panel, part, metric) is the key.
 
-Utterances: a row an utterance and prediction, which is every panel and the constant. Scores are means over the draws of
-the scored votes (a paired test of two panels is one of the differences between their rows):
+Utterances: a row per utterance and prediction, which is every panel and the constant. Scores are means over the draws
+of the scored votes (a paired test of two panels is one of the differences between their rows):
 
     utterance_id, kind, panel   the key; kind: run | humans | constant, whose panel is "constant" too
-    sq_unbiased, log_score  proper scores; the log score in nats a vote, -inf where a label that got a vote got no mass
+    sq_unbiased, log_score  proper scores; log score in nats per vote, -inf where a label that got a vote got no mass
     jsd_bits@m, …           those whose value depends on the number of votes, at m of them
     accuracy                of the plurality, ties split
     ambiguity               the chance that two votes from the prediction disagree: 1 - sum q^2, or unbiased over pairs

@@ -326,7 +326,7 @@ def read_sounds(path: Path) -> dict[str, Sound]:
 
 
 def write_stated(path: Path, results: Results, labels: int) -> None:
-    """Write every distribution that was stated in words, one row an answer: `scores` holds only their means."""
+    """Write every distribution that was stated in words, one row per answer: `scores` holds only their means."""
     rows = [
         (utterance, text[0], text[1], text[5])
         for utterance, texts in sorted(results.texts.items())

@@ -62,7 +62,7 @@ class Run(Displayed):
         )
 
     def to_pandas(self, limit: int | None = None) -> pd.DataFrame:
-        """A row per utterance: the panel's distribution, a column a label by its name, and the number of its votes."""
+        """A row per utterance: the panel's distribution, a column per label by its name, and its number of votes."""
         ids = self.ids[:limit]
         p, votes = panel_distribution(self, ids), synthetic_counts(self, ids).sum(axis=1)
         return frame({"utterance_id": ids, **columns_of(self.labels.labels, p), "votes": votes})

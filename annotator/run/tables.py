@@ -129,7 +129,7 @@ def stated_scores(ids: Sequence[str], results: Results, panel: ListeningPanel) -
 
 
 def failure_table(failed: Mapping[str, Failed]) -> pa.Table:
-    """The `failures` table: one row an utterance, for all its listeners."""
+    """The `failures` table: one row per utterance, for all its listeners."""
     rows = [
         {"utterance_id": utterance, "listener": None, "reason": found.reason, "attempts": found.attempts}
         for utterance, found in sorted(failed.items())
@@ -182,7 +182,7 @@ def draw_label(p: np.ndarray, chance: np.ndarray) -> np.ndarray:
 def vote_table(
     ids: Sequence[str], p: np.ndarray, panel: ListeningPanel, *, votes: int, seed: int, run: str
 ) -> pa.Table:
-    """`votes` synthetic votes an utterance, dealt round-robin over the listeners, each drawn from its listener's p.
+    """`votes` synthetic votes per utterance, dealt round-robin over the listeners, each drawn from its listener's p.
 
     Each utterance deals in an order of its own, so that fewer votes than listeners favour none. Order and draws depend
     on (seed, utterance, listener, draw) alone: more votes, utterances or another machine leave the former votes as

@@ -1,4 +1,4 @@
-"""EMO-SUPERB's label file: a row an utterance, a column a label with its share of the votes, ratings, speaker, split.
+"""EMO-SUPERB's label file: a row per utterance, a column per label with its share of votes, ratings, speaker, split.
 
 `Primary/labels_consensus_1.csv` has the columns of the toolkit's own files (FileName, the labels, EmoAct, EmoVal,
 EmoDom, SpkrID, Gender, Split_Set) and `num_votes`, the number of votes behind each row, with which the shares can be

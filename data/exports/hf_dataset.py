@@ -1,9 +1,9 @@
 """A Hugging Face dataset: Parquet files in three configurations, and the card that describes them.
 
 `utterances` (a file a split, with `distribution` over the labels, `distribution_votes` behind it and `audio`), `votes`
-(a row a vote, human and synthetic, told apart by `source`) and `ratings`. Their schemas carry `datasets`' features: the
-sound is an `Audio`, a vote's label a `ClassLabel`. `datasets.load_dataset(FOLDER, "votes")` reads it from the disk, and
-`hf upload USER/NAME FOLDER --repo-type dataset` puts it on the Hub.
+(a row per vote, human and synthetic, told apart by `source`) and `ratings`. Their schemas carry `datasets`' features:
+the sound is an `Audio`, a vote's label a `ClassLabel`. `datasets.load_dataset(FOLDER, "votes")` reads it from the disk,
+and `hf upload USER/NAME FOLDER --repo-type dataset` puts it on the Hub.
 """
 
 import re
@@ -163,7 +163,7 @@ def _body(content: Content) -> str:
             f"the human votes by the policy `{policy.name}` ({policy.about}; {policy.source}), and empty where there "
             "are none; `distribution_votes` is the number of votes behind it. `intended` and `consensus` are labels "
             "that were acted or published, never votes.",
-            "- `votes`: a row a vote. `source` tells `human`, `self` (the speaker's own) and `synthetic` (a model's) "
+            "- `votes`: a row per vote. `source` tells `human`, `self` (the speaker's own) and `synthetic` (a model's) "
             "apart; a vote without a label is an abstention, and `reason` says why.",
             *_ratings(content),
             *([] if content.copy else ["\nThe sounds are not in these files; `audio` names where they lay."]),

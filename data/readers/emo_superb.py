@@ -13,7 +13,7 @@ that names the same ones.
   emotion columns   anonymous votes. Released values are smoothed: with K emotions and e = 0.05/(K-1), a share p
                     stands as q = p(1 - K e) + e. So p = (q - e)/(1 - K e), and the smallest denominator d at which
                     every n = p d is whole, to half a unit of the file's last decimal (1e-9 where it has nine or
-                    more), gives n votes a label. Denominators are tried up to 100, or to where two shares could
+                    more), gives n votes per label. Denominators are tried up to 100, or to where two shares could
                     no longer be told apart at that precision.
   missing share     where the shares of a row sum to less than one, somebody chose an emotion that the table does not
                     list: votes without a label, the reason said
@@ -332,7 +332,7 @@ def _people(table: pa.Table, ids: pa.Array) -> dict[str, pa.Array]:
 
 
 def _votes(ids: pa.Array, counts: np.ndarray, labels: LabelSet, rank: str) -> pa.Table:
-    """One row a vote; the last column [U, K + 1] counts those of no label."""
+    """One row per vote; the last column [U, K + 1] counts those of no label."""
     row, column = np.nonzero(counts)
     times = counts[row, column]
     column = pa.array(np.repeat(column, times))

@@ -3,7 +3,7 @@
 Files (SOURCE is the folder that holds the speakers' folders, or one up to two folders above it):
     0011/Angry/train/0011_000351.wav     also evaluation/ and test/ in the place of train/
     0011/Angry/0011_000351.wav           the same without those folders (a newer zip; unconfirmed)
-    0011/0011.txt                        id <tab> sentence <tab> emotion, one line an utterance
+    0011/0011.txt                        id <tab> sentence <tab> emotion, one line per utterance
     ReadMe.txt                           who speaks which language (see below)
 
 What becomes what:

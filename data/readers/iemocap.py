@@ -8,7 +8,7 @@ Files whose names start with "._" (left by macOS archives; unconfirmed) are skip
 Attribute and Self-evaluation, which hold the same answers once more.
 
 What becomes what:
-    C-E lines         votes, one row a label. A vote that names several labels ("Neutral; Anger;") keeps them all,
+    C-E lines         votes, one row per label. A vote that names several labels ("Neutral; Anger;") keeps them all,
                       each with weight 1 / number of its labels, so that every rater weighs one. What the rater wrote
                       in brackets is the rows' `text`.
     C-F, C-M lines    the same with source `self`: the actors on themselves. The rater is the session and the id in

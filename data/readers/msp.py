@@ -1,6 +1,6 @@
 """The files in which MSP-Podcast's releases keep their raters' answers, each as one table of answers.
 
-Layouts: a column a question (1.6 and 2.0), one packed string an answer (1.7 to 1.12), the lines of labels.txt (1.0 to
+Layouts: a column per question (1.6 and 2.0), one packed string an answer (1.7 to 1.12), the lines of labels.txt (1.0 to
 1.5), and the JSON of 1.6.
 """
 
@@ -67,7 +67,7 @@ def unread(file: str, lines: np.ndarray, contents: pa.Array, reason: str, *, vot
 
 
 def read_wide(path: Path, header: Sequence[str], lines: pa.Array) -> Answers:
-    """A column a question, as `QUESTIONS` names them; further columns are left alone."""
+    """A column per question, as `QUESTIONS` names them; further columns are left alone."""
     records = parse_records(header, lines)
     odd = unread(path.name, records.odd["line"].to_numpy(), _flat(records.odd["content"]), "not a record of the table")
     columns = {QUESTIONS[name]: records.table[name] for name in header if name in QUESTIONS}

@@ -2,7 +2,7 @@
 
 Files. SOURCE is the release's folder (or its folder of labels). Labels lie in Labels/, labels/ or label/, or in SOURCE
 itself; sounds in Audios/ (or Audio/), texts in Transcripts/*.txt.
-  1.0 to 1.5     labels.txt alone: a line for the utterance, then a line a rater
+  1.0 to 1.5     labels.txt alone: a line for the utterance, then a line per rater
   1.6            labels_concensus.csv or .json (spelt so), labels_detailed.csv with a column Workers, or its .json
   1.7 to 1.9     labels_concensus.csv, labels_detailed.csv with the columns FileName and EmoDetail (one packed string)
   1.10 to 1.12   labels_consensus.csv, labels_detailed.csv as before; the challenge pack of November 2024 is the same
@@ -217,7 +217,7 @@ def _release(files: Files, layout: str, utterances: pa.Table) -> str:
     if layout in {"1.6", "json"}:
         return f"MSP-Podcast 1.6 ({files.detailed.name if files.detailed else ''})"
     if layout in {"2.0", "aggregated"}:
-        return "MSP-Podcast 2.0 (" + ("a row a rater)" if layout == "2.0" else "counts without raters)")
+        return "MSP-Podcast 2.0 (" + ("a row per rater)" if layout == "2.0" else "counts without raters)")
     if old:
         return "MSP-Podcast 1.7 to 1.9 (concensus, packed answers)" if layout == "packed" else "MSP-Podcast 1.6 to 1.9"
     splits = set(utterances["split"].to_pylist())

@@ -7,9 +7,9 @@ by their names (utterances, metadata, clips… and votes, annotations, labels…
 --columns votes=answers.csv. A third, ratings, may hold one rating a row (dimension, value). Separators (comma,
 semicolon, tab), encodings, byte-order marks and quoted fields are recognised.
 
-Shapes. Long: a row a vote (utterance, rater, label; also rank, count, valence, arousal, dominance, naturalness).
-Wide, a column a label: each cell is how many listeners chose it; with a rater column, 1 where that rater chose it.
-Wide, a column a rater: cells hold labels, an empty one is no vote. JSON and Parquet may hold lists: of labels, of
+Shapes. Long: a row per vote (utterance, rater, label; also rank, count, valence, arousal, dominance, naturalness).
+Wide, a column per label: each cell is how many listeners chose it; with a rater column, 1 where that rater chose it.
+Wide, a column per rater: cells hold labels, an empty one is no vote. JSON and Parquet may hold lists: of labels, of
 raters and labels side by side, or of objects with a rater and a label each.
 
 Columns are taken by their usual names (FileName, utterance, worker, annotator, emotion, SpkrID, Split_Set…), and a
@@ -141,10 +141,10 @@ def _say_what_was_not_there(reading: Reading, parts: Sequence[Part]) -> None:
 
 def _form(part: Part) -> str:
     if part.roles.counts:
-        return "wide, a column a label"
+        return "wide, a column per label"
     if part.roles.raters:
-        return "wide, a column a rater"
-    return "long, a row a vote" if part.roles.votes else "utterances without votes"
+        return "wide, a column per rater"
+    return "long, a row per vote" if part.roles.votes else "utterances without votes"
 
 
 USUAL_FILES = {

@@ -1,8 +1,8 @@
 """How far raters agree: Krippendorff's alpha, Gwet's AC1, Fleiss' kappa, with intervals over speakers.
 
 Each coefficient is a function of sums over utterances, so a resample of speakers costs one small product however many
-utterances there are. Counts are votes an utterance and label, [U, K]; utterances with fewer than two votes hold no pair
-and say nothing about agreement.
+utterances there are. Counts are votes per utterance and label, [U, K]; utterances with fewer than two votes hold no
+pair and say nothing about agreement.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # --------------------
 # Krippendorff's alpha for labels, ordered steps and ratings, as a function of sums over utterances.
 #
-# Counts are votes an utterance and label, [U, K]; utterances with fewer than two votes hold no pair and say nothing
+# Counts are votes per utterance and label, [U, K]; utterances with fewer than two votes hold no pair and say nothing
 # about agreement. So alpha over a resample of speakers needs the speakers' sums alone (`alpha_rows` and `alpha_of`,
 # and so on).
 
@@ -152,7 +152,7 @@ MOST_STEPS = 20
 
 
 def gwet_ac1(counts: ArrayLike) -> float:
-    """Gwet's AC1, (P_a - P_e) / (1 - P_e), for any number of votes an utterance.
+    """Gwet's AC1, (P_a - P_e) / (1 - P_e), for any number of votes per utterance.
 
     P_a is the mean over utterances with n_i >= 2 of sum_c n_ic (n_ic - 1) / (n_i (n_i - 1)); P_e = sum_c pi_c (1 -
     pi_c) / (K - 1), with pi_c the mean over utterances with a vote of n_ic / n_i, and K the label set's size, used or
@@ -164,7 +164,7 @@ def gwet_ac1(counts: ArrayLike) -> float:
 
 
 def fleiss_kappa(counts: ArrayLike) -> float:
-    """Fleiss' kappa, (P_a - P_e) / (1 - P_e), for any number of votes an utterance.
+    """Fleiss' kappa, (P_a - P_e) / (1 - P_e), for any number of votes per utterance.
 
     P_a and pi_c as in `gwet_ac1`, P_e = sum_c pi_c^2. With as many votes on every utterance it is Fleiss 1971
     (Psychol. Bull. 76:378); the generalisation is Gwet 2014's. NaN where no utterance has two votes, or all one label.

@@ -1,4 +1,4 @@
-"""Divergences between distributions over the same labels, one number a row, each under its own name.
+"""Divergences between distributions over the same labels, one number per row, each under its own name.
 
 Arrays are [..., K] with the labels last; leading axes broadcast. Rows are divided by their sum, so counts and
 frequencies give the same. A row that holds NaN or sums to 0 (no votes) is undefined: NaN, never a uniform.

@@ -8,8 +8,8 @@ Pure functions on arrays; what is cross-fitted, and for whom, is `empirical_baye
 
 C maximises the likelihood of every vote under q_u C, by EM from C = row-normalised(sum_u q_u^T n_u), proxy by proxy.
 That start alone blurs: a soft q spreads its votes over rows, so even a perfect proxy would not give the identity
-(CREMA-D, two seen votes a clip: squared error .0621 with the start, .0603 after EM; log score -1.196 and -1.188). Every
-row of C begins with pseudo-votes, K spread as the human votes are and five for the proxy's own label.
+(CREMA-D, two seen votes per clip: squared error .0621 with the start, .0603 after EM; log score -1.196 and -1.188).
+Every row of C begins with pseudo-votes, K spread as the human votes are and five for the proxy's own label.
 
 alpha, tau and b of all J proxies then maximise the likelihood together (L-BFGS, `objective`), with weak priors
 that only a small corpus notices: ln J alpha_j ~ N(ln 4, 1), ln tau ~ N(0, 1/2), b ~ N(0, 1), standard deviations

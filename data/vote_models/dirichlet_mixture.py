@@ -52,7 +52,7 @@ from .dirichlet_multinomial import PSEUDO_VOTES, STRENGTHS, CountTerms, distinct
 
 
 class Effort(NamedTuple):
-    """How many classes, steps of EM at most, the gain of a step in nats a vote below which it stops, and fixed-point
+    """How many classes, steps of EM at most, the gain of a step in nats per vote below which it stops, and fixed-point
     iterations of people's part of an M-step."""
 
     components: int
@@ -120,7 +120,7 @@ def fit_dirichlet_mixture(
     rows, times = distinct_rows(np.asarray(counts, dtype=np.float64))
     if not len(rows) or rows.sum(axis=1).max() <= 1:
         raise CorpusError(
-            "how utterances differ cannot be learnt from one vote an utterance; expected utterances with two or more "
+            "how utterances differ cannot be learnt from one vote per utterance; expected utterances with two or more "
             "votes to fit on"
         )
     marginal = _marginal(times @ rows)

@@ -39,17 +39,17 @@ def fit_dirichlet_multinomial(counts: ArrayLike, *, pseudo: float = 0.5) -> np.n
     """Maximum-likelihood alpha [K] of a Dirichlet-multinomial over rows of counts [U, K] (L-BFGS).
 
     To sum_u log DM(x_u | alpha), `pseudo` times the log-likelihood of one more utterance with a single vote is added
-    for each label: half a vote a label by default (add-half smoothing of the marginal), so that a label nobody happened
-    to choose keeps a chance; 0 is plain maximum likelihood. Shares of votes are allowed. Rows without votes or with NaN
-    say nothing and are left out.
+    for each label: half a vote per label by default (add-half smoothing of the marginal), so that a label nobody
+    happened to choose keeps a chance; 0 is plain maximum likelihood. Shares of votes are allowed. Rows without votes or
+    with NaN say nothing and are left out.
 
-    Raises CorpusError if no row has two votes: one vote an utterance tells the marginal and nothing about A (the
+    Raises CorpusError if no row has two votes: one vote per utterance tells the marginal and nothing about A (the
     likelihood is flat in it).
     """
     rows, times = distinct_rows(np.asarray(counts, dtype=np.float64))
     if not len(rows) or rows.sum(axis=1).max() <= 1:
         raise CorpusError(
-            "how much utterances differ cannot be learnt from one vote an utterance; expected utterances with two or "
+            "how much utterances differ cannot be learnt from one vote per utterance; expected utterances with two or "
             "more votes outside the reference"
         )
     labels = rows.shape[1]
@@ -167,7 +167,7 @@ class CountTerms:
             gain = by_pair * (psi(at + self.value[:, None]) - psi(at))
             above = (of_label @ gain).T
             below = (by_size * (psi(total + self.sizes[:, None]) - psi(total))).sum(axis=0)
-            # One pseudo-utterance with a single vote a label: psi(1 + a) - psi(a) = 1 / a.
+            # One pseudo-utterance with a single vote per label: psi(1 + a) - psi(a) = 1 / a.
             above += PSEUDO_VOTES * marginal * labels / alpha
             below += PSEUDO_VOTES * labels / total
             alpha = alpha * above / below[:, None]

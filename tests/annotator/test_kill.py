@@ -35,7 +35,7 @@ MISSES = 10
 
 
 class Logging:
-    """An engine that writes down what it is asked: one line a sound and question; `calls` is seen by the killer."""
+    """An engine that writes down what it is asked: one line per sound and question; `calls` is seen by the killer."""
 
     def __init__(self, engine, log, calls):
         self._engine, self._log, self._calls = engine, log, calls

@@ -158,7 +158,7 @@ def test_what_is_told_of_a_sound(corpus):
     path = paths_of(corpus)[0]
     with listener(scripted(), load_panel("letters"), LabelSet("two", ("calm <b>", "upset")), votes=5) as heard:
         assert repr(heard) == (
-            "scripted listens as panel letters, 4 listeners\nmode exact, 5 votes a sound over calm <b>, upset"
+            "scripted listens as panel letters, 4 listeners\nmode exact, 5 votes per sound over calm <b>, upset"
         )
         found = heard.listen(path, utterance_id="u0")
     assert found.labels == ("calm <b>", "upset")

@@ -276,7 +276,7 @@ def test_raters_with_few_instances_are_not_tested_and_say_so():
     assert "1 of 4 raters are not tested: fewer than 30 instances" in notes_in_words(found.notes)
     none = alt_test(table[:20], model[:20])
     assert none.reason is not None
-    assert none.reason.startswith("too few votes a rater: the most that any of 4 raters shares")
+    assert none.reason.startswith("too few votes per rater: the most that any of 4 raters shares")
     assert math.isnan(none.winning_rate)
     assert math.isnan(none.advantage_probability)
     assert not none.passes
@@ -438,7 +438,7 @@ def test_the_command_tests_raters_of_few_items_by_wilcoxon(tmp_path, capsys, mon
     assert "a rater's test is Wilcoxon's; the paper advises 30" in shown.err
     code, shown = call(["--humans", h, "--model", m, "--min-instances", 30], capsys, monkeypatch)
     assert code == 2
-    assert "too few votes a rater" in shown.err
+    assert "too few votes per rater" in shown.err
 
 
 def test_one_models_labels_are_named_by_the_file_and_speakers_add_a_column(tmp_path, capsys, monkeypatch):
@@ -513,10 +513,10 @@ def test_bad_files_are_one_sentence(humans, model, scorer, error, words, tmp_pat
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ([], "too few votes a rater: the most that any of 2 raters shares with other raters and M is 2 items"),
+        ([], "too few votes per rater: the most that any of 2 raters shares with other raters and M is 2 items"),
         (["--scorer", "kappa"], "unknown scorer 'kappa'"),
         (["--epsilon", "2"], "epsilon is 2"),
-        (["--speakers", "M.json"], "too few votes a rater"),
+        (["--speakers", "M.json"], "too few votes per rater"),
         (["--speakers", "S.json"], "S.json names no speaker for 1 of 2 items, the first '2'"),
     ],
 )
@@ -590,7 +590,7 @@ def test_a_run_is_tested_against_each_named_rater(audited):
     ]
     assert len(section.tests) == 2 + 4
     assert section.raters == 11
-    # 8 votes an utterance, of which 2 are seen in the train split (60 %)
+    # 8 votes per utterance, of which 2 are seen in the train split (60 %)
     assert section.votes == 200 * 8 - 120 * 2
     assert section.anonymous == 0
     assert section.tests[0].passes
@@ -618,11 +618,11 @@ def test_anonymous_votes_cannot_be_left_out_by_rater(audited, tmp_path):
     section = alt_test_of(nameless, good)
     assert section.tests == []
     assert section.reason is not None
-    assert section.reason.startswith("too few votes a rater: the test needs raters who keep their name")
-    assert "Not made: too few votes a rater" in html(alt_test_section(section))
+    assert section.reason.startswith("too few votes per rater: the test needs raters who keep their name")
+    assert "Not made: too few votes per rater" in html(alt_test_section(section))
     few = alt_test_of(corpus, good, min_instances=5000)
     assert few.reason is not None
-    assert few.reason.startswith("too few votes a rater: the most that any of 11 raters")
+    assert few.reason.startswith("too few votes per rater: the most that any of 11 raters")
 
 
 def test_another_human_panel_is_tested_like_a_run(audited, tmp_path):

@@ -502,7 +502,7 @@ def test_real_panels_against_real_voice_votes(tmp_path):
     ref = build_reference(voice)
     alpha = cross_fitted(ref.folds, lambda others: fit_dirichlet_multinomial(ref.other[others]), width=6)
     # raw, class-marginal prior, human mixture: squared errors, then JSD. The mixture is fitted to all votes of other
-    # speakers here, and was to n votes an utterance there: a little better at 2 and 3.
+    # speakers here, and was to n votes per utterance there: a little better at 2 and 3.
     for n, squared, bits in (
         (2, (0.261, 0.116, 0.100), (0.312, 0.278, 0.257)),
         (3, (0.175, 0.095, 0.080), (0.268, 0.258, 0.238)),

@@ -217,7 +217,7 @@ def test_the_parts_p_is_right_where_nothing_is_wrong(inside):
 
 
 def test_speakers_in_one_part_alone_are_compared_as_welch_does():
-    """With one row a speaker it is Welch's t, but for the jackknife's (G - 1) / G and each side's n - 1."""
+    """With one row per speaker it is Welch's t, but for the jackknife's (G - 1) / G and each side's n - 1."""
     rng = np.random.default_rng(6)
     x, n = rng.normal(0, 1, 400), (150, 250)
     first = np.arange(400) < n[0]

@@ -1,4 +1,4 @@
-"""Agreement of two pools: cross-kappa against the paper's sums, one vote a rater, two halves of a crowd."""
+"""Agreement of two pools: cross-kappa against the paper's sums, one vote per rater, two halves of a crowd."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What a model is taught, on simulated speech: seven kinds of targets from two human votes an utterance and a panel.
+"""What a model is taught, on simulated speech: seven kinds of targets from two human votes per utterance and a panel.
 
     python tests/benchmarks/arms.py [--json] [--seeds 5] [--sizes 250,500,1000] [--keep DIR] [--quick]
 

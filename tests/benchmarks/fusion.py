@@ -23,7 +23,7 @@ MOST = 10.0
 
 
 def simulated(rows: int, seed: int = 0) -> Evidence:
-    """Three seen votes an utterance and a run's exact distributions, 500 speakers."""
+    """Three seen votes per utterance and a run's exact distributions, 500 speakers."""
     rng = np.random.default_rng(seed)
     kinds = 0.3 + 8 * np.eye(9) + 3 * np.roll(np.eye(9), 1, axis=1)
     mass = rng.standard_gamma(kinds[rng.integers(0, 9, rows)])

@@ -3,7 +3,7 @@
     python tests/benchmarks/import_msp.py [--json] [--rows 100000 1000000] [--repeats N]
 
 A row is one rater's answer: a primary emotion (one in fifty with words of its own), none to three secondary ones,
-three attributes; five answers an utterance, about 14,000 raters. One row in a thousand is given twice. Each size is
+three attributes; five answers per utterance, about 14,000 raters. One row in a thousand is given twice. Each size is
 imported in a process of its own: `import` is `import_corpus`, from the files to a corpus on disk that was opened and
 checked; `policies` turns its votes into distributions, primary and merged; seconds by the clock and by the processor,
 and the process's peak of memory. `ratio` is the largest size's time over the smallest one's, for `rows_ratio` times

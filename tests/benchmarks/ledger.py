@@ -1,4 +1,4 @@
-"""What the ledger costs: overhead beside a model of 1,000 utterances a second, resuming a million rows, memory.
+"""What the ledger costs: overhead beside a model of 1,000 utterances per second, resuming a million rows, memory.
 
     python tests/benchmarks/ledger.py [--json] [--utterances N] [--rows N]
 
@@ -128,7 +128,7 @@ def overhead(place: Path, utterances: int) -> dict[str, float]:
 
 
 def whole(place: Path, utterances: int) -> dict[str, float]:
-    """`annotate` at 1,000 utterances a second: rate, and its share beyond the model's own time."""
+    """`annotate` at 1,000 utterances per second: rate, and its share beyond the model's own time."""
     corpus, engine = corpus_of(place / "corpus", utterances), Timed(0.001)
     peaks: list[tuple[int, int]] = []
     clock = time.perf_counter()

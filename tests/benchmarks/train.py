@@ -9,7 +9,7 @@ validates nor saves. `Trainer` has its defaults: batches drawn at random, padded
     tuned    one epoch of the whole network: on a CPU a small WavLM, on a GPU one of base-plus's shape; at least 1.5
     frozen   ten epochs of a TC-GRU head over a frozen encoder of base-plus's shape, hearing it included; at least 5.
              Trainer's ten epochs are five times its measured two: each costs the same
-    shapes   GPU only: base-plus and large, random weights, bf16: utterances a second, peak memory, and the share of
+    shapes   GPU only: base-plus and large, random weights, bf16: utterances per second, peak memory, and the share of
              what a large matrix product reaches on the same device
 
 On a machine that others use, the ratio of processor seconds is the steadier one. Exit code 1 if a ratio of seconds is

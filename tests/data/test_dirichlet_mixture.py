@@ -78,5 +78,5 @@ def test_same_rows_in_any_order_and_number_give_the_same_fit():
 
 
 def test_single_votes_tell_nothing():
-    with pytest.raises(CorpusError, match="one vote an utterance"):
+    with pytest.raises(CorpusError, match="one vote per utterance"):
         fit_dirichlet_mixture(np.eye(3))

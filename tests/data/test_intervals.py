@@ -200,5 +200,5 @@ def test_a_label_nobody_chose_keeps_a_chance():
 def test_one_vote_an_utterance_cannot_tell_how_utterances_differ():
     from serann.data.errors import CorpusError
 
-    with pytest.raises(CorpusError, match="cannot be learnt from one vote an utterance"):
+    with pytest.raises(CorpusError, match="cannot be learnt from one vote per utterance"):
         fit_dirichlet_multinomial(np.eye(3))

@@ -36,7 +36,7 @@ def reasons(found) -> list[tuple]:
 
 def test_release_two_zero_keeps_every_raters_answers(tmp_path):
     found = read(msp_podcast(tmp_path))
-    assert found.release == "MSP-Podcast 2.0 (a row a rater)"
+    assert found.release == "MSP-Podcast 2.0 (a row per rater)"
     first, second, third = "MSP-PODCAST_0001_0008", "MSP-PODCAST_0001_0009", "MSP-PODCAST_0002_0001"
     assert votes(found) == {
         (first, "WORKER1", "primary", "angry", None, 0),

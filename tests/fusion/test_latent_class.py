@@ -97,7 +97,7 @@ def test_count_terms_are_the_dirichlet_multinomial_and_its_fixed_point():
             below = sum(w * (psi(row.sum() + a.sum()) - psi(a.sum())) for w, row in zip(r[:, z], counts, strict=True))
             for k in range(3):
                 above = sum(w * (psi(row[k] + a[k]) - psi(a[k])) for w, row in zip(r[:, z], counts, strict=True))
-                # the pseudo-utterance of each label: half a vote a label, spread as the marginal
+                # the pseudo-utterance of each label: half a vote per label, spread as the marginal
                 above += 0.5 * 3 * marginal[k] * (psi(1 + a[k]) - psi(a[k]))
                 expected[z, k] = a[k] * above / (below + 0.5 * 3 * (psi(1 + a.sum()) - psi(a.sum())))
     np.testing.assert_allclose(terms.improved(alpha, r, marginal, inner=3), expected, rtol=1e-8)

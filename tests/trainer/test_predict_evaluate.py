@@ -230,11 +230,11 @@ def test_the_votes_scored_fit_the_votes_there_are(place, tmp_path):
     assert found.votes_scored == 3
     assert np.isfinite(found.value("jsd_bits@3"))
     assert found.thirds is None
-    assert any(note.startswith("3 votes an utterance are scored") for note in found.notes)
+    assert any(note.startswith("3 votes per utterance are scored") for note in found.notes)
     assert evaluate(place / "prediction", three, votes_scored=2).votes_scored == 2
     asked = evaluate(place / "prediction", three, votes_scored=4)  # an explicit number is obeyed
     assert np.isnan(asked.value("jsd_bits@4"))
-    assert not any("votes an utterance are scored" in note for note in asked.notes)
+    assert not any("votes per utterance are scored" in note for note in asked.notes)
     assert evaluate(place / "prediction", open_corpus(place / "corpus")).votes_scored == 4
 
 

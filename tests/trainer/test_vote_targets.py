@@ -96,7 +96,7 @@ def test_without_what_targets_are_made_of_it_is_said(fused):
 
 @pytest.fixture(scope="module")
 def fusions(tmp_path_factory):
-    """One corpus fused by every strategy, those of proxies from a run of eight drawn votes an utterance."""
+    """One corpus fused by every strategy, those of proxies from a run of eight drawn votes per utterance."""
     path = tmp_path_factory.mktemp("fusions")
     corpus, truth = simulated_corpus(path / "corpus", utterances=120, speakers=10)
     run = open_run(simulated_run(path / "run", corpus, truth, votes=8))

@@ -115,7 +115,7 @@ def make_corpus(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Corpus:
-    """Write a simulated corpus, its votes divided (`seen` votes an utterance, seed 0), with `truth.parquet` beside it.
+    """Write a simulated corpus, its votes divided (`seen` votes per utterance, seed 0), with `truth.parquet` beside it.
 
     Raises OptionError for a plan that cannot be made, OutputError for an existing output, and SerannError where
     espeak-ng is absent.
@@ -123,7 +123,7 @@ def make_corpus(
     if voices < 2 * len(SPLIT_SHARES) or utterances < 10 * voices:
         raise OptionError(
             f"{utterances} utterances of {voices} voices; expected at least {2 * len(SPLIT_SHARES)} voices (two a "
-            "split) and ten utterances a voice"
+            "split) and ten utterances per voice"
         )
     refuse_existing(Path(out), what="corpus", overwrite=overwrite)
     plan = plan_corpus(utterances=utterances, voices=voices, seed=seed, sentences=sentences(sentence_set))

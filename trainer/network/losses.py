@@ -1,6 +1,6 @@
 """Losses on vote distributions and on ratings, as functions of a batch.
 
-A categorical loss gives one number an utterance, [B], so that a curriculum can weigh them; q = softmax(logits) and y
+A categorical loss gives one number per utterance, [B], so that a curriculum can weigh them; q = softmax(logits) and y
 is the target distribution, n the seen votes behind it. Natural logarithms; 0 ln 0 = 0.
 
 `CATEGORICAL` has a record for each, with its formula and its source: a new loss is a function and a line there. The

@@ -47,7 +47,7 @@ def cuttable(counts: np.ndarray, m: int) -> np.ndarray:
 
 
 def redraw(counts: np.ndarray, ids: Sequence[str], *, m: int, seed: int, draws: int = REDRAWS) -> list[Draw]:
-    """Draw m scored votes an utterance from counts [U, K] anew `draws` times, and cut into thirds by the others.
+    """Draw m scored votes per utterance from counts [U, K] anew `draws` times, and cut into thirds by the others.
 
     Ties of ambiguity at a border are broken anew too. An utterance with fewer than m + 2 votes is in no third (-1).
     """
@@ -119,7 +119,7 @@ def about_thirds(counts: np.ndarray, m: int) -> str | None:
         return None
     left = "" if inside.all() else f"; the {int((~inside).sum())} utterances in no third are missing"
     return (
-        f"A third scores {m} votes an utterance and is cut by the others, drawn anew {REDRAWS} times and averaged (n: "
+        f"A third scores {m} votes per utterance and is cut by the others, drawn anew {REDRAWS} times and averaged (n: "
         "utterances a draw);\nthe scores of all utterances, further up, take every vote at once. So the thirds average "
         f"to them nearly in sq_unbiased\nand log_score, and not in accuracy, uar and macro_f1, whose reference here is "
         f"the plurality of {m} votes{left}."

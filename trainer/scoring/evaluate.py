@@ -173,7 +173,7 @@ def evaluate(
     found = score(prediction, ref, speaker_support=speaker_support, noise=noise)
     if votes_scored is None and chosen < VOTES_SCORED:
         found.notes.append(
-            f"{chosen} votes an utterance are scored in divergences and thirds: too few have {VOTES_SCORED} and two "
+            f"{chosen} votes per utterance are scored in divergences and thirds: too few have {VOTES_SCORED} and two "
             "more to cut by (--votes-scored chooses)"
         )
     return found

@@ -156,7 +156,7 @@ def by_name(found: Iterable[Measure], at: Place | None = None) -> dict[str, Meas
 
 
 def by_class(q: np.ndarray, ref: HeldOut) -> dict[str, Any]:
-    """A row a label: how many utterances' human plurality it is (a tie shares), how many were answered with it, recall,
+    """A row per label: how many utterances' plurality it is (a tie shares), how many were answered with it, recall,
     precision and F1 with its interval over speakers; and the summed confusion, human label first.
 
     F1 = 2 hit / (support + answered), 0 where never hit. Recall is undefined (NaN) without support, precision without

@@ -7,8 +7,8 @@
     noise   in half of the takes: pink, `snr_db` below the sound in mean power
     gain    within 6 dB; less where it would clip
 
-One vocoder does pitch and tempo together. Measured on one core (speech at 16 kHz, two seconds a sound): 265 times real
-time, the vocoder three quarters of it; 270 with sounds read and FLAC written, at four seconds a sound. Source:
+One vocoder does pitch and tempo together. Measured on one core (speech at 16 kHz, two seconds per sound): 265 times
+real time, the vocoder three quarters of it; 270 with sounds read and FLAC written, at four seconds per sound. Source:
 perturbation by resampling and of tempo, Ko et al. (Interspeech 2015).
 
 A corpus keeps augmented utterances as rows with split=train, parents, how they were made, and seed; their sounds lie

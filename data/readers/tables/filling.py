@@ -183,8 +183,8 @@ def no_votes(part: Part) -> str:
     example = ",".join(free[:2])
     return (
         f"{part.sheet.file}: no column was taken for votes (found {few(part.sheet.columns, 20)}); say which holds "
-        f"them: --columns label={free[0]} for one vote a row, --columns counts={example} for a column a label, "
-        f"--columns raters={example} for a column a rater"
+        f"them: --columns label={free[0]} for one vote per row, --columns counts={example} for a column per label, "
+        f"--columns raters={example} for a column per rater"
     )
 
 
