@@ -37,12 +37,15 @@ def test_the_commands_of_the_tasks_run_in_order(tmp_path):
 
 def test_the_python_examples_run(tmp_path):
     examples = [block for block in blocks("python") if "report.parquet" not in block]
-    assert len(examples) == 2
+    assert len(examples) == 3
+    said = []
     for code in examples:
         done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-2000:]
-    assert "Audit of python-run against frames" in done.stdout
-    assert re.search(r"model +all +log_score", done.stdout)
+        said.append(done.stdout)
+    assert re.search(r"8 votes \(.*on labels", said[2])
+    assert "Audit of python-run against frames" in said[1]
+    assert re.search(r"model +all +log_score", said[1])
     loop = next(block for block in examples if "corpus_from_frames" in block)
     assert len([line for line in loop.splitlines() if line.strip()]) <= 15
     assert (tmp_path / "my-corpus" / "corpus.json").exists()
