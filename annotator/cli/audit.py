@@ -32,7 +32,7 @@ def audit(
     ] = None,
     votes_scored: Annotated[
         int | None,
-        typer.Option(help="Held-out human votes an utterance that are scored; 4, or fewer where there are fewer."),
+        typer.Option(help="Held-out human votes per utterance that are scored; 4, or fewer where there are fewer."),
     ] = None,
     draws: Annotated[
         int | None,
