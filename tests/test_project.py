@@ -101,7 +101,6 @@ MODULES = {"pyyaml": "yaml", "crowd-kit": "crowdkit"}
 COMES_WITH = {
     "huggingface_hub": "transformers",
     "markupsafe": "jinja2",
-    "pandas": "datasets",
     "rich": "typer",
     "safetensors": "transformers",
     "tokenizers": "transformers",

@@ -40,6 +40,7 @@ from serann.data.importing import import_corpus
 from serann.data.scores.intervals import by_group
 from serann.data.scores.metrics import confusion_rows, macro_f1_of, uar_of
 from serann.data.seeds import rng_from
+from serann.data.sound_paths import absolute_audio
 from serann.data.tables import UTTERANCES, VOTES, from_rows
 from serann.trainer import open_model, train
 from serann.trainer.network.loading import small_config
@@ -102,7 +103,7 @@ def read(source: Path, out: Path) -> Corpus:
         {"utterance_id": name, "rater_id": "intended", "source": "human", "label": label}
         for name, label in zip(corpus.ids, corpus.column("intended"), strict=True)
     ]
-    return written(corpus, corpus.utterances, from_rows(rows, VOTES, labels=corpus.labels), out / "corpus")
+    return written(corpus, absolute_audio(corpus), from_rows(rows, VOTES, labels=corpus.labels), out / "corpus")
 
 
 def written(corpus: Corpus, utterances: pa.Table, votes: pa.Table, out: Path) -> Corpus:

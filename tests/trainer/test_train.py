@@ -570,11 +570,11 @@ def test_a_sound_that_is_gone_at_a_later_epoch_is_listed_and_training_goes_on(pl
     fused = tmp_path / "fused"
     shutil.copytree(place / "fused", fused)
     corpus = open_corpus(fused)
-    audio = Path(corpus.path / str(corpus.utterances["audio"][0].as_py()))
+    audio = corpus.audio_path(0)
     own = tmp_path / "own.wav"
     shutil.copy(audio, own)
     table = pq.read_table(fused / "utterances.parquet")
-    paths = [str(own), *(str((corpus.path / path).resolve()) for path in table["audio"].to_pylist()[1:])]
+    paths = [str(own), *(str(corpus.audio_path(i)) for i in range(1, table.num_rows))]
     at = table.schema.get_field_index("audio")
     pq.write_table(table.set_column(at, table.schema.field(at), pa.array(paths)), fused / "utterances.parquet")
     validated = loop.validate
