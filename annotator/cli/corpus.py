@@ -471,9 +471,11 @@ def relocate(
 ) -> None:
     """Give a corpus another audio root, after looking whether every sound is there.
 
-    A corpus of an earlier version, whose sounds have absolute paths, gets names relative to ROOT. Unless every sound is
-    found, nothing is changed and those that are not there are counted. Works for fused corpora alike. Runs, fused
-    corpora and models made before stay valid: neither paths nor the root are part of their fingerprints.
+    A corpus of an earlier version, whose sounds have absolute paths, gets
+    names relative to ROOT. Unless every sound is found, nothing is
+    changed and those that are not there are counted. Works for fused
+    corpora alike. Runs, fused corpora and models made before stay valid:
+    neither paths nor the root are part of their fingerprints.
 
     Example: serann corpus relocate corpus /data/CREMA-D
     """
