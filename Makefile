@@ -9,7 +9,7 @@ demo: .venv/installed
 	$(BIN)/serann demo -o $(OUT) --overwrite
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 slow: .venv/installed
 	$(BIN)/python -m pytest -m slow
