@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .arrow import pc
 from .display import NAMES, Displayed, columns_of, frame, number
-from .errors import CorpusError, OutputError, TableError, few, list_problems
+from .errors import CorpusError, OptionError, OutputError, TableError, few, list_problems
 from .files import new_directory, read_json, refuse_existing, write_json
 from .labels import LabelSet
 from .sound_paths import SoundPlaces, absolute_audio, kind_of_name, stated_root, with_root
@@ -141,6 +141,11 @@ class Corpus(Displayed):
         counts = count_votes(self.votes, utterances["utterance_id"].to_pylist(), self.labels)
         own = {name: utterances[name].to_pandas() for name in utterances.column_names}
         return frame({**own, **columns_of(self.labels.labels, counts, tuple(own))})
+
+    def __fspath__(self) -> str:
+        if not (self.path / "corpus.json").is_file():
+            raise OptionError(f"corpus {self.name} is in memory, and a path is needed; write it first, with out=")
+        return str(self.path)
 
     def in_split(self, split: str) -> np.ndarray:
         """Return a mask [U] of the utterances in a split; `test` means every split whose name starts with it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -19,20 +20,22 @@ ROWS = 5
 NAMES = 6
 
 
-class Displayed:
+class Displayed(ABC):
     """A result that is shown by two lines and a table; it stands for its folder wherever a path is taken."""
 
     __slots__ = ()
 
     path: Path | None
 
+    @abstractmethod
     def lines(self) -> tuple[str, str]:
         """What it is, and what is in it."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def to_pandas(self, limit: int | None = None) -> pd.DataFrame:
         """Its table, or the first `limit` rows of it."""
-        raise NotImplementedError
+        ...
 
     def __repr__(self) -> str:
         return "\n".join(self.lines())

@@ -76,6 +76,16 @@ def few(names: Sequence[object], most: int = 3) -> str:
     return ", ".join(map(str, names[:most])) + more
 
 
+def alternatives(names: Iterable[str], *, default: str | None = None) -> str:
+    """Names as a choice in a sentence.
+
+    >>> alternatives(["kl", "ce", "jsd"], default="kl")
+    'kl (default), ce or jsd'
+    """
+    *first, last = (f"{name} (default)" if name == default else name for name in names)
+    return f"{', '.join(first)} or {last}" if first else last
+
+
 # --------------------
 # Utterances that failed, counted by reason.
 

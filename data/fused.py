@@ -147,11 +147,6 @@ def is_fused(path: str | Path) -> bool:
     return (Path(path) / FUSION_FILE).is_file()
 
 
-def as_fused(fused: Fused | str | PathLike[str]) -> Fused:
-    """A fused corpus as it is, or the one at a path, opened (`open_fused`)."""
-    return fused if isinstance(fused, Fused) else open_fused(fused)
-
-
 def open_fused(path: str | PathLike[str], *, audio_root: str | PathLike[str] | None = None) -> Fused:
     """Read a fused corpus, its sounds below `audio_root` where one is given (`open_corpus`).
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from .errors import OptionError, list_problems
+from .errors import OptionError, alternatives, list_problems
 
 Choices = Callable[[], Iterable[str]]
 
@@ -60,13 +60,7 @@ def help_of(field: FieldInfo) -> str:
     'One of a, b or c.'
     """
     about, choices = field.description or "", said_of(field).get("choices")
-    return about.replace("{choices}", either(choices())) if choices else about
-
-
-def either(names: Iterable[str]) -> str:
-    """Names with "or" before the last."""
-    *first, last = names
-    return f"{', '.join(first)} or {last}" if first else last
+    return about.replace("{choices}", alternatives(choices())) if choices else about
 
 
 def check_choices(options: BaseModel) -> None:

@@ -15,7 +15,7 @@ from golden_masks import masked_document, text_mask, without_bars
 from golden_record import Page, contents, keep_file, masked_table
 from golden_steps import SCENES, commands_in
 
-mask = text_mask({Path("/tmp/place"): "<work>", Path("/tmp/place/site/serann"): "<tree>"})
+mask = text_mask({Path("/some/place"): "<work>", Path("/some/place/site/serann"): "<tree>"})
 
 PAGE = '<!DOCTYPE html><html><head><style>p {{}}</style></head><body><p class="{}">Worth <b>{}</b> votes</p></body>'
 HELP = """
@@ -161,12 +161,12 @@ def test_the_command_says_so_and_exits_with_1(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("text", "masked"),
     [
-        ("/tmp/place/site/serann/data/demo/corpus/audio/a.ogg", "<tree>/data/demo/corpus/audio/a.ogg"),
-        ("/data/local-files/?d=tmp/place/work/x.wav", "/data/local-files/?d=<work>/work/x.wav"),
+        ("/some/place/site/serann/data/demo/corpus/audio/a.ogg", "<tree>/data/demo/corpus/audio/a.ogg"),
+        ("/data/local-files/?d=some/place/work/x.wav", "/data/local-files/?d=<work>/work/x.wav"),
         ("started 2026-11-30T23:51:26+00:00, made on 2026-11-30.", "started <time>, made on <date>."),
         ("Made by serann 0.1.0 with torch 2.13.0+cpu", "Made by serann <version> with torch <version>"),
         ("python -m serann.data.demo.make_corpus", "python -m <module>"),
-        ("/tmp/place/site/serann/data/x.py:12: UserWarning: odd", "<module>:<line>: UserWarning: odd"),
+        ("/some/place/site/serann/data/x.py:12: UserWarning: odd", "<module>:<line>: UserWarning: odd"),
         (
             "this time 4 utterances in 6.5 s (73.9/s, the model's share 91%, cpu)",
             "this time 4 utterances in <seconds> (<speed>, the model's share <speed>, cpu)",
@@ -207,15 +207,15 @@ def test_documents_are_masked_by_their_keys_alone():
 
 def test_tables_are_masked_in_their_texts_and_keep_their_types():
     table = pa.table(
-        {"audio": ["/tmp/place/work/a.wav", None], "mtime_ns": [17, 18], "bytes": [b"/tmp/place", None]},
-        metadata={"info": '{"path": "/tmp/place/work"}'},
+        {"audio": ["/some/place/work/a.wav", None], "mtime_ns": [17, 18], "bytes": [b"/some/place", None]},
+        metadata={"info": '{"path": "/some/place/work"}'},
     )
     found = masked_table(table, mask)
     assert found.schema.equals(table.schema)
     assert found.to_pydict() == {
         "audio": ["<work>/work/a.wav", None],
         "mtime_ns": [0, 0],
-        "bytes": [b"/tmp/place", None],
+        "bytes": [b"/some/place", None],
     }
     assert found.schema.metadata == {b"info": b'{"path": "<work>/work"}'}
 
@@ -240,7 +240,7 @@ def test_a_page_is_what_it_says_and_how_it_is_marked_up():
 
 def test_places_and_versions_on_a_page_are_masked(tmp_path):
     (tmp_path / "a.html").write_text(
-        "<dl><dt>serann</dt><dd>0.1.0</dd></dl><p>at /tmp/place/work</p><a href='/tmp/place'>"
+        "<dl><dt>serann</dt><dd>0.1.0</dd></dl><p>at /some/place/work</p><a href='/some/place'>"
     )
     keep_file(tmp_path / "a.html", tmp_path / "kept" / "a.html", mask)
     assert (tmp_path / "kept" / "a.html.text").read_text() == "serann\n<version>\nat <work>/work\n"

@@ -199,6 +199,8 @@ def test_objects_and_paths_are_alike(results, tmp_path):
 def test_a_result_that_lies_nowhere_is_no_path(results):
     with pytest.raises(OptionError, match="lies in no folder"):
         Path(results["audit"])
+    with pytest.raises(OptionError, match="corpus frames is in memory, and a path is needed"):
+        Path(corpus_from_frames(*frames(), labels="iemocap4"))
 
 
 def test_counts_in_words():

@@ -6,10 +6,12 @@ asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from typer.core import TyperArgument, TyperCommand, TyperOption
+
+from ...data.errors import alternatives
 
 
 def _best_by() -> str:
@@ -81,16 +83,6 @@ CHOICES: dict[str, Callable[[], str]] = {
 }
 
 
-def alternatives(names: Sequence[str], *, default: str | None = None) -> str:
-    """Names as a choice in a sentence.
-
-    >>> alternatives(["kl", "ce", "jsd"], default="kl")
-    'kl (default), ce or jsd'
-    """
-    shown = [f"{name} (default)" if name == default else name for name in names]
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} or {shown[-1]}"
-
-
 def with_choices(text: str) -> str:
     """A help text with the names of the registries that it asks for."""
     for mark, names in CHOICES.items():
@@ -100,14 +92,21 @@ def with_choices(text: str) -> str:
 
 
 class Command(TyperCommand):
-    """A command whose help names what can be chosen."""
+    """A command whose help names what can be chosen: by a mark in the text, or by the field that declares the option
+    (`options.with_options`).
+    """
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help, with the registries' names in it."""
         params = [param for param in self.params if isinstance(param, TyperOption | TyperArgument)]
-        texts = [param.help for param in params]
+        texts, declared = [param.help for param in params], getattr(self.callback, "declared", {})
         for param, text in zip(params, texts, strict=True):
-            param.help = None if text is None else with_choices(text)
+            if param.name in declared:
+                from ...data.options import help_of
+
+                param.help = help_of(declared[param.name])
+            else:
+                param.help = None if text is None else with_choices(text)
         try:
             super().format_help(ctx, formatter)
         finally:

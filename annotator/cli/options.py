@@ -11,69 +11,57 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
-from ...data.options import CommandOptions, help_of, said_of
+from ...data.options import CommandOptions, said_of
 
 
 def with_options(function: Callable[..., None]) -> Callable[..., None]:
     """Replace each parameter that is a model of options by its fields' flags, and hand the model over in their place.
 
-    A parameter annotated `Annotated[dict[str, Any], Model]` is handed what was given alone, unchecked: for commands
-    that take defaults from elsewhere (a recipe).
+    The fields stand in the command's `declared`, from which `choices.Command` writes the help when it is asked for.
     """
     own = inspect.signature(function, eval_str=True)
-    models = {name: found for name, p in own.parameters.items() if (found := _model_of(p.annotation)) is not None}
+    models = {name: p.annotation for name, p in own.parameters.items() if _is_model(p.annotation)}
     parameters: list[inspect.Parameter] = []
     for name, parameter in own.parameters.items():
-        if name not in models:
+        if name in models:
+            parameters += [_flag(key, field) for key, field in models[name].model_fields.items()]
+        else:
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-            continue
-        model, checked = models[name]
-        parameters += [_flag(key, field, shown=checked) for key, field in model.model_fields.items()]
 
     @wraps(function)
     def command(**given: Any) -> None:
-        for name, (model, checked) in models.items():
-            asked = {key: given.pop(key) for key in model.model_fields}
-            asked = {key: _read(model.model_fields[key], x) for key, x in asked.items() if checked or x is not None}
-            given[name] = model(**asked) if checked else asked
+        for name, model in models.items():
+            given[name] = model(**{key: _read(field, given.pop(key)) for key, field in model.model_fields.items()})
         function(**given)
 
     command.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
+    command.declared = {key: f for model in models.values() for key, f in model.model_fields.items()}  # type: ignore[attr-defined]
     return command
 
 
-def _model_of(annotation: Any) -> tuple[type[CommandOptions], bool] | None:
-    """A parameter's model of options, and whether it is wanted checked, as the model; None for another parameter."""
-    if isinstance(annotation, type) and issubclass(annotation, CommandOptions):
-        return annotation, True
-    if get_origin(annotation) is Annotated and get_args(annotation)[0] == dict[str, Any]:
-        (_, model) = get_args(annotation)
-        return model, False
-    return None
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, CommandOptions)
 
 
-def _flag(name: str, field: FieldInfo, *, shown: bool) -> inspect.Parameter:
-    """One flag; with its default in the help if that is `shown`, else None stands for what was not given."""
+def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
+    """One flag with its default."""
     said, kind = said_of(field), _kind(field.annotation)
     default = field.get_default(call_default_factory=True)
-    if isinstance(default, tuple | list | dict):
+    if isinstance(default, tuple | list):
         default = ",".join(default)
     names = [said["flags"]] if said.get("flags") else []
-    if not names and kind is bool and default is False and shown:
+    if not names and kind is bool and default is False:
         names = [f"--{name.replace('_', '-')}"]
     flag = typer.Option(
         *names,
-        help=help_of(field),
+        help=field.description,
         metavar=said.get("metavar"),
         rich_help_panel=said.get("panel"),
-        show_default=shown and default is not False and default not in (None, ""),
+        show_default=default is not False and default not in (None, ""),
     )
-    optional = not shown or default is None
-    annotation = Annotated[kind | None if optional else kind, flag]  # type: ignore[valid-type]
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=default if shown else None, annotation=annotation
-    )
+    annotation = Annotated[kind | None if default is None else kind, flag]  # type: ignore[valid-type]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def _kind(annotation: Any) -> Any:
@@ -81,7 +69,7 @@ def _kind(annotation: Any) -> Any:
     if get_origin(annotation) in (Union, types.UnionType):
         kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
         return str if str in kinds or len(kinds) > 1 else _kind(kinds[0])
-    if annotation is Any or get_origin(annotation) in (Literal, Sequence, tuple, list, dict):
+    if annotation is Any or get_origin(annotation) in (Literal, Sequence, tuple, list):
         return str
     return annotation
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,10 +10,32 @@ from pydantic import model_validator
 
 from ...data.errors import OptionError
 from ...data.options import CommandOptions, check_choices, option
-from ..engines.base import ENGINES
-from ..listener import MODES
-from ..panel.controls import CONTROLS
-from ..sounds.hearing import check_duration
+
+# The registries are imported when they are asked for: commands are listed without the libraries behind them.
+
+
+def _engines() -> Iterable[str]:
+    from ..engines.base import ENGINES
+
+    return ENGINES
+
+
+def _modes() -> Iterable[str]:
+    from ..listener import MODES
+
+    return MODES
+
+
+def _too_long() -> Iterable[str]:
+    from ...data.audio import TOO_LONG
+
+    return TOO_LONG
+
+
+def _controls() -> Iterable[str]:
+    from ..panel.controls import CONTROLS
+
+    return CONTROLS
 
 
 class AnnotateOptions(CommandOptions):
@@ -31,10 +53,10 @@ class AnnotateOptions(CommandOptions):
     'exact'
     """
 
-    engine: Any = option("transformers", "What runs the model: {choices}.", choices=lambda: ENGINES)
+    engine: Any = option("transformers", "What runs the model: {choices}.", choices=_engines)
     panel: str | Path = option("crossed", "A listener panel by name (serann panels), or a .toml file.")
     votes: int = option(20, "Votes per utterance, dealt over the listeners (0: scores alone).")
-    mode: str = option("exact", "How answers are read off: {choices}.", choices=lambda: MODES)
+    mode: str = option("exact", "How answers are read off: {choices}.", choices=_modes)
     reason: bool = option(False, "Mode sample: a short reasoning before the answer.")
     attributes: Sequence[str] = option((), "Rate these as well: valence,arousal,dominance (or a part of it).")
     limit: int | None = option(None, "Annotate the first N utterances only.")
@@ -47,12 +69,15 @@ class AnnotateOptions(CommandOptions):
         None, "Most seconds of an utterance that are heard at once (default: the model's)."
     )
     too_long: str = option(
-        "reject", "What is done with longer ones: reject, truncate or windows (their answers averaged)."
+        "reject", "What is done with longer ones: {choices} (windows: their answers averaged).", choices=_too_long
     )
-    control: str | None = option(None, "Hear something else instead: {choices}.", choices=lambda: CONTROLS)
+    control: str | None = option(None, "Hear something else instead: {choices}.", choices=_controls)
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
+        from ..sounds.hearing import check_duration
+
+        check_duration(self.max_seconds, self.too_long, self.mode)
         check_choices(self)
         if self.votes < 0:
             raise OptionError(f"{self.votes} votes; expected 0 (scores alone) or more")
@@ -62,7 +87,6 @@ class AnnotateOptions(CommandOptions):
             raise OptionError(f"a limit of {self.limit} utterances; expected at least 1")
         if self.batch_size is not None and self.batch_size < 1:
             raise OptionError(f"a batch of {self.batch_size} utterances; expected at least 1")
-        check_duration(self.max_seconds, self.too_long, self.mode)
         return self
 
 

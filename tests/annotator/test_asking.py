@@ -5,6 +5,7 @@ from typing import get_args
 
 import pytest
 from fixtures.scripted_runs import corpus_of
+from serann.annotator.cli import app
 from serann.annotator.cli.annotate import annotate as command
 from serann.annotator.engines.base import ENGINES, EngineSpec
 from serann.annotator.engines.scripted import ScriptedEngine
@@ -13,6 +14,7 @@ from serann.annotator.run.annotate import annotate, plan_annotation
 from serann.annotator.run.options import AnnotateOptions, SessionOptions
 from serann.data.errors import OptionError
 from serann.data.options import help_of
+from typer.testing import CliRunner
 
 DECLARED = {**AnnotateOptions.model_fields, **SessionOptions.model_fields}
 
@@ -23,8 +25,14 @@ def test_the_command_line_has_every_option_with_its_default_and_its_help():
         default = "" if name == "attributes" else field.default  # a list of names there
         assert shown[name].default == default, name
         (flag,) = get_args(shown[name].annotation)[1:]
-        assert flag.help == help_of(field)
+        assert flag.help == field.description
         assert flag.help
+
+
+def test_the_help_names_what_may_be_chosen():
+    told = " ".join(CliRunner().invoke(app, ["annotate", "--help"]).output.replace("│", " ").split())
+    assert "exact, sample or verbalized." in told
+    assert "{choices}" not in told
 
 
 def test_names_that_may_be_chosen_are_those_of_the_registries(tmp_path):
